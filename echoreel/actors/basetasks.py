@@ -1,0 +1,225 @@
+"""What the embedded base is trained on, stage by stage: autoencoder, single frames, clips."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler
+from einops import rearrange
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from echoreel.actors.domain import ActorDomain
+from echoreel.actors.embedded import (
+    BaseSettings,
+    build_autoencoder,
+    build_frame_denoiser,
+    build_scheduler,
+    build_text_encoder,
+    inflate,
+)
+from echoreel.actors.vocabulary import load_tokenizer
+
+LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+
+
+@dataclass(frozen=True, eq=False)
+class CaptionedLatents:
+    """Latents (N, C, T, h, w) float16 of clips and their captions; the first `held_back` are never trained on."""
+
+    latents: NDArray[np.float16]
+    captions: Sequence[str]
+    held_back: int = 64
+
+    def words(
+        self, chosen: Sequence[int], tokenizer: PreTrainedTokenizerFast, rng: Generator | None = None
+    ) -> Tensor:
+        """Token ids (B, L). With `rng`: one caption in ten is empty (for guidance), and one in ten has a word
+        nobody knows, so that new words (names of new actions) mean nothing rather than something wrong."""
+        captions = [self.captions[index] for index in chosen]
+        if rng is not None:
+            captions = [_disturbed(caption, rng) for caption in captions]
+        padded = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
+        return padded["input_ids"]
+
+    def held_back_batch(self, tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+        """The held-back latents float32 (N, C, T, h, w) and the token ids of their captions."""
+        latents = torch.from_numpy(self.latents[: self.held_back].astype(np.float32))
+        return latents, self.words(range(self.held_back), tokenizer)
+
+
+def _disturbed(caption: str, rng: Generator) -> str:
+    chance = rng.random()
+    if chance < 0.1:
+        return ""
+    words = caption.split()
+    if chance < 0.2:
+        words[rng.integers(len(words))] = "".join(rng.choice(LETTERS, rng.integers(3, 11)))
+    return " ".join(words)
+
+
+class AutoencoderTask:
+    """Frames in, the same frames out, through normal latents with a small KL term."""
+
+    name = "autoencoder"
+
+    def __init__(
+        self, domain: ActorDomain, settings: BaseSettings, batch_clips: int = 8, seed: int = 0
+    ) -> None:
+        self.domain, self.batch_clips, self.seed = domain, batch_clips, seed
+        self.module = build_autoencoder(settings, domain.settings.size)
+        self._held_back = torch.cat([self._frames(seed + 10_000_000 + index)[:, :3] for index in range(16)])
+
+    def batch(self, step: int) -> Mapping[str, Tensor]:
+        first = self.seed + step * self.batch_clips
+        return {"frames": torch.cat([self._frames(first + index) for index in range(self.batch_clips)])}
+
+    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        frames, person = batch["frames"][:, :3], batch["frames"][:, 3:]
+        posterior = self.module.encode(frames).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
+        decoded = self.module.decode(posterior.mean + posterior.std * noise).sample.float()
+        return (
+            _picture_loss(decoded, frames, 1 + 4 * person) + 1e-4 * posterior.kl().float().mean() / posterior.mean[0].numel()
+        )
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        error = F.mse_loss(self._decoded(), self._held_back).item() / 4  # frames span 2, peak signal 1
+        return {"psnr": float(-10 * np.log10(error))}
+
+    @torch.no_grad()
+    def sheet(self, path: Path) -> None:
+        pairs = torch.stack([self._held_back, self._decoded()], 1)[:48]
+        grid = rearrange(pairs, "(r n) two c h w -> (r two h) (n w) c", r=4).clamp(-1, 1)
+        Image.fromarray(((grid + 1) * 127.5).byte().numpy()).resize(
+            (grid.shape[1] * 4, grid.shape[0] * 4), 0
+        ).save(path)
+
+    def _decoded(self) -> Tensor:
+        frames = self._held_back.to(_device(self.module))
+        return self.module.decode(self.module.encode(frames).latent_dist.mode()).sample.float().cpu()
+
+    def _frames(self, seed: int) -> Tensor:
+        """Every other frame of one clip, in [-1, 1], and the person's coverage in [0, 1]: (8, 4, H, W)."""
+        clip = self.domain.clip(seed)
+        frames = torch.from_numpy(clip.frames[seed % 2 :: 2]).float() / 127.5 - 1
+        person = torch.from_numpy(clip.person[seed % 2 :: 2, ..., None]).float() / 255
+        return rearrange(torch.cat([frames, person], -1), "t h w c -> t c h w")
+
+
+def _picture_loss(decoded: Tensor, frames: Tensor, weight: Tensor) -> Tensor:
+    """Weighted absolute and squared error, and the error of the picture's slopes, which keeps limbs sharp."""
+    error = decoded - frames
+    slopes = torch.diff(error, dim=2).abs().mean() + torch.diff(error, dim=3).abs().mean()
+    return (weight * (error.abs() + error.square())).mean() + slopes
+
+
+class FrameTask:
+    """The spatial layers and the text encoder learn to draw captioned single frames."""
+
+    name = "frames"
+
+    def __init__(
+        self, clips: CaptionedLatents, settings: BaseSettings, batch_size: int = 96, seed: int = 0
+    ) -> None:
+        self.clips, self.batch_size, self.seed = clips, batch_size, seed
+        self.tokenizer = load_tokenizer()
+        self.module = nn.ModuleDict(
+            {
+                "denoiser": build_frame_denoiser(settings, clips.latents.shape[-1]),
+                "text_encoder": build_text_encoder(settings, self.tokenizer),
+            }
+        )
+        self.scheduler = build_scheduler()
+
+    def batch(self, step: int) -> Mapping[str, Tensor]:
+        rng = np.random.default_rng([self.seed, step])
+        chosen = rng.integers(self.clips.held_back, len(self.clips.latents), self.batch_size)
+        moments = rng.integers(0, self.clips.latents.shape[2], self.batch_size)
+        latents = torch.from_numpy(self.clips.latents[chosen, :, moments].astype(np.float32))
+        return {"latents": latents, "words": self.clips.words(chosen, self.tokenizer, rng)}
+
+    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        return self._loss(batch["latents"], batch["words"], generator)
+
+    def validate(self) -> dict[str, float]:
+        """Loss on held-back clips at fixed noise and noise levels."""
+        latents, words = (
+            tensor.to(_device(self.module)) for tensor in self.clips.held_back_batch(self.tokenizer)
+        )
+        frames = latents[:, :, latents.shape[2] // 2]
+        return {"loss": self._loss(frames, words, torch.Generator().manual_seed(1)).item()}
+
+    def sheet(self, path: Path) -> None:
+        """Nothing: pictures come with clips."""
+
+    def _loss(self, latents: Tensor, words: Tensor, generator: torch.Generator) -> Tensor:
+        noisy, times, target = noised(self.scheduler, latents, generator)
+        text = self.module["text_encoder"](words).last_hidden_state
+        return F.mse_loss(
+            self.module["denoiser"](noisy, times, encoder_hidden_states=text).sample.float(), target
+        )
+
+
+class ClipTask:
+    """The whole denoiser, motion modules included, learns to draw captioned clips."""
+
+    name = "clips"
+
+    def __init__(self, start: FrameTask, settings: BaseSettings, batch_size: int = 8, seed: int = 0) -> None:
+        self.clips, self.tokenizer, self.scheduler = start.clips, start.tokenizer, start.scheduler
+        self.batch_size, self.seed = batch_size, seed
+        self.module = nn.ModuleDict(
+            {
+                "denoiser": inflate(start.module["denoiser"], settings),
+                "text_encoder": start.module["text_encoder"],
+            }
+        )
+
+    def batch(self, step: int) -> Mapping[str, Tensor]:
+        rng = np.random.default_rng([self.seed, step])
+        chosen = rng.integers(self.clips.held_back, len(self.clips.latents), self.batch_size)
+        latents = torch.from_numpy(self.clips.latents[chosen].astype(np.float32))
+        return {"latents": latents, "words": self.clips.words(chosen, self.tokenizer, rng)}
+
+    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        return self._loss(batch["latents"], batch["words"], generator)
+
+    def validate(self) -> dict[str, float]:
+        """Loss on held-back clips at fixed noise and noise levels."""
+        latents, words = (
+            tensor.to(_device(self.module)) for tensor in self.clips.held_back_batch(self.tokenizer)
+        )
+        return {"loss": self._loss(latents, words, torch.Generator().manual_seed(1)).item()}
+
+    def sheet(self, path: Path) -> None:
+        """Nothing: `assemble` and look."""
+
+    def _loss(self, latents: Tensor, words: Tensor, generator: torch.Generator) -> Tensor:
+        noisy, times, target = noised(self.scheduler, latents, generator)
+        text = self.module["text_encoder"](words).last_hidden_state
+        text = text.repeat_interleave(latents.shape[2], 0)  # the denoiser wants the caption once per frame
+        return F.mse_loss(
+            self.module["denoiser"](noisy, times, encoder_hidden_states=text).sample.float(), target
+        )
+
+
+def noised(
+    scheduler: DDIMScheduler, latents: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noisy latents, their timesteps (B,) and the velocity v = sqrt(a) eps - sqrt(1 - a) z (Salimans & Ho 2022)."""
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    steps = scheduler.config.num_train_timesteps
+    times = torch.randint(0, steps, latents.shape[:1], generator=generator).to(latents.device)
+    return scheduler.add_noise(latents, noise, times), times, scheduler.get_velocity(latents, noise, times)
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device

@@ -1,0 +1,149 @@
+"""Making the embedded base, start to end: `train_base(recipe)`; killed at any moment, the same call goes on."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AnimateDiffPipeline, AutoencoderKL
+from einops import rearrange
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import nn
+
+from echoreel.actors.basetasks import AutoencoderTask, CaptionedLatents, ClipTask, FrameTask
+from echoreel.actors.domain import ActorDomain, ActorSettings
+from echoreel.actors.embedded import BaseSettings, build_scheduler
+from echoreel.actors.motions import MotionLibrary
+from echoreel.config import Settings
+from echoreel.pairset import PairSet, PairSetWriter
+from echoreel.train import FitSettings, fit, load_trained
+
+SHARD = 500  # pairs in one file of the cache
+
+
+class BaseRecipe(Settings):
+    """Everything that makes the embedded base and the training pairs of its adapter."""
+
+    motions: Path = Path("../shared/motion")
+    split: str = "train"
+    folder: Path = Path("runs/embedded")
+    seed: int = Field(0, ge=0)
+    actors: ActorSettings = ActorSettings()
+    base: BaseSettings = BaseSettings()
+    pairs: int = Field(6000, ge=1)
+    references: int = Field(2, ge=1)  # of each pair
+    autoencoder_clips: int = Field(8, ge=1)  # clips a batch
+    frame_batch: int = Field(96, ge=1)  # frames a batch
+    clip_batch: int = Field(8, ge=1)  # clips a batch
+    autoencoder: FitSettings = FitSettings(steps=1500, learning_rate=1e-3)
+    frames: FitSettings = FitSettings(steps=3000, learning_rate=1e-3)
+    clips: FitSettings = FitSettings(steps=3000, learning_rate=5e-4)
+    sampling: dict[str, float] = {
+        "num_inference_steps": 20,
+        "guidance_scale": 4.0,
+        "num_frames": 16,
+        "fps": 8,
+    }
+
+
+def train_base(recipe: BaseRecipe) -> Path:
+    """Run every stage that is not finished and write `folder/base`, an AnimateDiff pipeline. Returns that folder."""
+    library = MotionLibrary.load(recipe.motions).split(recipe.split)
+    autoencoder = _autoencoder(recipe, library)
+    pairs = _pairs(recipe, library, autoencoder)
+    clips = CaptionedLatents(pairs.all_latents(), pairs.all_captions())
+    frame_task = FrameTask(clips, recipe.base, recipe.frame_batch, recipe.seed)
+    _run(frame_task, recipe.frames, recipe.folder / "frames")
+    clip_task = ClipTask(frame_task, recipe.base, recipe.clip_batch, recipe.seed)
+    _run(clip_task, recipe.clips, recipe.folder / "clips")
+    return assemble(recipe, autoencoder, clip_task)
+
+
+def assemble(recipe: BaseRecipe, autoencoder: AutoencoderKL, task: ClipTask) -> Path:
+    """Save the trained parts as an AnimateDiff pipeline in half precision, with its recommended settings beside."""
+    pipeline = AnimateDiffPipeline(
+        vae=autoencoder,
+        text_encoder=task.module["text_encoder"],
+        tokenizer=task.tokenizer,
+        unet=task.module["denoiser"],
+        motion_adapter=None,
+        scheduler=build_scheduler(),
+    )
+    folder = recipe.folder / "base"
+    pipeline.to(dtype=torch.float16).save_pretrained(folder)
+    (folder / "generation.json").write_text(json.dumps(recipe.sampling, indent=2) + "\n", encoding="utf-8")
+    pipeline.to(dtype=torch.float32)
+    return folder
+
+
+def _run(task: AutoencoderTask | FrameTask | ClipTask, settings: FitSettings, folder: Path) -> None:
+    fit(task, settings, folder)
+    load_trained(folder, task.module)
+
+
+def _autoencoder(recipe: BaseRecipe, library: MotionLibrary) -> AutoencoderKL:
+    """The trained autoencoder, with a scaling factor that gives its latents unit variance."""
+    task = AutoencoderTask(
+        ActorDomain(library, recipe.actors), recipe.base, recipe.autoencoder_clips, recipe.seed
+    )
+    _run(task, recipe.autoencoder, recipe.folder / "autoencoder")
+    autoencoder = task.module.eval().requires_grad_(False)
+    frames = torch.cat([task.batch(step)["frames"][:, :3] for step in range(8)]).to(_device(autoencoder))
+    with torch.no_grad():
+        spread = autoencoder.encode(frames).latent_dist.mode().std().item()
+    autoencoder.register_to_config(scaling_factor=round(1 / spread, 4))
+    return autoencoder
+
+
+def _pairs(recipe: BaseRecipe, library: MotionLibrary, autoencoder: AutoencoderKL) -> PairSet:
+    """Render and encode the training pairs, a shard at a time; shards on disk are kept."""
+    folder = recipe.folder / "pairs"
+    shards = [range(first, min(first + SHARD, recipe.pairs)) for first in range(0, recipe.pairs, SHARD)]
+    context = multiprocessing.get_context("spawn")
+    writer = PairSetWriter(folder)
+    missing = [(number, shard) for number, shard in enumerate(shards) if not writer.has(number)]
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+        for number, shard in missing:
+            jobs = [(recipe, int(index)) for index in shard]
+            rendered = list(pool.map(_render_pair, jobs, chunksize=25))
+            frames = np.stack([frames for frames, _ in rendered])
+            latents = rearrange(list(_encoded(frames, autoencoder)), "n k c t h w -> n k c t h w")
+            captions = [captions for _, captions in rendered]
+            writer.write(number, latents[:, 0], latents[:, 1:], captions)
+    return PairSet.open(folder)
+
+
+def _render_pair(job: tuple[BaseRecipe, int]) -> tuple[NDArray[np.uint8], list[str]]:
+    """Frames (1 + R, T, H, W, 3) of a target and its references, and their captions; runs in a worker process."""
+    recipe, index = job
+    target, references = _domain(recipe.model_dump_json()).pair(
+        recipe.seed + 1_000_000 + index, recipe.references
+    )
+    clips = [target, *references]
+    return np.stack([clip.frames for clip in clips]), [clip.caption for clip in clips]
+
+
+@cache
+def _domain(recipe_json: str) -> ActorDomain:
+    recipe = BaseRecipe.model_validate_json(recipe_json)
+    return ActorDomain(MotionLibrary.load(recipe.motions).split(recipe.split), recipe.actors)
+
+
+@torch.no_grad()
+def _encoded(frames: NDArray[np.uint8], autoencoder: AutoencoderKL) -> Iterator[NDArray[np.float16]]:
+    """Scaled latents (K, C, T, h, w) of each pair's clips (K, T, H, W, 3)."""
+    device = _device(autoencoder)
+    for clips in frames:
+        pixels = rearrange(torch.from_numpy(clips).to(device), "k t h w c -> (k t) c h w").float() / 127.5 - 1
+        latents = autoencoder.encode(pixels).latent_dist.mode() * autoencoder.config.scaling_factor
+        yield rearrange(latents, "(k t) c h w -> k c t h w", k=len(clips)).half().cpu().numpy()
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
