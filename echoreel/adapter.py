@@ -1,0 +1,281 @@
+"""ActionAdapter: Action Prism and Action Integrations of a base; attach, set references, save, load."""
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from echoreel.attachment import Attachment, Guidance, References
+from echoreel.backbones import Base, base_of, find_sites
+from echoreel.errors import AdapterMismatch, SettingsError
+from echoreel.integration import ActionIntegration, ActionTokens, IntegrationSettings
+from echoreel.latents import encode_captions, encode_video
+from echoreel.layers import centres
+from echoreel.pictures import fitted
+from echoreel.prism import CompactPrismSettings, DensePrismSettings, make_prism, prism_settings
+from echoreel.references import ReferenceVideo
+
+Preset: TypeAlias = Literal["compact", "dense", "paper"]
+
+
+class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """All that is trained: a Prism and one Integration per site of a base.
+
+    family, sites, latent_channels, caption_width: the base it fits, that is its family's name, the width at
+    each site's path, and the widths of its latents and text tokens. prism_config, integration_config: their
+    settings as plain dicts, since they are saved with the weights.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        family: str,
+        sites: dict[str, int],
+        latent_channels: int,
+        caption_width: int,
+        prism_config: dict[str, Any],
+        integration_config: dict[str, Any],
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        settings = IntegrationSettings.model_validate(integration_config)
+        self.prism = make_prism(prism_settings.validate_python(prism_config), latent_channels, caption_width)
+        self.integrations = nn.ModuleDict(
+            {
+                _key(path): ActionIntegration(width, self.prism.token_width, settings)
+                for path, width in sites.items()
+            }
+        )
+        self._references = References()
+        self._attachment: Attachment | None = None
+
+    @classmethod
+    def for_base(cls, base: Any, preset: Preset = "compact") -> Self:
+        """A fresh adapter for a pipeline or denoiser. Raises BaseUnsupported, SettingsError."""
+        found = base_of(base)
+        if preset not in PRESETS:
+            raise SettingsError(f"got preset {preset!r}, need one of {', '.join(PRESETS)}")
+        prism, integration = PRESETS[preset]
+        if isinstance(prism, DensePrismSettings):
+            size = found.family.latent_size(found.denoiser)
+            if size is None:
+                raise SettingsError(
+                    f"got preset {preset!r} for a base that does not say its native resolution, which a "
+                    f"dense Prism needs; take the compact preset"
+                )
+            prism = prism.model_copy(update={"latent_size": size})
+        adapter: Self = cls(
+            family=found.family.name,
+            sites=find_sites(found.family, found.denoiser),
+            latent_channels=found.family.latent_channels(found.denoiser),
+            caption_width=found.family.caption_width(found.denoiser),
+            prism_config=prism.model_dump(mode="json"),
+            integration_config=integration.model_dump(mode="json"),
+        )
+        return adapter
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, **kwargs: Any) -> Self:
+        """An adapter from a folder or hub id; without it, the one that fits the embedded base.
+
+        kwargs: those of diffusers' `ModelMixin.from_pretrained`.
+        """
+        path = pretrained_model_name_or_path
+        if path is None:
+            path = str(resources.files("echoreel") / "weights" / "adapter")
+        adapter: Self = super().from_pretrained(path, **kwargs)
+        return adapter
+
+    def attach(self, base: Any) -> Self:
+        """Join a pipeline or denoiser, which stays as it is but for hooks; leave any other base first.
+
+        Moves the adapter to the device that the base computes on. Raises AdapterMismatch, BaseUnsupported.
+        """
+        found = base_of(base)
+        self._check_fits(found)
+        self.detach()
+        device = getattr(found.pipe, "_execution_device", None) or next(found.denoiser.parameters()).device
+        nn.Module.to(self, device)
+        self._references.scale = self._references.scale.to(device)
+        layers = {path: self.integrations[_key(path)] for path in self.config["sites"]}
+        self._attachment = Attachment(found, layers, self._references)  # type: ignore[arg-type]
+        return self
+
+    def detach(self) -> None:
+        """Leave the base as it was; references and scale are kept."""
+        if self._attachment is not None:
+            self._attachment.remove()
+            self._attachment = None
+
+    def encode(self, reference_latents: Tensor, caption_tokens: Tensor | None = None) -> Tensor:
+        """Latents (B, C, T, H, W) and caption tokens (B, L, D) or None -> action tokens (B, T * K, A)."""
+        like = next(self.prism.parameters())
+        captions = None if caption_tokens is None else caption_tokens.to(like)
+        tokens: Tensor = self.prism(reference_latents.to(like), captions)
+        return tokens
+
+    @torch.no_grad()
+    def set_references(
+        self,
+        references: Sequence[ReferenceVideo],
+        prompt: str | Sequence[str] = "",
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Have the pipeline act as in these videos, from its next call on, until replaced or cleared.
+
+        prompt: what the pipeline will be called with, one or several; with the references' captions it tells
+        the Prism what the action is. size: pixels (height, width) that frames are cropped and resized to,
+        instead of the base's native ones.
+        Raises AdapterMismatch when not attached to a pipeline, SettingsError when a size is needed.
+        """
+        pipe = self._pipeline()
+        size = size or self._native_size()
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        kept = [reference for reference in references if reference.strength > 0]
+        asked = encode_captions(pipe, prompts)
+        parts = []
+        for reference in kept:
+            latents = encode_video(pipe, np.stack([fitted(frame, size) for frame in reference.frames]))
+            shown = encode_captions(pipe, [reference.caption] * len(prompts))
+            latents = repeat(latents, "1 c t h w -> b c t h w", b=len(prompts))
+            parts.append(self.encode(latents, torch.cat([asked, shown], dim=1)))
+        self.set_tokens(parts, [reference.strength for reference in kept])
+
+    def set_tokens(self, tokens: Tensor | Sequence[Tensor], strengths: Sequence[float] | None = None) -> None:
+        """Have the base read these action tokens (B, T * K, A): of one reference, or a sequence, one of each.
+
+        strengths: per reference, 1 unless given; 0 leaves a reference out. Raises AdapterMismatch.
+        """
+        parts = [tokens] if isinstance(tokens, Tensor) else list(tokens)
+        strengths = [1.0] * len(parts) if strengths is None else list(strengths)
+        if len(parts) != len(strengths) or any(strength < 0 for strength in strengths):
+            raise AdapterMismatch(
+                f"got strengths {strengths} for {len(parts)} references, need one for each, none negative"
+            )
+        self.clear_references()
+        kept = [(part, strength) for part, strength in zip(parts, strengths, strict=True) if strength > 0]
+        if kept:
+            self._references.action = self._action(
+                [part for part, _ in kept], [strength for _, strength in kept]
+            )
+
+    def clear_references(self) -> None:
+        """Have the base read nothing, and be its own self again."""
+        self._references.action = None
+        self._references.memories = None
+
+    def set_scale(self, scale: float) -> None:
+        """How much of what the integrations find is added: 1 as trained, 0 not at all."""
+        self._references.scale = torch.tensor(float(scale), device=next(self.parameters()).device)
+        self._references.zero = scale == 0
+
+    def set_window(self, start: float = 0.0, end: float = 1.0) -> None:
+        """The part of the denoising steps in which references act: 0 <= start < end <= 1, else SettingsError.
+
+        Whole steps inside the window count, by the timesteps of the pipeline's scheduler at each call.
+        """
+        if not 0 <= start < end <= 1:
+            raise SettingsError(f"got a window from {start} to {end}, need 0 <= start < end <= 1")
+        self._references.window = (float(start), float(end))
+
+    def set_guidance(self, guidance: Guidance) -> None:
+        """Which branch of classifier-free guidance reads. Raises SettingsError.
+
+        "positive", so that guidance amplifies the action, or "both", as in the released EchoReel.
+        """
+        if guidance not in ("positive", "both"):
+            raise SettingsError(f'got guidance {guidance!r}, need "positive" or "both"')
+        self._references.guidance = guidance
+
+    def _pipeline(self) -> Any:
+        """Raises AdapterMismatch unless attached to a pipeline."""
+        pipe = None if self._attachment is None else self._attachment.base.pipe
+        if pipe is None:
+            raise AdapterMismatch(
+                "got references for an adapter that is not attached to a pipeline, need its autoencoder and "
+                "text encoder; attach(pipe) first, or encode latents yourself and set_tokens"
+            )
+        return pipe
+
+    def _native_size(self) -> tuple[int, int]:
+        """Pixels (height, width) that the base makes by itself. Raises SettingsError when it does not say."""
+        assert self._attachment is not None
+        base = self._attachment.base
+        places = base.family.latent_size(base.denoiser)
+        if places is None:
+            raise SettingsError(
+                "got references for a base that does not say its native size, need size=(height, width)"
+            )
+        pixels = base.family.pixels_per_place(base.pipe)
+        return places[0] * pixels, places[1] * pixels
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy (deepcopy, pickle) is detached and has no references: hooks and the base are not copied."""
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return state | {"_attachment": None, "_references": References()}
+
+    def _action(self, parts: list[Tensor], strengths: list[float]) -> ActionTokens:
+        slots = self.prism.slot_centres
+        places = []
+        for part in parts:
+            if part.ndim != 3 or part.shape[-1] != self.prism.token_width or part.shape[1] % len(slots):
+                raise AdapterMismatch(
+                    f"got action tokens {tuple(part.shape)}, need (B, T * {len(slots)}, "
+                    f"{self.prism.token_width}); encode the reference with this adapter"
+                )
+            times = centres(part.shape[1] // len(slots), slots.device)
+            grid = torch.cat(
+                [
+                    repeat(times, "t -> t k 1", k=len(slots)),
+                    repeat(slots.float(), "k p -> t k p", t=len(times)),
+                ],
+                -1,
+            )
+            places.append(rearrange(grid, "t k p -> (t k) p"))
+        strongest = max(strengths)
+        logs = [float(np.log(strength / strongest)) for strength in strengths]
+        bias = torch.cat(
+            [slots.new_full((part.shape[1],), log) for part, log in zip(parts, logs, strict=True)]
+        )
+        like = next(self.integrations.parameters())
+        return ActionTokens(torch.cat(parts, 1).to(like), torch.cat(places), bias.float(), strongest)
+
+    def _check_fits(self, base: Base) -> None:
+        """Raises AdapterMismatch unless the base is of the family and widths that the config says."""
+        if base.family.name != self.config["family"]:
+            raise AdapterMismatch(
+                f"got a base of the family {base.family.name}, need {self.config['family']}; load or train "
+                f"the adapter for it"
+            )
+        sites = find_sites(base.family, base.denoiser)
+        if sites != dict(self.config["sites"]):
+            mine, theirs = self.config["sites"], sites
+            wrong = next(path for path in [*mine, *theirs] if mine.get(path) != theirs.get(path))
+            raise AdapterMismatch(
+                f"got a base with width {theirs.get(wrong)} at {wrong}, need {mine.get(wrong)}; this adapter "
+                f"was made for another base of the family {self.config['family']}"
+            )
+        got = base.family.latent_channels(base.denoiser), base.family.caption_width(base.denoiser)
+        need = self.config["latent_channels"], self.config["caption_width"]
+        if got != need:
+            raise AdapterMismatch(
+                f"got a base with {got[0]} latent channels and captions of width {got[1]}, need {need[0]} "
+                f"and {need[1]}; this adapter was made for another base"
+            )
+
+
+PRESETS: dict[str, tuple[CompactPrismSettings | DensePrismSettings, IntegrationSettings]] = {
+    "compact": (CompactPrismSettings(), IntegrationSettings()),
+    "dense": (DensePrismSettings(width=128, depth=3, heads=4, caption_width=128), IntegrationSettings()),
+    "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),
+}
+
+
+def _key(path: str) -> str:
+    """A site's name in the ModuleDict, which cannot hold dots."""
+    return path.replace(".", "-")

@@ -1,0 +1,233 @@
+"""An adapter at work in a base: which rows of the batch read which tokens, when, and how much.
+
+`Attachment` is no `nn.Module`, so the base and the adapter never own each other's parameters. At each call of
+the denoiser a pre-hook of torch (which survives every change of `forward`) settles a `Call`; one innermost
+hook per site then adds what the site's integration finds.
+
+With gradient checkpointing, layers run again in the backward pass and read the last `Call`: run backward
+before the denoiser's next call and before other references are set.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import torch
+from einops import parse_shape, rearrange
+from torch import Tensor, nn
+
+from echoreel.backbones import Base
+from echoreel.errors import AdapterMismatch
+from echoreel.hooks import InnermostHook
+from echoreel.integration import ActionIntegration, ActionTokens, Grid
+from echoreel.layers import KeysValues
+
+Guidance: TypeAlias = Literal["positive", "both"]
+
+
+@dataclass
+class References:
+    """What the base shall read, and how: the adapter's state that is no parameter."""
+
+    action: ActionTokens | None = None
+    scale: Tensor = field(default_factory=lambda: torch.tensor(1.0))  # 0-dim, so that compiled code stays
+    zero: bool = False  # scale is 0: then nothing is computed at all
+    window: tuple[float, float] = (0.0, 1.0)  # fractions of the denoising steps
+    guidance: Guidance = "positive"
+    memories: dict[str, KeysValues] | None = None  # of `action`, per site
+    versions: tuple[int, ...] = ()  # of the parameters that `memories` were computed with
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which rows of a batch read: those from `first` on, `groups` times all sets of tokens in order."""
+
+    first: int = 0
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the denoiser."""
+
+    reading: Reading
+    rows: int  # of the whole batch
+    frames: int
+    height: int  # of the latents, as `width`
+    width: int
+    gain: Tensor  # 0-dim, or (rows that read, 1, 1) with a window
+    memories: dict[str, KeysValues]
+
+
+def reading_rows(rows: int, sets: int, guided: bool, guidance: Guidance) -> Reading:
+    """Who reads in a batch of `rows`, which is [negative, positive] if `guided`, with `sets` of tokens.
+
+    Neighbouring rows share a set where there are more rows than sets (several videos of one prompt).
+    Raises AdapterMismatch when rows cannot be shared out evenly.
+    """
+    half = rows // 2 if guided else rows
+    if (guided and rows % 2) or half % sets:
+        of = f"{rows} rows, half of them negative," if guided else f"{rows} rows"
+        raise AdapterMismatch(
+            f"got {of} for {sets} sets of action tokens, need a whole number of videos per set; "
+            f"set one set per prompt, or one for all"
+        )
+    if not guided:
+        return Reading()
+    return Reading(groups=2) if guidance == "both" else Reading(first=half)
+
+
+class Attachment:
+    """The hooks in one base. Made attached; `remove` restores the base."""
+
+    def __init__(
+        self, base: Base, integrations: dict[str, ActionIntegration], references: References
+    ) -> None:
+        self.base = base
+        self.references = references
+        self.integrations = integrations  # by site path
+        self.call: Call | None = None
+        self.hooks: dict[str, InnermostHook] = {}
+        self._order = _token_order(base.family.layout)
+        self._place_hooks()
+        self._before = base.denoiser.register_forward_pre_hook(self._begin, with_kwargs=True)
+
+    def remove(self) -> None:
+        """Leave the base as it was."""
+        self._before.remove()
+        for hook in self.hooks.values():
+            hook.remove()
+        self.hooks.clear()
+
+    def _place_hooks(self) -> None:
+        """A hook at every site that has none: all at first, later those whose module FreeNoise swapped."""
+        for path, integration in self.integrations.items():
+            module = self.base.denoiser.get_submodule(path)
+            hook = self.hooks.get(path)
+            if hook is None or hook.module is not module or not hook.alive():
+                if hook is not None:
+                    hook.remove()
+                self.hooks[path] = InnermostHook(module, self._after(path, integration))
+
+    def _begin(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Settle this call of the denoiser."""
+        self.call = None
+        if self.references.action is None or self.references.zero:
+            return
+        if not torch.compiler.is_compiling():
+            self._place_hooks()
+        family = self.base.family
+        sample = kwargs[family.sample] if family.sample in kwargs else args[0]
+        sizes = parse_shape(sample, family.sample_layout)
+        reading = self._reading(sample, self.references.action.tokens.shape[0])
+        gain = self.references.scale
+        if self.references.window != (0.0, 1.0):
+            timestep = kwargs[family.timestep] if family.timestep in kwargs else args[1]
+            gain = gain * self._in_window(timestep, sizes["b"])[reading.first :, None, None]
+        self.call = Call(reading, sizes["b"], sizes["t"], sizes["h"], sizes["w"], gain, self._memories())
+
+    def _reading(self, sample: Tensor, sets: int) -> Reading:
+        rows = sample.shape[0]
+        pipe = self.base.pipe
+        guided = pipe is not None and self.base.family.guided(pipe)
+        if guided and rows == sets:
+            # Someone calls the denoiser with a set for each row, while the pipeline still says what its last
+            # call was like; or the pipeline itself calls, which shows in two equal halves.
+            negative, positive = sample[: rows // 2], sample[rows // 2 :]
+            guided = rows % 2 == 0 and torch.equal(negative, positive)
+        if pipe is None and sets not in (1, rows):
+            raise AdapterMismatch(
+                f"got {rows} rows for {sets} sets of action tokens, need a set per row or one for all; "
+                f"attach to the pipeline to have guidance and several videos per prompt taken care of"
+            )
+        return reading_rows(rows, sets, guided, self.references.guidance)
+
+    def _in_window(self, timestep: Tensor | float, rows: int) -> Tensor:
+        """1 for rows whose denoising step is in the window, whole, as ControlNet counts; else 0: (rows,)."""
+        scheduler = getattr(self.base.pipe, "scheduler", None)
+        timesteps = getattr(scheduler, "timesteps", None)
+        if timesteps is None:
+            raise AdapterMismatch(
+                "got a window of denoising steps for a denoiser without scheduler, need its pipeline; attach "
+                "to that, or set_window(0, 1)"
+            )
+        scale = self.references.scale
+        timestep = torch.as_tensor(timestep, device=scale.device).expand(rows)
+        passed = (timesteps.to(scale.device)[None] > timestep[:, None]).sum(1)
+        start, end = self.references.window
+        count = timesteps.shape[0]
+        inside: Tensor = ((passed >= start * count) & (passed + 1 <= end * count)).to(scale.dtype)
+        return inside
+
+    def _memories(self) -> dict[str, KeysValues]:
+        """Keys and values of every site: in the graph where gradients flow, else once for all calls."""
+        references = self.references
+        if torch.is_grad_enabled():
+            return self._remember()
+        stale = False
+        if not torch.compiler.is_compiling():
+            versions = tuple(p._version for layer in self.integrations.values() for p in layer.parameters())
+            stale = versions != references.versions
+            references.versions = versions
+        if references.memories is None or stale:
+            references.memories = self._remember()
+        return references.memories
+
+    def _remember(self) -> dict[str, KeysValues]:
+        assert self.references.action is not None
+        action = self.references.action
+        return {path: integration.memory(action) for path, integration in self.integrations.items()}
+
+    def _after(self, path: str, integration: ActionIntegration) -> Callable[[Any], Any]:
+        index = self.base.family.output
+
+        def after(output: Any) -> Any:
+            if self.call is None:
+                return output
+            if index is None:
+                return self._add(output, path, integration)
+            parts = list(output)
+            parts[index] = self._add(parts[index], path, integration)
+            return tuple(parts)
+
+        return after
+
+    def _add(self, hidden: Tensor, path: str, integration: ActionIntegration) -> Tensor:
+        """Hidden states in the family's layout, plus what the integration finds for the rows that read."""
+        call = self.call
+        assert call is not None
+        layout, order = self.base.family.layout, self._order
+        tokens = hidden.numel() // hidden.shape[-1] // call.rows
+        sizes = site_sizes(tokens, call.frames, call.height, call.width)
+        tokens_BNC = rearrange(hidden, f"{layout} -> b ({order}) c", **sizes)
+        grid = Grid(sizes["t"], sizes["h"], sizes["w"], order)
+        first = call.reading.first
+        asking = tokens_BNC[first:]
+        found = integration(asking, call.memories[path], grid, call.reading.groups)
+        result = asking + (found * call.gain).to(hidden.dtype)
+        if first:
+            result = torch.cat([tokens_BNC[:first], result])
+        laid_out: Tensor = rearrange(result, f"b ({order}) c -> {layout}", **sizes)
+        return laid_out
+
+
+def site_sizes(tokens: int, frames: int, height: int, width: int) -> dict[str, int]:
+    """t, h and w of a site with that many tokens per row, in a denoiser of latents of that size.
+
+    A site has the latents' frames, and their places or what is left of them after halving (rounding up) some
+    times. Raises AdapterMismatch for other numbers.
+    """
+    h, w = height, width
+    while h * w * frames > tokens and (h, w) != (1, 1):
+        h, w = (h + 1) // 2, (w + 1) // 2
+    if h * w * frames != tokens:
+        raise AdapterMismatch(
+            f"got {tokens} tokens per video in a layer, need {frames} frames of {height} x {width} places or "
+            f"of a half, a quarter ... of them; this base lays its tokens out in a way that is not supported"
+        )
+    return {"t": frames, "h": h, "w": w}
+
+
+def _token_order(layout: str) -> str:
+    """The order in which a layout's tokens lie behind its batch: "h w t" for "(b h w) t c"."""
+    return " ".join(axis for axis in layout.replace("(", " ").replace(")", " ").split() if axis in "thw")

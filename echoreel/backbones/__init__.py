@@ -1,0 +1,60 @@
+"""The table of bases: which family a pipeline or denoiser belongs to, and what its sites are.
+
+Adding a base is one `Family` in a module beside this one and its name in `FAMILIES`.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from echoreel.backbones.family import Family
+from echoreel.backbones.unets import ANIMATEDIFF
+from echoreel.errors import BaseUnsupported
+
+__all__ = ["FAMILIES", "Base", "Family", "base_of", "find_sites"]
+
+FAMILIES: tuple[Family, ...] = (ANIMATEDIFF,)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A frozen base: its family, its denoiser, and its pipeline if that is what we were given."""
+
+    family: Family
+    denoiser: nn.Module
+    pipe: Any | None
+
+
+def base_of(base: Any) -> Base:
+    """The base in a pipeline or denoiser. Raises BaseUnsupported when it is of no family in the table."""
+    for family in FAMILIES:
+        if isinstance(base, nn.Module):
+            plain = getattr(base, "_orig_mod", base)  # torch.compile wraps the denoiser
+            if isinstance(plain, family.denoiser):
+                return Base(family, plain, None)
+            continue
+        denoiser = getattr(base, family.component, None)
+        denoiser = getattr(denoiser, "_orig_mod", denoiser)
+        if isinstance(denoiser, family.denoiser):
+            return Base(family, denoiser, base)
+    known = "; ".join(f"{family.name} ({family.denoiser.__name__})" for family in FAMILIES)
+    raise BaseUnsupported(
+        f"got {type(base).__name__}, need a diffusers pipeline or denoiser of a supported family: {known}"
+    )
+
+
+def find_sites(family: Family, denoiser: nn.Module) -> dict[str, int]:
+    """Path and width of every site of the denoiser. Raises BaseUnsupported when it has none."""
+    sites: dict[str, int] = {}
+    for path, module in denoiser.named_modules():
+        if re.fullmatch(family.sites, path):
+            linear = module.get_submodule(family.width)
+            sites[path] = int(linear.in_features)
+    if not sites:
+        raise BaseUnsupported(
+            f"got a {type(denoiser).__name__} without any layer that an adapter for {family.name} could "
+            f"join, need its temporal transformer blocks; load its motion modules first"
+        )
+    return sites

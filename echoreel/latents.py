@@ -1,0 +1,56 @@
+"""Frames and captions -> the base's own latents and text tokens, and back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from echoreel.backbones import Base, base_of
+from echoreel.errors import BaseUnsupported, VideoError
+
+
+@torch.no_grad()
+def encode_video(pipe: Any, frames: NDArray[np.uint8]) -> Tensor:
+    """Frames (T, H, W, 3) or (B, T, H, W, 3) uint8 -> latents (B, C, T, h, w), times the scaling factor.
+
+    The mean of the autoencoder's distribution, so the same frames always give the same latents.
+    Raises VideoError for frames of another shape or type, BaseUnsupported for a base without autoencoder.
+    """
+    if frames.dtype != np.uint8 or frames.ndim not in (4, 5) or frames.shape[-1] != 3:
+        raise VideoError(
+            f"got frames {frames.shape} {frames.dtype}, need (T, H, W, 3) or (B, T, H, W, 3) uint8"
+        )
+    base = _pipeline(pipe)
+    frames = frames[None] if frames.ndim == 4 else frames
+    pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "b t h w c -> b c t h w")
+    pixels = pixels.to(pipe._execution_device, pipe.vae.dtype) / 127.5 - 1
+    return base.family.encode_video(pipe, pixels)
+
+
+@torch.no_grad()
+def decode_video(pipe: Any, latents: Tensor) -> NDArray[np.uint8]:
+    """Latents (B, C, T, h, w) -> frames (B, T, H, W, 3) uint8. Raises BaseUnsupported."""
+    base = _pipeline(pipe)
+    pixels = base.family.decode_video(pipe, latents.to(pipe._execution_device, pipe.vae.dtype))
+    pixels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    frames: NDArray[np.uint8] = rearrange(pixels, "b c t h w -> b t h w c").cpu().numpy()
+    return frames
+
+
+@torch.no_grad()
+def encode_captions(pipe: Any, captions: Sequence[str]) -> Tensor:
+    """B captions -> text tokens (B, L, D), as the base's prompts are encoded. Raises BaseUnsupported."""
+    return _pipeline(pipe).family.encode_captions(pipe, captions)
+
+
+def _pipeline(pipe: Any) -> Base:
+    base = base_of(pipe)
+    if base.pipe is None:
+        raise BaseUnsupported(
+            f"got a bare {type(pipe).__name__}, need its pipeline: autoencoder and text encoder are there"
+        )
+    return base
