@@ -1,0 +1,103 @@
+"""A base's own training problem, read from its scheduler: how noise is mixed in and what is predicted.
+
+A noise level is a number from 0 (the clip) to 1 (noise alone) along the base's training schedule.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from echoreel.errors import BaseUnsupported
+
+Predicts = Literal["epsilon", "v_prediction", "sample", "flow"]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Clips with noise: what the denoiser sees, and what it should say."""
+
+    noisy: Tensor  # (B, C, T, h, w)
+    timesteps: Tensor  # (B,): int64 steps of a diffusion schedule, float32 of a flow
+    target: Tensor  # (B, C, T, h, w)
+    snr: Tensor  # (B,): signal-to-noise ratio, float32
+
+
+class NoiseSchedule:
+    """The training schedule of a diffusers scheduler."""
+
+    def __init__(self, scheduler: Any) -> None:
+        """Raises BaseUnsupported for a scheduler that says neither diffusion nor flow matching."""
+        config = scheduler.config
+        self.steps = int(config.num_train_timesteps)
+        kind = config.get("prediction_type", "epsilon")
+        self.predicts: Predicts
+        if kind.startswith("flow") or "FlowMatch" in type(scheduler).__name__:
+            self.predicts = "flow"
+            self.shift = float(config.get("shift") or config.get("flow_shift") or 1.0)
+        elif kind in ("epsilon", "v_prediction", "sample") and hasattr(scheduler, "alphas_cumprod"):
+            self.predicts = kind
+            self.alphas_cumprod: Tensor = scheduler.alphas_cumprod.float().cpu()
+        else:
+            raise BaseUnsupported(
+                f"cannot train with a {type(scheduler).__name__} that predicts {kind!r}; need one that "
+                "predicts epsilon, v_prediction, sample or flow"
+            )
+
+    def mix(self, clips: Tensor, noise: Tensor, levels: Tensor) -> Mixed:
+        """Clips (B, C, T, h, w) and noise of that shape, mixed at noise levels (B,) in [0, 1)."""
+        timesteps, signal, sigma = (x.to(clips.device) for x in self._coefficients(levels.cpu()))
+        a, s = (rearrange(x, "b -> b 1 1 1 1") for x in (signal, sigma))
+        targets = {
+            "epsilon": lambda: noise,
+            "v_prediction": lambda: a * noise - s * clips,  # Salimans & Ho 2022, section 4
+            "sample": lambda: clips,
+            "flow": lambda: noise - clips,  # Lipman et al. 2023, optimal-transport path
+        }
+        return Mixed(a * clips + s * noise, timesteps, targets[self.predicts](), (signal / sigma).square())
+
+    def weights(self, snr: Tensor, gamma: float) -> Tensor:
+        """Min-SNR-gamma weights (B,) of the squared errors (Hang et al. 2023, section 3.4); gamma 0: ones.
+
+        The cap acts on the weight in clip space, min(snr, gamma); dividing by what an error of the base's
+        own prediction is worth there gives epsilon's min(1, gamma / snr) and so on.
+        """
+        if gamma == 0:
+            return torch.ones_like(snr)
+        capped = snr.clamp(max=gamma)
+        if self.predicts == "epsilon":
+            return gamma / snr.clamp(min=gamma)
+        if self.predicts == "v_prediction":
+            return capped / (snr + 1)
+        if self.predicts == "flow":
+            return capped / (snr.sqrt() + 1).square()
+        return capped
+
+    def _coefficients(self, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Timesteps, and the shares of clip and noise (DDPM, Eq. 4; a flow's share of noise is shifted)."""
+        if self.predicts == "flow":
+            sigma = (self.shift * levels / (1 + (self.shift - 1) * levels)).float()
+            return sigma * self.steps, 1 - sigma, sigma
+        timesteps = (levels * self.steps).long().clamp(0, self.steps - 1)
+        alpha_bar = self.alphas_cumprod[timesteps]
+        return timesteps, alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+
+def sample_levels(count: int, high_noise: float, generator: torch.Generator) -> Tensor:
+    """Noise levels (B,) in [0, 1), of density proportional to level ** high_noise: 0 is uniform."""
+    uniform = torch.rand(count, generator=generator, dtype=torch.float64)
+    return uniform ** (1 / (1 + high_noise))
+
+
+def motion_weights(clips: Tensor, share: float) -> Tensor:
+    """Weights (B, 1, T, h, w) of mean 1 per clip: `share` of them follows the latents' change over time.
+
+    share 0 weighs all places alike; 1 counts only what moves.
+    """
+    change = torch.diff(clips, dim=2).abs().mean(1, keepdim=True)
+    before, after = change[:, :, :1], change[:, :, -1:]
+    motion = (torch.cat([before, change], dim=2) + torch.cat([change, after], dim=2)) / 2
+    motion = motion + 1e-6  # a still clip is weighed alike everywhere
+    return (1 - share) + share * motion / motion.mean(dim=(1, 2, 3, 4), keepdim=True)

@@ -1,0 +1,57 @@
+"""What a training step draws from: batches in order, computed ahead, and chance named by numbers."""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Batch = Any  # dict, tuple or list of tensors (nested, with anything else in between)
+
+
+class Feed:
+    """Batches in order; with `ahead` > 0, that many are being computed in threads while a step runs."""
+
+    def __init__(self, batch: Callable[[int], Batch], indices: Sequence[int], ahead: int) -> None:
+        self._batch, self._ahead = batch, ahead
+        self._rest = iter(indices)
+        self._waiting: deque[tuple[int, Future[Batch]]] = deque()
+        self._pool = ThreadPoolExecutor(max(ahead, 1), thread_name_prefix="batch")
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def next(self) -> tuple[int, Batch]:
+        """(number, batch). What `batch` raises is raised here."""
+        if not self._ahead:
+            index = next(self._rest)
+            return index, self._batch(index)
+        while len(self._waiting) <= self._ahead and (index := next(self._rest, None)) is not None:
+            self._waiting.append((index, self._pool.submit(self._batch, index)))
+        first, future = self._waiting.popleft()
+        return first, future.result()
+
+
+def seeded(*numbers: int) -> torch.Generator:
+    """A generator on the CPU, the same for the same numbers on every machine."""
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) >> 1)
+
+
+def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of x's shape, dtype and device, drawn on the CPU: the same numbers on every device."""
+    return torch.randn(x.shape, generator=generator).to(x.device, x.dtype)
+
+
+def count_samples(batch: Batch) -> int:
+    """Length of the first tensor in a batch."""
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.ndim else 1
+    parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, Sequence) else ()
+    return next((n for part in parts if not isinstance(part, str) and (n := count_samples(part))), 0)

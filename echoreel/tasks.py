@@ -1,0 +1,362 @@
+"""Training an adapter: the base's own denoising problem, with references to read; only the adapter trains."""
+
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange, reduce, repeat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from torch import Tensor
+
+from echoreel.adapter import ActionAdapter, Preset
+from echoreel.backbones import base_of
+from echoreel.checkpoint import PARTIAL, RunFolder, load_trained
+from echoreel.config import Settings
+from echoreel.diffusion import NoiseSchedule, motion_weights, sample_levels
+from echoreel.errors import BaseUnsupported
+from echoreel.feed import noise_like, seeded
+from echoreel.generation import generate, load_adapter, load_base
+from echoreel.latents import decode_video, encode_captions
+from echoreel.pairset import Pairs, PairSet, PairSetError, step_indices
+from echoreel.pictures import Frames, contact_sheet
+from echoreel.references import ReferenceVideo
+from echoreel.result import GenerationSettings
+from echoreel.train import FREE, FitSettings, fit
+from echoreel.video import write_image
+
+CAPTION_MEMORY = 2**30  # bytes of text tokens kept
+
+
+class AdapterTaskSettings(Settings):
+    """How an adapter is trained and watched."""
+
+    batch: PositiveInt = 8
+    seed: NonNegativeInt = 0
+    references: PositiveInt | None = None  # of a batch: 1 to so many, drawn anew; none = all that pairs have
+    swap_roles: bool = (
+        False  # any clip of a pair may be the target: for pairs whose clips show the same action
+    )
+    moments: PositiveInt | None = None  # consecutive latent frames of a pair to train on; none = all of them
+    drop_caption: float = Field(default=0.1, ge=0, le=1)  # share of targets with the empty prompt
+    drop_reference_caption: float = Field(default=0.1, ge=0, le=1)  # share of references without one
+    high_noise: NonNegativeFloat = 0.0  # noise levels are drawn with density level ** high_noise
+    min_snr: NonNegativeFloat = 0.0  # gamma of min-SNR weighting; 0 = the base's plain loss
+    motion_weight: float = Field(default=0.0, ge=0, le=1)  # share of the loss's weights that follows motion
+    gradient_checkpointing: bool = False
+    held_back: PositiveInt = 32  # the set's first pairs, never trained on; or the first of the validation set
+    validation_levels: tuple[float, ...] = (0.5, 0.75, 0.95)  # noise levels
+    sheet_pairs: PositiveInt = 4
+    sheet_steps: PositiveInt = 12  # denoising steps
+
+
+class AdapterRecipe(Settings):
+    """A whole adapter training: one TOML file."""
+
+    folder: Path  # of the run; `adapter/` in it is the result
+    base: str = "embedded"  # or a folder, or a hub id
+    start: str | None = None  # an adapter to go on from: "embedded", a folder or a hub id; none = a fresh one
+    preset: Preset = "compact"  # of a fresh one
+    pairs: Path  # a folder of cached pairs, made with this base
+    validation: Path | None = None  # another one; none = the first of `pairs` are held back
+    task: AdapterTaskSettings = AdapterTaskSettings()
+    fit: FitSettings
+
+
+class AdapterTask:
+    """Train `adapter` on `base`, a pipeline that stays frozen, with pairs from `data`.
+
+    A sample whose reference is dropped would teach nothing: without references the adapter is not there.
+    """
+
+    name = "adapter"
+
+    def __init__(
+        self,
+        adapter: ActionAdapter,
+        base: Any,
+        data: PairSet,
+        settings: AdapterTaskSettings,
+        validation: PairSet | None = None,
+    ) -> None:
+        """`validation`: pairs of other actions, say; without it the first pairs of `data` are held back.
+
+        Raises AdapterMismatch, BaseUnsupported, PairSetError when the parts do not fit each other.
+        """
+        self.module, self.pipe, self.data, self.settings = adapter, base, data, settings
+        found = base_of(base)
+        self._family, self._denoiser = found.family, found.denoiser
+        self._schedule = NoiseSchedule(base.scheduler)
+        self._captions = CaptionTokens(base)
+        held = validation or data
+        count = min(settings.held_back, len(held) if validation else len(held) - 1)
+        if count < 2:
+            raise PairSetError(
+                f"got {len(held)} pairs, need at least 3: two to validate with, the rest to train on"
+            )
+        self._first = 0 if validation else count  # pairs before are held back
+        self._held_back = held.batch(range(count))
+        self._check(data)
+        self._alone: dict[float, Tensor] = {}  # the base's own loss per noise level: it never changes
+        self._base_videos: list[Frames] = []
+        for part in (v for v in base.components.values() if isinstance(v, torch.nn.Module)):
+            part.eval().requires_grad_(False)
+        if settings.gradient_checkpointing:
+            if not getattr(found.denoiser, "_supports_gradient_checkpointing", False):
+                raise BaseUnsupported(
+                    f"{type(found.denoiser).__name__} has no gradient checkpointing; turn it off"
+                )
+            found.denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
+        self._device: torch.device | None = None
+
+    def batch(self, step: int) -> Pairs:
+        """Pairs number `step`: roles, number of references and dropped captions drawn by (seed, step)."""
+        settings, chance = self.settings, seeded(self.settings.seed, 1, step)
+        indices = step_indices(step, settings.batch, len(self.data) - self._first, settings.seed)
+        pairs = self.data.batch([self._first + index for index in indices])
+        most = min(settings.references or self.data.shape[0], self.data.shape[0])
+        chosen = int(torch.randint(1, most + 1, (), generator=chance))
+        pairs = shuffled_roles(pairs, chosen, settings.swap_roles, chance)
+        if settings.moments is not None:
+            pairs = same_moments(pairs, settings.moments, chance)
+        dropped = torch.rand(settings.batch, 1 + chosen, generator=chance)
+        captions = [
+            "" if d < settings.drop_caption else c
+            for c, d in zip(pairs.captions, dropped[:, 0].tolist(), strict=True)
+        ]
+        reference_captions = [
+            ["" if d < settings.drop_reference_caption else c for c, d in zip(row, drops, strict=True)]
+            for row, drops in zip(pairs.reference_captions, dropped[:, 1:].tolist(), strict=True)
+        ]
+        return pairs._replace(captions=captions, reference_captions=reference_captions)
+
+    def loss(self, batch: Pairs, generator: torch.Generator) -> Tensor:
+        """The base's own loss on the targets while it reads the references."""
+        levels = sample_levels(len(batch.targets), self.settings.high_noise, generator)
+        noise = noise_like(batch.targets, generator)
+        self._read(batch)
+        errors, snr = self._errors(batch, noise, levels)
+        if self.settings.motion_weight:
+            errors = errors * motion_weights(batch.targets, self.settings.motion_weight)
+        per_clip = reduce(errors, "b c t h w -> b", "mean")
+        return (per_clip * self._schedule.weights(snr, self.settings.min_snr)).mean()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The plain loss on held-back pairs at fixed noise: with the right references, with those of another
+        pair, and with none; per noise level and over all.
+
+        `gain_over_shuffled` and `gain_over_none` are what the right ones save, `gain_t` the former over
+        its standard error: an adapter that uses references has a large one.
+        """
+        losses: dict[str, list[Tensor]] = {"right": [], "shuffled": [], "none": []}
+        numbers: dict[str, float] = {}
+        for level in self.settings.validation_levels:
+            found = {"right": self._held_back_loss(level, 0), "shuffled": self._held_back_loss(level, 1)}
+            if level not in self._alone:
+                self._alone[level] = self._held_back_loss(level, None)
+            for name, values in (found | {"none": self._alone[level]}).items():
+                losses[name].append(values)
+                numbers[f"{name}@{level:g}"] = values.mean().item()
+        self.module.clear_references()
+        means = {name: torch.stack(values).mean(0) for name, values in losses.items()}  # per pair
+        gain = means["shuffled"] - means["right"]
+        error = gain.std() / len(gain) ** 0.5
+        overall = {name: values.mean().item() for name, values in means.items()}
+        return {
+            **overall,
+            "gain_over_shuffled": gain.mean().item(),
+            "gain_over_none": overall["none"] - overall["right"],
+            "gain_t": (gain.mean() / error.clamp(min=1e-12)).item(),
+            **numbers,
+        }
+
+    def sheet(self, path: Path) -> None:
+        """References | base | ours for the first held-back pairs, made by the base's own pipeline."""
+        self._place(self._where())
+        self.module.detach()  # from the denoiser; `generate` attaches to the pipeline, and detaches again
+        self._device = None
+        pairs, rows = self._held_back, []
+        for index in range(min(self.settings.sheet_pairs, len(pairs.targets))):
+            prompt = pairs.captions[index] or "a person"
+            shown = decode_video(self.pipe, pairs.references[index])
+            frames, height, width = shown.shape[1:4]
+            settings = GenerationSettings(
+                steps=self.settings.sheet_steps, num_frames=frames, height=height, width=width
+            )
+            captions = pairs.reference_captions[index]
+            references = [ReferenceVideo(f, caption=c) for f, c in zip(shown, captions, strict=True)]
+            if len(self._base_videos) <= index:
+                alone = generate(prompt, base=self.pipe, seed=index, settings=settings)
+                self._base_videos.append(alone.videos[0])
+            made = generate(
+                prompt, references, base=self.pipe, adapter=self.module, seed=index, settings=settings
+            )
+            rows += [(f"reference: {r.caption}", r.frames) for r in references]
+            rows += [(f"base: {prompt}", self._base_videos[index]), (f"ours: {prompt}", made.videos[0])]
+        write_image(path, contact_sheet(rows))
+
+    def _held_back_loss(self, level: float, shift: int | None) -> Tensor:
+        """Mean squared error of each held-back pair (N,) while it reads the pair half the set on (`shift` 1),
+        itself (0) or nothing (None)."""
+        count, size, found = len(self._held_back.targets), self.settings.batch, []
+        device = self._where()
+        for first in range(0, count, size):
+            rows = range(first, min(first + size, count))
+            batch = _chosen(self._held_back, rows, device)
+            self._place(device)
+            if shift is None:
+                self.module.clear_references()
+            else:
+                other = [(row + shift * (count // 2)) % count for row in rows]
+                self._read(_chosen(self._held_back, other, device)._replace(captions=batch.captions))
+            chances = [seeded(self.settings.seed, 2, row) for row in rows]
+            noise = torch.stack([torch.randn(batch.targets.shape[1:], generator=c) for c in chances])
+            errors, _ = self._errors(batch, noise.to(device), torch.full((len(rows),), level))
+            found.append(reduce(errors, "b c t h w -> b", "mean"))
+        return torch.cat(found).cpu()
+
+    def _read(self, pairs: Pairs) -> None:
+        """Have the base read the references of these pairs, as `ActionAdapter.set_references` does."""
+        device, count = pairs.targets.device, pairs.references.shape[1]
+        self._place(device)
+        asked = repeat(self._captions(pairs.captions), "b l d -> (b r) l d", r=count)
+        shown = self._captions([caption for row in pairs.reference_captions for caption in row])
+        latents = rearrange(pairs.references, "b r c t h w -> (b r) c t h w")
+        tokens = self.module.encode(latents, torch.cat([asked, shown], dim=1).to(device))
+        self.module.set_tokens(rearrange(tokens, "(b r) n a -> r b n a", r=count).unbind())
+
+    def _errors(self, pairs: Pairs, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Squared errors (B, C, T, h, w) of the base's prediction, and signal-to-noise ratios (B,)."""
+        mixed = self._schedule.mix(pairs.targets, noise, levels)
+        dtype = next(self._denoiser.parameters()).dtype
+        captions = self._captions(pairs.captions).to(noise.device, dtype)
+        prediction = self._family.predict(self._denoiser, mixed.noisy.to(dtype), mixed.timesteps, captions)
+        return (prediction.float() - mixed.target).square(), mixed.snr
+
+    def _place(self, device: torch.device) -> None:
+        """Base on this device, adapter attached to its denoiser: not to the pipeline, which may still say
+        that its last call was guided."""
+        if self._device != device:
+            self.pipe.to(device)
+            self.module.attach(self._denoiser)
+            self._device = device
+
+    def _where(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def _check(self, data: PairSet) -> None:
+        channels = self._family.latent_channels(self._denoiser)
+        if data.shape[1] != channels:
+            raise PairSetError(
+                f"pairs have {data.shape[1]} latent channels, the base {channels}; prepare them with it"
+            )
+
+
+def train_adapter(recipe: AdapterRecipe) -> Path:
+    """Train to the end of the recipe, going on from where an earlier start stopped. Returns `folder/adapter`.
+
+    Raises EchoReelError's family for what cannot work, KeyboardInterrupt as `fit` does.
+    """
+    first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun starts
+    if first:
+        RunFolder(recipe.folder).bind(
+            recipe, free=("folder", *(f"fit.{name}" for name in FREE)), file="recipe.json"
+        )
+    pipe = load_base(recipe.base)
+    if recipe.start is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.task.seed)
+            adapter = ActionAdapter.for_base(pipe, recipe.preset)
+    else:
+        adapter = load_adapter(recipe.start)
+    data = PairSet.open(recipe.pairs)
+    validation = PairSet.open(recipe.validation) if recipe.validation else None
+    task = AdapterTask(adapter, pipe, data, recipe.task, validation)
+    fit(task, recipe.fit, recipe.folder)
+    adapter.detach()
+    load_trained(recipe.folder, adapter)
+    if first:
+        _save(adapter, recipe.folder / "adapter")
+    return recipe.folder / "adapter"
+
+
+class CaptionTokens:
+    """Text tokens (B, L, D) float32 of captions; each is encoded by itself, once.
+
+    By itself: in another batch its last bits could differ, and a resumed run with it.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self._known: OrderedDict[str, Tensor] = OrderedDict()
+        self._bytes = 0
+
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        return torch.stack([self._encode(caption) for caption in captions])
+
+    def _encode(self, caption: str) -> Tensor:
+        if caption in self._known:
+            self._known.move_to_end(caption)
+            return self._known[caption]
+        device = self._pipe._execution_device
+        with torch.autocast(device.type, enabled=False):
+            tokens = encode_captions(self._pipe, [caption])[0].float().cpu()
+        self._known[caption] = tokens
+        self._bytes += tokens.nbytes
+        while self._bytes > CAPTION_MEMORY:
+            self._bytes -= self._known.popitem(last=False)[1].nbytes
+        return tokens
+
+
+def shuffled_roles(pairs: Pairs, references: int, swap: bool, generator: torch.Generator) -> Pairs:
+    """Every pair with so many of its references, reordered; with `swap`, any clip may be the target."""
+    clips = torch.cat([pairs.targets[:, None], pairs.references], dim=1)
+    batch, count = clips.shape[:2]
+    order = torch.rand(batch, count, generator=generator)
+    if not swap:
+        order[:, 0] = -1
+    order = order.argsort(1)[:, : 1 + references]
+    chosen = clips[torch.arange(batch)[:, None], order]
+    rows = zip(pairs.captions, pairs.reference_captions, order.tolist(), strict=True)
+    captions = [[[caption, *others][place] for place in places] for caption, others, places in rows]
+    return Pairs(chosen[:, 0], chosen[:, 1:], [row[0] for row in captions], [row[1:] for row in captions])
+
+
+def same_moments(pairs: Pairs, moments: int, generator: torch.Generator) -> Pairs:
+    """Every pair cut to so many consecutive latent frames, the same of its target and its references.
+
+    With one moment, motion modules see single frames, 16 times cheaper than clips of 16: an adapter learns
+    there how a reference's poses look before it learns how they move.
+    """
+    frames = pairs.targets.shape[2]
+    starts = torch.randint(0, frames - min(moments, frames) + 1, pairs.targets.shape[:1], generator=generator)
+    cut = [slice(start, start + moments) for start in starts.tolist()]
+    return pairs._replace(
+        targets=torch.stack([clip[:, window] for clip, window in zip(pairs.targets, cut, strict=True)]),
+        references=torch.stack(
+            [clips[:, :, window] for clips, window in zip(pairs.references, cut, strict=True)]
+        ),
+    )
+
+
+def _chosen(pairs: Pairs, rows: Sequence[int], device: torch.device) -> Pairs:
+    index = list(rows)
+    return Pairs(
+        pairs.targets[index].to(device),
+        pairs.references[index].to(device),
+        [pairs.captions[i] for i in index],
+        [pairs.reference_captions[i] for i in index],
+    )
+
+
+def _save(adapter: ActionAdapter, folder: Path) -> None:
+    """Write beside, then swap: killed in between, the next start saves again."""
+    partial = folder.with_name(folder.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    adapter.save_pretrained(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
