@@ -22,7 +22,7 @@ class BaseSettings(Settings):
 
     autoencoder_channels: tuple[int, ...] = (32, 64, 96)  # one factor of two between neighbours
     latent_channels: int = 8
-    denoiser_channels: tuple[int, ...] = (64, 128, 192)
+    denoiser_channels: tuple[int, ...] = (48, 96, 160)
     text_width: int = 128
     text_layers: int = 3
     attention_from: int = 1  # first level whose blocks read the caption

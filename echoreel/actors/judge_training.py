@@ -1,4 +1,4 @@
-"""Training of the judge: a stream of fresh renders of all actions, roughened as generated videos are rough."""
+"""Training of the judge: fresh renders of all actions without end, roughened as generated videos are."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from echoreel.actors.domain import ActorClip, ActorDomain, ActorSettings
 from echoreel.actors.judges import PARTS, Judge, JudgeSettings, look_classes
-from echoreel.actors.motions import JOINTS, Joints, MotionLibrary
+from echoreel.actors.motions import Joints, MotionLibrary
 from echoreel.actors.render import Camera, camera_joints
 from echoreel.config import Settings
 from echoreel.train import FitSettings, fit, load_trained, noise_like, seeded
@@ -27,11 +27,11 @@ class JudgeRecipe(Settings):
     motions: Path = Path("../shared/motion")  # a motion library; the judge sees all its splits
     folder: Path = Path("runs/judges")
     judge: JudgeSettings = JudgeSettings()
-    domain: ActorSettings = ActorSettings(hide_action=0.0)
+    domain: ActorSettings = ActorSettings()
     batch: PositiveInt = 16  # clips
     validation_clips: PositiveInt = 256
-    look_weight: float = Field(0.3, ge=0)  # of the cross-entropies, beside joint errors in decimetres
-    velocity_weight: float = Field(0.5, ge=0)  # of errors of joint displacements between frames
+    look_weight: float = Field(default=0.3, ge=0)  # of the cross-entropies, beside joint errors in decimetres
+    velocity_weight: float = Field(default=0.5, ge=0)  # of errors of joint displacements between frames
     fit: FitSettings = FitSettings(
         steps=1500, learning_rate=2e-3, warmup=100, schedule="cosine", precision="bf16"
     )
@@ -52,7 +52,7 @@ class JudgeTask:
         self._validation_batch: Batch | None = None
 
     def batch(self, step: int) -> Batch:
-        """Fresh renders: `video` (B, T, 3, H, W) uint8, `joints` (B, T, 18, 3), `points`, and a class per part."""
+        """Fresh renders: `video` (B, T, 3, H, W) uint8, `joints`, `points` (B, T, 18, ·), a class per part."""
         first = (self.recipe.fit.seed << 32) + step * self.recipe.batch
         return _collate([self.domain.clip(first + i) for i in range(self.recipe.batch)])
 
@@ -61,10 +61,9 @@ class JudgeTask:
         video, points = moved(batch["video"].float() / 255, batch["points"], generator)
         outputs = self.module(roughen(video, generator))
         error = outputs.joints.float() - batch["joints"]
-        aim = outputs.points[:, :, : len(JOINTS)] - points
         pose = error.abs().mean() + self.recipe.velocity_weight * error.diff(dim=1).abs().mean()
         look = torch.stack([F.cross_entropy(outputs.looks[part].float(), batch[part]) for part in PARTS])
-        total: Tensor = 10 * (pose + aim.abs().mean()) + self.recipe.look_weight * look.sum()
+        total: Tensor = 10 * pose + self.recipe.look_weight * (aim_loss(outputs.maps, points) + look.sum())
         return total
 
     def validate(self) -> dict[str, float]:
@@ -84,7 +83,8 @@ class JudgeTask:
 
     def _measure(self, video: Tensor, batch: Batch) -> dict[str, float]:
         numbers = {"joint_error": 0.0} | dict.fromkeys(PARTS, 0.0)
-        for chunk in torch.arange(len(video)).split(self.recipe.batch):
+        for start in range(0, len(video), self.recipe.batch):
+            chunk = slice(start, start + self.recipe.batch)
             outputs = self.module(video[chunk])
             distance = (outputs.joints.float() - batch["joints"][chunk]).norm(dim=-1)
             numbers["joint_error"] += float(distance.mean(dim=(1, 2)).sum()) / len(video)
@@ -95,7 +95,7 @@ class JudgeTask:
 
 
 def train_judges(recipe: JudgeRecipe) -> Path:
-    """Train the judge, resuming what `recipe.folder` holds. Returns the folder of the finished judge in it."""
+    """Train the judge, going on from what `recipe.folder` holds. Returns the finished judge's folder."""
     task = JudgeTask(recipe, MotionLibrary.load(recipe.motions))
     fit(task, recipe.fit, recipe.folder)
     load_trained(recipe.folder, task.module)
@@ -105,6 +105,13 @@ def train_judges(recipe: JudgeRecipe) -> Path:
     finished = recipe.folder / "judge"
     task.module.save(finished)
     return finished
+
+
+def aim_loss(maps: Tensor, points: Tensor) -> Tensor:
+    """Cross-entropy of the first maps (B, T, M, h, w) with the joints' places (B, T, J, 2) among 4 cells."""
+    joints = rearrange(maps[:, :, : points.shape[2]], "b t j h w -> (b t j) 1 h w")
+    at = rearrange(points, "b t j c -> (b t j) 1 1 c")
+    return -F.grid_sample(joints, at.to(joints), padding_mode="border", align_corners=False).mean()
 
 
 def roughen(video: Tensor, generator: torch.Generator) -> Tensor:
@@ -132,7 +139,7 @@ def roughen(video: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def moved(video: Tensor, points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Each clip (B, T, 3, H, W) shifted and scaled by up to 6 % of its side, and points (B, T, J, 2) with it."""
+    """Clips (B, T, 3, H, W) shifted and scaled by up to 6 %, and points (B, T, J, 2) with them."""
     clips, frames = video.shape[:2]
     drawn = (2 * torch.rand(clips, 3, generator=generator) - 1).to(video)
     scale, shift = 1 + 0.06 * drawn[:, :1], 0.12 * drawn[:, 1:]

@@ -26,8 +26,12 @@ from echoreel.config import Settings
 from echoreel.errors import CheckpointError
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "shirt": tuple(COLOURS), "trousers": tuple(COLOURS), "hair": tuple(HAIRS), "place": tuple(PLACES), "top": TOPS,
-}  # fmt: skip
+    "shirt": tuple(COLOURS),
+    "trousers": tuple(COLOURS),
+    "hair": tuple(HAIRS),
+    "place": tuple(PLACES),
+    "top": TOPS,
+}
 EMBEDDED = Path(__file__).parents[1] / "weights" / "judges"
 
 
@@ -49,7 +53,7 @@ class Outputs(NamedTuple):
     """What the network says of B videos of T frames."""
 
     joints: Tensor  # (B, T, 18, 3) metres from the pelvis
-    points: Tensor  # (B, T, points, 2) where it looks: right and down, -1 to 1 over the frame
+    maps: Tensor  # (B, T, points, h, w) logarithms of the shares of attention over the frame
     looks: dict[str, Tensor]  # logits (B, classes) of each part of the look
 
 
@@ -71,7 +75,9 @@ class Judge(nn.Module):
         hidden = settings.hidden
         self.frame = _FrameNetwork(settings)
         self.time = nn.ModuleList(_TemporalLayer(hidden, dilation) for dilation in settings.dilations)
-        self.joints = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, len(JOINTS) * 3))
+        joints = nn.Linear(hidden, len(JOINTS) * 3)
+        nn.init.zeros_(joints.weight)
+        self.joints = nn.Sequential(nn.LayerNorm(hidden), joints)
         self.look = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.SiLU())
         self.parts = nn.ModuleDict({part: nn.Linear(hidden, len(classes)) for part, classes in PARTS.items()})
 
@@ -82,7 +88,7 @@ class Judge(nn.Module):
         size = (self.settings.size, self.settings.size)
         if frames.shape[-2:] != size:
             frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
-        features, points = self.frame(2 * frames - 1)
+        features, maps = self.frame(2 * frames - 1)
         x = rearrange(features, "(b t) d -> b t d", b=clips)
         look = self.look(torch.cat([x.mean(1), x.amax(1)], -1))
         for layer in self.time:
@@ -90,7 +96,7 @@ class Judge(nn.Module):
         joints = rearrange(self.joints(x), "b t (j c) -> b t j c", c=3)
         return Outputs(
             joints - joints[:, :, :1],
-            rearrange(points, "(b t) m c -> b t m c", b=clips),
+            rearrange(maps, "(b t) m h w -> b t m h w", b=clips),
             {part: head(look) for part, head in self.parts.items()},
         )
 
@@ -131,7 +137,7 @@ class Judge(nn.Module):
         Raises CheckpointError when it is missing, damaged or made for other looks.
         """
         folder = Path(folder or EMBEDDED)
-        advice = "train one with `echoreel train recipes/judges.toml`"
+        advice = "train one with `echoreel prepare judges recipes/judges.toml`"
         try:
             config = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
             judge = cls(JudgeSettings.model_validate(config["settings"]))
@@ -159,7 +165,7 @@ def look_classes(look: Look) -> dict[str, int]:
 
 
 class _FrameNetwork(nn.Module):
-    """Frames (N, 3, H, W) in [-1, 1] -> features (N, hidden) and attention points (N, points, 2).
+    """Frames (N, 3, H, W) in [-1, 1] -> features (N, hidden) and log attention maps (N, points, h, w).
 
     A small U-Net gives a map per point; a point is where its map lies on average, and sees the features there
     (spatial softmax, Levine et al. 2016, section 3).
@@ -189,7 +195,8 @@ class _FrameNetwork(nn.Module):
         coarse = self.coarse(middle)
         middle = self.up_middle(middle + F.interpolate(self.coarse_to_middle(coarse), middle.shape[-2:]))
         fine = self.up_fine(fine + F.interpolate(self.middle_to_fine(middle), fine.shape[-2:]))
-        shares = rearrange(self.maps(fine).float(), "n m h w -> n m (h w)").softmax(-1)
+        maps = rearrange(self.maps(fine).float(), "n m h w -> n m (h w)").log_softmax(-1)
+        shares = maps.exp()
         seen = torch.einsum("nms,ncs->nmc", shares, rearrange(fine, "n c h w -> n c (h w)").float())
         points = shares @ _places(*fine.shape[-2:]).to(shares)
         told = [
@@ -197,7 +204,7 @@ class _FrameNetwork(nn.Module):
             rearrange(points, "n m c -> n (m c)"),
             coarse.mean((2, 3)),
         ]
-        return self.out(torch.cat(told, -1)), points
+        return self.out(torch.cat(told, -1)), maps.unflatten(-1, fine.shape[-2:])
 
 
 class _TemporalLayer(nn.Module):

@@ -1,4 +1,4 @@
-"""Making the embedded base, start to end: `train_base(recipe)`; killed at any moment, the same call goes on."""
+"""Making the embedded base, start to end: `train_base(recipe)`; killed at any moment, the same call resumes."""
 
 import json
 import multiprocessing
@@ -25,6 +25,7 @@ from echoreel.pairset import PairSet, PairSetWriter
 from echoreel.train import FitSettings, fit, load_trained
 
 SHARD = 500  # pairs in one file of the cache
+SAMPLING = {"num_inference_steps": 20, "guidance_scale": 4.0, "num_frames": 16, "fps": 8}  # recommended
 
 
 class BaseRecipe(Settings):
@@ -44,16 +45,10 @@ class BaseRecipe(Settings):
     autoencoder: FitSettings = FitSettings(steps=1500, learning_rate=1e-3)
     frames: FitSettings = FitSettings(steps=3000, learning_rate=1e-3)
     clips: FitSettings = FitSettings(steps=3000, learning_rate=5e-4)
-    sampling: dict[str, float] = {
-        "num_inference_steps": 20,
-        "guidance_scale": 4.0,
-        "num_frames": 16,
-        "fps": 8,
-    }
 
 
 def train_base(recipe: BaseRecipe) -> Path:
-    """Run every stage that is not finished and write `folder/base`, an AnimateDiff pipeline. Returns that folder."""
+    """Run every stage that is not finished, write `folder/base`, an AnimateDiff pipeline, and return it."""
     library = MotionLibrary.load(recipe.motions).split(recipe.split)
     autoencoder = _autoencoder(recipe, library)
     pairs = _pairs(recipe, library, autoencoder)
@@ -61,12 +56,16 @@ def train_base(recipe: BaseRecipe) -> Path:
     frame_task = FrameTask(clips, recipe.base, recipe.frame_batch, recipe.seed)
     _run(frame_task, recipe.frames, recipe.folder / "frames")
     clip_task = ClipTask(frame_task, recipe.base, recipe.clip_batch, recipe.seed)
+    assemble(recipe, autoencoder, clip_task, recipe.folder / "frames-base")
     _run(clip_task, recipe.clips, recipe.folder / "clips")
-    return assemble(recipe, autoencoder, clip_task)
+    return assemble(recipe, autoencoder, clip_task, recipe.folder / "base")
 
 
-def assemble(recipe: BaseRecipe, autoencoder: AutoencoderKL, task: ClipTask) -> Path:
-    """Save the trained parts as an AnimateDiff pipeline in half precision, with its recommended settings beside."""
+def assemble(recipe: BaseRecipe, autoencoder: AutoencoderKL, task: ClipTask, folder: Path) -> Path:
+    """Save the parts as an AnimateDiff pipeline in half precision, with its recommended settings beside.
+
+    `frames-base`, whose motion modules do nothing yet, lets the adapter start while `base` trains.
+    """
     pipeline = AnimateDiffPipeline(
         vae=autoencoder,
         text_encoder=task.module["text_encoder"],
@@ -75,9 +74,8 @@ def assemble(recipe: BaseRecipe, autoencoder: AutoencoderKL, task: ClipTask) -> 
         motion_adapter=None,
         scheduler=build_scheduler(),
     )
-    folder = recipe.folder / "base"
     pipeline.to(dtype=torch.float16).save_pretrained(folder)
-    (folder / "generation.json").write_text(json.dumps(recipe.sampling, indent=2) + "\n", encoding="utf-8")
+    (folder / "generation.json").write_text(json.dumps(SAMPLING, indent=2) + "\n", encoding="utf-8")
     pipeline.to(dtype=torch.float32)
     return folder
 
@@ -120,7 +118,7 @@ def _pairs(recipe: BaseRecipe, library: MotionLibrary, autoencoder: AutoencoderK
 
 
 def _render_pair(job: tuple[BaseRecipe, int]) -> tuple[NDArray[np.uint8], list[str]]:
-    """Frames (1 + R, T, H, W, 3) of a target and its references, and their captions; runs in a worker process."""
+    """Frames (1 + R, T, H, W, 3) of a target and its references, and their captions; in a worker process."""
     recipe, index = job
     target, references = _domain(recipe.model_dump_json()).pair(
         recipe.seed + 1_000_000 + index, recipe.references

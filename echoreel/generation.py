@@ -1,0 +1,253 @@
+"""Prompt and references -> the base's own pipeline -> video.
+
+Nothing of the base's call is replaced: scheduler, guidance and options are its own. Each video is made in a
+call of its own with a generator of its own, seeded on the CPU: a seed names a video, alone or among others.
+"""
+
+import inspect
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from pydantic import PositiveFloat, PositiveInt
+
+from echoreel.adapter import ActionAdapter
+from echoreel.backbones import base_of
+from echoreel.config import Settings, validated
+from echoreel.errors import AdapterMismatch, BaseUnsupported, EchoReelError, SettingsError
+from echoreel.pictures import Frames
+from echoreel.references import ReferenceVideo
+from echoreel.result import GenerationResult, GenerationSettings, checked_request
+
+WEIGHTS = Path(__file__).parent / "weights"  # base/ and adapter/: the embedded ones
+RECOMMENDATION = "generation.json"  # in a base's folder
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+DEFAULT_FPS = 8.0
+AS_RECOMMENDED = GenerationSettings()
+
+
+class RecommendedSettings(Settings):
+    """What a base's folder may say in `generation.json`: values for what the user leaves open."""
+
+    num_inference_steps: PositiveInt | None = None  # these are named as in the pipeline's call
+    guidance_scale: float | None = None
+    num_frames: PositiveInt | None = None
+    height: PositiveInt | None = None
+    width: PositiveInt | None = None
+    negative_prompt: str | None = None
+    fps: PositiveFloat | None = None  # of the files made of its videos
+
+
+CALL_ARGUMENTS = {  # of a pipeline: our settings
+    "num_inference_steps": "steps",
+    "guidance_scale": "guidance_scale",
+    "num_frames": "num_frames",
+    "height": "height",
+    "width": "width",
+    "negative_prompt": "negative_prompt",
+}
+
+
+def load_base(
+    name: str | Path | None = None, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+) -> DiffusionPipeline:
+    """A supported video pipeline: the embedded one (None or "embedded"), a folder, or a hub id.
+
+    Safetensors only. On the GPU where there is one; in float32, other bases on a GPU in bfloat16.
+    Raises BaseUnsupported for what is no pipeline of a supported family or cannot be had.
+    """
+    source = _find("base", name, "model_index.json")
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if dtype is None:
+        dtype = torch.bfloat16 if device.type == "cuda" and source != WEIGHTS / "base" else torch.float32
+    load: Any = DiffusionPipeline.from_pretrained
+    try:
+        pipe = load(str(source), dtype=dtype, use_safetensors=True)
+    except Exception as error:  # the hub, the disk or any class that the folder names: no common type
+        raise BaseUnsupported(_cannot_load("base", source, error)) from error
+    base_of(pipe)
+    moved: DiffusionPipeline = pipe.to(device)
+    return moved
+
+
+def load_adapter(name: str | Path | None = None) -> ActionAdapter:
+    """The embedded adapter (None or "embedded"), one of a folder, or of a hub id. Safetensors only.
+
+    Raises AdapterMismatch for what is no adapter or cannot be had.
+    """
+    source = _find("adapter", name, "config.json")
+    try:
+        adapter: ActionAdapter = ActionAdapter.from_pretrained(str(source), use_safetensors=True).eval()
+    except Exception as error:  # as in load_base
+        raise AdapterMismatch(_cannot_load("adapter", source, error)) from error
+    return adapter
+
+
+def generate(
+    prompt: str,
+    references: Sequence[ReferenceVideo] = (),
+    *,
+    base: DiffusionPipeline | str | Path | None = None,
+    adapter: ActionAdapter | str | Path | None = None,
+    seed: int | Sequence[int] = 0,
+    settings: GenerationSettings = AS_RECOMMENDED,
+) -> GenerationResult:
+    """Make the base film `prompt` with the action of the references: one video per seed.
+
+    base: a pipeline, a folder, a hub id, or None for the embedded one; adapter: likewise. Afterwards the
+    adapter is detached and has no references. Raises EchoReelError's family for what cannot work.
+    """
+    seeds = checked_request(prompt, len(references), seed, settings)
+    pipe: Any = load_base(base) if base is None or isinstance(base, str | Path) else base
+    if references and (adapter is None or isinstance(adapter, str | Path)):
+        adapter = load_adapter(adapter)
+    settings = resolved(pipe, settings)
+    base_videos: list[Frames] = []
+    began = time.perf_counter()
+    if references:
+        assert isinstance(adapter, ActionAdapter)
+        with _acting(adapter, pipe, settings):
+            if settings.compare:
+                base_videos = [_film(pipe, prompt, s, settings, "base") for s in seeds]
+            size = (settings.height, settings.width) if settings.height and settings.width else None
+            adapter.set_references(list(references), prompt=prompt, size=size)
+            videos = [_film(pipe, prompt, s, settings, "ours") for s in seeds]
+    else:
+        videos = [_film(pipe, prompt, s, settings, "base") for s in seeds]
+    return GenerationResult(
+        prompt=prompt,
+        references=tuple(references),
+        seeds=seeds,
+        settings=settings,
+        fps=settings.fps or DEFAULT_FPS,
+        base=model_name(pipe),
+        adapter=model_name(adapter) if references else None,
+        videos=tuple(videos),
+        base_videos=tuple(base_videos),
+        seconds=time.perf_counter() - began,
+        peak_memory=peak_memory(),
+    )
+
+
+def resolved(pipe: DiffusionPipeline, settings: GenerationSettings) -> GenerationSettings:
+    """Settings without gaps: from the base's `generation.json`, else the defaults of the pipeline's call.
+
+    Raises EchoReelError for a setting that the pipeline does not take, SettingsError for a wrong file.
+    """
+    accepted = inspect.signature(type(pipe).__call__).parameters
+    recommended = _recommended(pipe)
+    filled: dict[str, Any] = {"fps": settings.fps or recommended.fps or DEFAULT_FPS}
+    for argument, name in CALL_ARGUMENTS.items():
+        value = getattr(settings, name)
+        if value is not None and argument not in accepted:
+            raise EchoReelError(f"{type(pipe).__name__} takes no {argument}; leave it out")
+        if value is None:
+            value = getattr(recommended, argument)
+        if value is None and argument in accepted:
+            value = accepted[argument].default
+        filled[name] = value
+    return settings.model_copy(update=filled)
+
+
+def peak_memory() -> int:
+    """Most bytes of main memory that this process has held so far; 0 where the system does not say."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextmanager
+def _acting(adapter: ActionAdapter, pipe: Any, settings: GenerationSettings) -> Iterator[None]:
+    """The adapter attached to the pipeline and set up, without references; afterwards detached."""
+    adapter.attach(pipe)
+    try:
+        adapter.clear_references()
+        adapter.set_scale(settings.scale)
+        adapter.set_guidance(settings.guidance)
+        adapter.set_window(*settings.window)
+        yield
+    finally:
+        adapter.clear_references()
+        adapter.detach()
+
+
+def _film(pipe: Any, prompt: str, seed: int, settings: GenerationSettings, label: str) -> Frames:
+    """One video (T, H, W, 3) by the pipeline's own call. Raises EchoReelError for what it refuses."""
+    wanted = {argument: getattr(settings, name) for argument, name in CALL_ARGUMENTS.items()}
+    given = {argument: value for argument, value in wanted.items() if value is not None}
+    generator = torch.Generator().manual_seed(seed)
+    with _progress(pipe, f"{label}, seed {seed}"):
+        try:
+            video = pipe(prompt=prompt, generator=generator, output_type="np", **given).frames[0]
+        except torch.OutOfMemoryError as error:
+            raise EchoReelError(
+                "out of GPU memory; ask for fewer or smaller frames, or a smaller base"
+            ) from error
+        except ValueError as error:
+            raise EchoReelError(f"{type(pipe).__name__} refuses: {error}") from error
+    if not np.isfinite(video).all():
+        raise EchoReelError(f"the base made values that are no numbers in {pipe.dtype}; load it in float32")
+    frames: Frames = np.round(video * 255).astype(np.uint8)
+    return frames
+
+
+@contextmanager
+def _progress(pipe: Any, description: str) -> Iterator[None]:
+    """The pipeline's own bar, named, and on terminals only unless its owner has said otherwise."""
+    before = getattr(pipe, "_progress_bar_config", {})
+    pipe.set_progress_bar_config(**{"disable": None, "desc": description} | before)
+    try:
+        yield
+    finally:
+        pipe.set_progress_bar_config(**before)
+
+
+def _recommended(pipe: Any) -> RecommendedSettings:
+    path = Path(pipe.name_or_path or "") / RECOMMENDATION
+    if not path.is_file():
+        return RecommendedSettings()
+    try:
+        return validated(RecommendedSettings, json.loads(path.read_bytes()), str(path))
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{path}: not JSON: {error}") from error
+
+
+def _find(kind: str, name: str | Path | None, marker: str) -> Path | str:
+    """The folder with a file `marker`, or the hub id, that `name` means. Raises EchoReelError."""
+    if name is None or name == "embedded":
+        if not (WEIGHTS / kind / marker).is_file():
+            raise EchoReelError(f"this installation has no embedded {kind}; give one: a folder or a hub id")
+        return WEIGHTS / kind
+    folder = Path(name).expanduser()
+    if not folder.exists() and HUB_ID.fullmatch(str(name)):
+        return str(name)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "there is no such folder"
+        raise EchoReelError(f"{kind} {name}: {what}; give a folder or a hub id")
+    if not (folder / marker).is_file():
+        raise EchoReelError(f"{kind} {name}: holds no {marker}; give a folder that save_pretrained wrote")
+    return folder
+
+
+def _cannot_load(kind: str, source: Path | str, error: Exception) -> str:
+    if isinstance(source, str):
+        return f"{kind} {source}: no such folder, and the hub cannot be reached or has no such {kind}"
+    reason = str(error).strip().split("\n")[0].rstrip(".")
+    return f"{kind} {source}: cannot be loaded: {reason or type(error).__name__}"
+
+
+def model_name(model: Any) -> str:
+    """Folder or hub id that a pipeline or adapter came from, else its class."""
+    name = model.config.get("_name_or_path") or type(model).__name__
+    return "embedded" if Path(name).is_relative_to(WEIGHTS) else str(name)

@@ -1,0 +1,155 @@
+"""Evaluation, end to end on toy bases: the report's form, its controls, and going on where it stopped."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from libraries import write_library
+from toys import FRAMES, toy_pipeline
+
+from echoreel.actors.cases import CaseCounts, choose_actions, make_cases
+from echoreel.actors.domain import ActorSettings
+from echoreel.actors.judges import Judge, JudgeSettings
+from echoreel.actors.motions import MotionLibrary, synthetic_library
+from echoreel.adapter import ActionAdapter
+from echoreel.config import load_settings
+from echoreel.errors import CheckpointError, MotionLibraryError
+from echoreel.evaluate import EvaluateSettings, Shot, Studio, evaluate, find_motions
+from echoreel.report import MEASURES, Row
+from echoreel.result import GenerationSettings
+
+ACTORS = ActorSettings().model_copy(update={"frames": 4, "size": 32})
+COUNTS = CaseCounts(actions=16, prompts=2, references=2, seeds=1)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> EvaluateSettings:
+    """Everything small, in files: base, an adapter that is no longer the identity, a judge, a library."""
+    folder = tmp_path_factory.mktemp("toys")
+    pipe = toy_pipeline()
+    pipe.save_pretrained(folder / "base")
+    adapter = ActionAdapter.for_base(pipe)
+    torch.manual_seed(0)
+    for parameter in adapter.integrations.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    adapter.save_pretrained(folder / "adapter")
+    Judge(JudgeSettings(size=16, widths=(8, 8, 8), points=20, hidden=16, dilations=(1,))).save(
+        folder / "judge"
+    )
+    return EvaluateSettings(
+        motions=write_library(folder / "motions", synthetic_library()),
+        folder=folder / "run",
+        base=str(folder / "base"),
+        adapter=str(folder / "adapter"),
+        judge=folder / "judge",
+        prompts=2,
+        references=(1, 2),
+        batch=3,
+        actors=ACTORS,
+        generation=GenerationSettings(steps=2, num_frames=FRAMES),
+    )
+
+
+def row(rows: Sequence[Row], condition: str, split: str = "heldout", references: int | None = None) -> Row:
+    return next(
+        r for r in rows if (r.condition, r.split) == (condition, split) and references in (None, r.references)
+    )
+
+
+def test_cases_share_the_motion_and_nothing_of_the_look() -> None:
+    cases = make_cases(synthetic_library(), ACTORS, COUNTS, seed=0)
+    assert len({case.prompt for case in cases}) == 10
+    for case in cases:
+        assert case.action in case.prompt
+        assert len(case.references) == 2
+        for clip in case.references:
+            assert np.array_equal(clip.take.joints, case.target.take.joints)
+            parts = ("shirt", "trousers", "hair", "place")
+            assert all(getattr(clip.look, part) != getattr(case.look, part) for part in parts)
+            assert np.cos(clip.camera.azimuth - case.target.camera.azimuth) > np.cos(np.radians(30.1))
+        assert {clip.take.action for clip in case.shuffled}.isdisjoint({case.action})
+
+
+def test_more_prompts_leave_the_first_ones_as_they_were() -> None:
+    few = make_cases(synthetic_library(), ACTORS, COUNTS, seed=0)
+    more = make_cases(synthetic_library(), ACTORS, CaseCounts(16, 3, 2, 1), seed=0)
+    assert {(c.prompt, c.seeds) for c in few} < {(c.prompt, c.seeds) for c in more}
+
+
+def test_actions_are_drawn_by_the_seed_and_one_alone_is_refused() -> None:
+    library = synthetic_library()
+    assert len(choose_actions(library, 2, 0).actions) == 2
+    assert choose_actions(library, 2, 0).actions == choose_actions(library, 2, 0).actions
+    one = MotionLibrary(library.recordings[:1], library.fps)
+    with pytest.raises(MotionLibraryError, match="at least 2"):
+        make_cases(one, ACTORS, COUNTS, seed=0)
+
+
+def test_the_report_has_the_agreed_form_and_the_same_command_goes_on(recipe: EvaluateSettings) -> None:
+    target = recipe.folder / "out" / "evidence.json"
+    report = evaluate(recipe, json=target)
+    told = json.loads(target.read_text())
+    assert [(r["condition"], r["split"], r["references"]) for r in told["rows"][:6]] == [
+        ("base", "heldout", 0),
+        ("ours", "heldout", 1),
+        ("ours", "heldout", 2),
+        ("shuffled", "heldout", 1),
+        ("copied", "heldout", 1),
+        ("ceiling", "heldout", 0),
+    ]
+    assert {r["n"] for r in told["rows"]} == {4, 6}  # 2 prompts of 2 held-out and of 3 trained actions
+    for each in told["rows"]:
+        for measure in MEASURES:
+            assert each[measure]["low"] <= each[measure]["mean"] <= each[measure]["high"]
+    assert told["judges"].keys() == {"training", "heldout", "train"}
+    assert told["seed"] == 0
+    assert "| heldout | ours | 2 |" in report.markdown()
+    assert (recipe.folder / "report.md").read_text() == report.markdown()
+    assert (recipe.folder / "sheets" / "heldout.png").exists()
+    videos = {path: path.stat().st_mtime_ns for path in (recipe.folder / "videos").iterdir()}
+    assert len(videos) == 10 + 10 * 2 + 10
+    assert evaluate(recipe).rows == report.rows
+    assert {path: path.stat().st_mtime_ns for path in (recipe.folder / "videos").iterdir()} == videos
+
+
+def test_one_split_and_fewer_prompts_can_be_asked_for(recipe: EvaluateSettings) -> None:
+    quick = recipe.model_copy(update={"conditions": ("copied", "ceiling"), "adapter": "none at all"})
+    report = evaluate(quick, split="train", prompts=1)
+    assert [(r.condition, r.split, r.n) for r in report.rows] == [
+        ("copied", "train", 3),
+        ("ceiling", "train", 3),
+    ]
+
+
+def test_what_is_missing_is_named(recipe: EvaluateSettings, tmp_path: Path) -> None:
+    with pytest.raises(MotionLibraryError, match="choose one of them"):
+        evaluate(recipe, split="nothing")
+    with pytest.raises(MotionLibraryError, match=r"motions\.npz"):
+        evaluate(recipe, motions=tmp_path)
+    with pytest.raises(CheckpointError, match="there is no judge"):
+        evaluate(recipe.model_copy(update={"judge": tmp_path}))
+
+
+def test_a_video_is_the_same_alone_and_in_a_batch(recipe: EvaluateSettings, tmp_path: Path) -> None:
+    cases = make_cases(synthetic_library(), ACTORS, COUNTS, seed=0)[:3]
+    shots = [Shot(case.prompt, case.seeds[0], case.references) for case in cases]
+    together = Studio(recipe.model_copy(update={"folder": tmp_path / "a"})).film(shots, "together")
+    studio = Studio(recipe.model_copy(update={"folder": tmp_path / "b"}))
+    alone = np.concatenate([studio.film([shot], "alone") for shot in shots])
+    assert np.abs(together.astype(int) - alone).max() <= 2
+
+
+def test_motions_are_found_from_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (find_motions(Path("recipes")) / "first-evidence.toml").exists()
+    assert find_motions(Path("nowhere")) == Path("nowhere")
+
+
+def test_the_committed_recipe_is_valid() -> None:
+    recipes = Path(__file__).resolve().parents[1] / "recipes"
+    recipe = load_settings(recipes / "first-evidence.toml", EvaluateSettings)
+    assert recipe.prompts >= 10
+    assert recipe.actions >= 16

@@ -1,0 +1,158 @@
+"""Judges: shapes and files, their training, and what the shipped one reads from fresh renders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from libraries import write_library
+
+from echoreel.actors.domain import ActorDomain, ActorSettings
+from echoreel.actors.judge_training import JudgeRecipe, JudgeTask, moved, roughen, train_judges
+from echoreel.actors.judges import EMBEDDED, PARTS, Judge, JudgeSettings, look_classes
+from echoreel.actors.motions import joint, synthetic_library
+from echoreel.config import load_settings
+from echoreel.errors import CheckpointError
+from echoreel.train import FitSettings, seeded
+
+TINY = JudgeSettings(size=16, widths=(8, 8, 8), points=20, hidden=16, dilations=(1,))
+CLIPS = ActorSettings().model_copy(update={"frames": 4, "size": 16})
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+
+
+def tiny_recipe(folder: Path, steps: int = 2) -> JudgeRecipe:
+    return JudgeRecipe(
+        motions=write_library(folder / "motions", synthetic_library()),
+        folder=folder / "run",
+        judge=TINY,
+        domain=CLIPS,
+        batch=2,
+        validation_clips=4,
+        fit=FitSettings(steps=steps, warmup=0, prefetch=0, validate_every=0, checkpoint_every=1),
+    )
+
+
+@pytest.mark.parametrize(("frames", "size"), [(4, 16), (7, 16), (3, 40)])
+def test_a_judge_reads_videos_of_any_length_and_size(frames: int, size: int) -> None:
+    torch.manual_seed(0)
+    videos = np.random.default_rng(0).integers(0, 256, (3, frames, size, size, 3), np.uint8)
+    reading = Judge(TINY).eval().read(videos, batch=2)
+    assert reading.joints.shape == (3, frames, 18, 3)
+    assert np.all(reading.joints[:, :, joint("pelvis")] == 0)
+    assert all(look[part] in classes for look in reading.looks for part, classes in PARTS.items())
+
+
+def test_what_is_no_batch_of_videos_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"need uint8 \(B, T, H, W, 3\)"):
+        Judge(TINY).read(np.zeros((2, 16, 16, 3), np.uint8))
+
+
+def test_a_batch_of_two_is_two_batches_of_one() -> None:
+    videos = np.random.default_rng(0).integers(0, 256, (2, 4, 16, 16, 3), np.uint8)
+    judge = Judge(TINY).eval()
+    torch.nn.init.normal_(judge.joints[1].weight)
+    alone = np.concatenate([judge.read(videos[i : i + 1]).joints for i in range(2)])
+    np.testing.assert_allclose(judge.read(videos).joints, alone, atol=1e-5)
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
+    judge = Judge(TINY).half().float().eval()
+    judge.accuracy = {"shirt": 0.5}
+    judge.save(tmp_path)
+    loaded = Judge.load(tmp_path)
+    videos = np.random.default_rng(0).integers(0, 256, (1, 4, 16, 16, 3), np.uint8)
+    np.testing.assert_array_equal(judge.read(videos).joints, loaded.read(videos).joints)
+    assert loaded.accuracy == judge.accuracy
+    assert not loaded.training
+
+
+def test_a_missing_damaged_or_foreign_judge_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"judge\.json is missing"):
+        Judge.load(tmp_path)
+    Judge(TINY).save(tmp_path)
+    config = tmp_path / "judge.json"
+    text = config.read_text()
+    config.write_text(text.replace('"snow"', '"moon"'))
+    with pytest.raises(CheckpointError, match="other clothes and places"):
+        Judge.load(tmp_path)
+    config.write_text(text)
+    (tmp_path / "judge.safetensors").write_bytes(b"broken")
+    with pytest.raises(CheckpointError, match="damaged"):
+        Judge.load(tmp_path)
+
+
+def test_batches_are_a_function_of_the_step_and_say_what_is_true(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path)
+    task = JudgeTask(recipe, synthetic_library())
+    batch, again, other = task.batch(5), task.batch(5), task.batch(6)
+    assert all(torch.equal(batch[name], again[name]) for name in batch)
+    assert not torch.equal(batch["video"], other["video"])
+    clip = ActorDomain(synthetic_library(), CLIPS).clip(5 * recipe.batch)
+    assert np.array_equal(batch["video"][0].permute(0, 2, 3, 1).numpy(), clip.frames)
+    assert {part: int(batch[part][0]) for part in PARTS} == look_classes(clip.look)
+
+
+def test_points_lie_on_the_joints_and_move_with_the_picture(tmp_path: Path) -> None:
+    """White squares drawn on the points of the chest are still there after moving both."""
+    recipe = tiny_recipe(tmp_path)
+    large = recipe.model_copy(update={"domain": CLIPS.model_copy(update={"size": 64})})
+    batch = JudgeTask(large, synthetic_library()).batch(0)
+    points = batch["points"][:, :, [joint("chest")]]
+    video = torch.zeros(2, 4, 3, 64, 64)
+    for b in range(2):
+        for t in range(4):
+            x, y = ((points[b, t, 0] + 1) * 32).long().tolist()
+            video[b, t, :, y - 1 : y + 2, x - 1 : x + 2] = 1
+    video, points = moved(video, points, seeded(1))
+    shown = torch.nn.functional.grid_sample(
+        video.flatten(0, 1), points.flatten(0, 1)[:, None], align_corners=False
+    )
+    assert shown.min() > 0.5
+
+
+def test_roughening_leaves_a_video_a_video() -> None:
+    video = torch.rand(4, 3, 3, 16, 16, generator=seeded(0))
+    rough = roughen(video, seeded(1))
+    assert rough.shape == video.shape
+    assert rough.min() >= 0
+    assert rough.max() <= 1
+    assert torch.equal(rough, roughen(video, seeded(1)))
+    assert not torch.equal(rough, video)
+
+
+def test_training_ends_with_a_judge_that_loads_and_goes_on_when_steps_are_raised(tmp_path: Path) -> None:
+    folder = train_judges(tiny_recipe(tmp_path))
+    first = Judge.load(folder)
+    assert {"joint_error", "rough_joint_error", *PARTS} <= first.accuracy.keys()
+    train_judges(tiny_recipe(tmp_path, steps=3))
+    second = Judge.load(folder)
+    assert not torch.equal(first.joints[1].bias, second.joints[1].bias)
+
+
+def test_a_few_steps_on_one_batch_lower_the_loss(tmp_path: Path) -> None:
+    task = JudgeTask(tiny_recipe(tmp_path), synthetic_library())
+    batch, optimizer = task.batch(0), torch.optim.Adam(task.module.parameters(), 3e-3)
+    losses = []
+    for _ in range(20):
+        loss = task.loss(batch, seeded(0))
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_committed_recipe_is_valid() -> None:
+    assert load_settings(RECIPES / "judges.toml", JudgeRecipe).judge == JudgeSettings()
+
+
+@pytest.mark.skipif(not (EMBEDDED / "judge.json").exists(), reason="no embedded judge in this installation")
+def test_the_embedded_judge_reads_looks_of_fresh_renders() -> None:
+    judge, domain = Judge.load(), ActorDomain(synthetic_library(), ActorSettings())
+    clips = [domain.clip(2**41 + i) for i in range(24)]
+    reading = judge.read(np.stack([clip.frames for clip in clips]))
+    for part in ("shirt", "trousers", "place"):
+        right = [
+            look[part] == getattr(clip.look, part) for look, clip in zip(reading.looks, clips, strict=True)
+        ]
+        assert np.mean(right) > 0.85, part
