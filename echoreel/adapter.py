@@ -1,5 +1,6 @@
 """ActionAdapter: Action Prism and Action Integrations of a base; attach, set references, save, load."""
 
+import math
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Literal, Self, TypeAlias
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from einops import rearrange, repeat
+from einops import repeat
 from torch import Tensor, nn
 
 from echoreel.attachment import Attachment, Guidance, References
@@ -16,7 +17,6 @@ from echoreel.backbones import Base, base_of, find_sites
 from echoreel.errors import AdapterMismatch, SettingsError
 from echoreel.integration import ActionIntegration, ActionTokens, IntegrationSettings
 from echoreel.latents import encode_captions, encode_video
-from echoreel.layers import centres
 from echoreel.pictures import fitted
 from echoreel.prism import CompactPrismSettings, DensePrismSettings, make_prism, prism_settings
 from echoreel.references import ReferenceVideo
@@ -153,16 +153,22 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         parts = [tokens] if isinstance(tokens, Tensor) else list(tokens)
         strengths = [1.0] * len(parts) if strengths is None else list(strengths)
-        if len(parts) != len(strengths) or any(strength < 0 for strength in strengths):
+        if len(parts) != len(strengths) or not all(0 <= strength < math.inf for strength in strengths):
             raise AdapterMismatch(
-                f"got strengths {strengths} for {len(parts)} references, need one for each, none negative"
+                f"got strengths {strengths} for {len(parts)} references, need one for each, 0 or more"
             )
+        self._check_tokens(parts)
         self.clear_references()
-        kept = [(part, strength) for part, strength in zip(parts, strengths, strict=True) if strength > 0]
+        kept = {i: strength for i, strength in enumerate(strengths) if strength > 0}
         if kept:
-            self._references.action = self._action(
-                [part for part, _ in kept], [strength for _, strength in kept]
-            )
+            like = next(self.integrations.parameters())
+            used = [parts[i].to(like) for i in kept]
+            learns = self.training or any(part.requires_grad for part in used)
+            with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+                action = ActionTokens.of_references(used, [*kept.values()], self.prism.slot_centres)
+            self._references.action = action
+            if self._attachment is not None and not learns:
+                self._attachment.remember()  # already now, so that a compiled denoiser finds it done
 
     def clear_references(self) -> None:
         """Have the base read nothing, and be its own self again."""
@@ -170,7 +176,9 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self._references.memories = None
 
     def set_scale(self, scale: float) -> None:
-        """How much of what the integrations find is added: 1 as trained, 0 not at all."""
+        """How much of what the integrations find is added: 1 as trained, 0 nothing. Raises SettingsError."""
+        if not math.isfinite(scale):
+            raise SettingsError(f"got scale {scale}, need a number; 1 is as trained, 0 is off")
         self._references.scale = torch.tensor(float(scale), device=next(self.parameters()).device)
         self._references.zero = scale == 0
 
@@ -219,31 +227,16 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
         return state | {"_attachment": None, "_references": References()}
 
-    def _action(self, parts: list[Tensor], strengths: list[float]) -> ActionTokens:
-        slots = self.prism.slot_centres
-        places = []
+    def _check_tokens(self, parts: list[Tensor]) -> None:
+        """Raises AdapterMismatch unless these are action tokens of this adapter, for one batch."""
+        slots, width = self.prism.slots_per_frame, self.prism.token_width
         for part in parts:
-            if part.ndim != 3 or part.shape[-1] != self.prism.token_width or part.shape[1] % len(slots):
+            batch = parts[0].shape[0]
+            if part.ndim != 3 or part.shape[0] != batch or part.shape[1] % slots or part.shape[2] != width:
                 raise AdapterMismatch(
-                    f"got action tokens {tuple(part.shape)}, need (B, T * {len(slots)}, "
-                    f"{self.prism.token_width}); encode the reference with this adapter"
+                    f"got action tokens {tuple(part.shape)}, need ({batch}, T * {slots}, {width}); encode "
+                    f"the reference with this adapter"
                 )
-            times = centres(part.shape[1] // len(slots), slots.device)
-            grid = torch.cat(
-                [
-                    repeat(times, "t -> t k 1", k=len(slots)),
-                    repeat(slots.float(), "k p -> t k p", t=len(times)),
-                ],
-                -1,
-            )
-            places.append(rearrange(grid, "t k p -> (t k) p"))
-        strongest = max(strengths)
-        logs = [float(np.log(strength / strongest)) for strength in strengths]
-        bias = torch.cat(
-            [slots.new_full((part.shape[1],), log) for part, log in zip(parts, logs, strict=True)]
-        )
-        like = next(self.integrations.parameters())
-        return ActionTokens(torch.cat(parts, 1).to(like), torch.cat(places), bias.float(), strongest)
 
     def _check_fits(self, base: Base) -> None:
         """Raises AdapterMismatch unless the base is of the family and widths that the config says."""

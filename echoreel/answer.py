@@ -59,10 +59,11 @@ def hush() -> None:
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
-    for library in (of_diffusers, of_transformers):
+    libraries: tuple[Any, ...] = (of_diffusers, of_transformers)
+    for library in libraries:
         library.disable_progress_bar()
-    for module in ("configuration_utils", "pipelines.pipeline_utils"):  # our errors say it in one sentence
-        logging.getLogger(f"diffusers.{module}").setLevel(logging.ERROR)
+    for name in ("configuration_utils", "pipelines.pipeline_utils"):  # our errors say it in one sentence
+        logging.getLogger(f"diffusers.{name}").setLevel(logging.ERROR)
 
 
 def _sentence(error: Exception) -> str:

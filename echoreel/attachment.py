@@ -8,8 +8,8 @@ With gradient checkpointing, layers run again in the backward pass and read the 
 before the denoiser's next call and before other references are set.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -35,7 +35,7 @@ class References:
     window: tuple[float, float] = (0.0, 1.0)  # fractions of the denoising steps
     guidance: Guidance = "positive"
     memories: dict[str, KeysValues] | None = None  # of `action`, per site
-    versions: tuple[int, ...] = ()  # of the parameters that `memories` were computed with
+    versions: tuple[tuple[int, int], ...] = ()  # of the parameters that `memories` were computed with
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,19 @@ class Attachment:
             hook.remove()
         self.hooks.clear()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A deep copy of an attached denoiser comes with its own attachment; calls are not copied."""
+        return self.__dict__ | {"call": None}
+
     def _place_hooks(self) -> None:
         """A hook at every site that has none: all at first, later those whose module FreeNoise swapped."""
-        for path, integration in self.integrations.items():
+        for path in self.integrations:
             module = self.base.denoiser.get_submodule(path)
             hook = self.hooks.get(path)
             if hook is None or hook.module is not module or not hook.alive():
                 if hook is not None:
                     hook.remove()
-                self.hooks[path] = InnermostHook(module, self._after(path, integration))
+                self.hooks[path] = InnermostHook(module, partial(self._after, path))
 
     def _begin(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Settle this call of the denoiser."""
@@ -133,8 +137,7 @@ class Attachment:
         if guided and rows == sets:
             # Someone calls the denoiser with a set for each row, while the pipeline still says what its last
             # call was like; or the pipeline itself calls, which shows in two equal halves.
-            negative, positive = sample[: rows // 2], sample[rows // 2 :]
-            guided = rows % 2 == 0 and torch.equal(negative, positive)
+            guided = not torch.compiler.is_compiling() and _halves_equal(sample)
         if pipe is None and sets not in (1, rows):
             raise AdapterMismatch(
                 f"got {rows} rows for {sets} sets of action tokens, need a set per row or one for all; "
@@ -163,47 +166,51 @@ class Attachment:
         """Keys and values of every site: in the graph where gradients flow, else once for all calls."""
         references = self.references
         if torch.is_grad_enabled():
-            return self._remember()
-        stale = False
-        if not torch.compiler.is_compiling():
-            versions = tuple(p._version for layer in self.integrations.values() for p in layer.parameters())
-            stale = versions != references.versions
-            references.versions = versions
-        if references.memories is None or stale:
-            references.memories = self._remember()
+            return self._computed()
+        if references.memories is None or not (torch.compiler.is_compiling() or self._fresh()):
+            self.remember()
+        assert references.memories is not None
         return references.memories
 
-    def _remember(self) -> dict[str, KeysValues]:
-        assert self.references.action is not None
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Compute keys and values now, for all calls until references or parameters change."""
+        self.references.memories = self._computed()
+        if not torch.compiler.is_compiling():
+            self.references.versions = self._versions()
+
+    def _computed(self) -> dict[str, KeysValues]:
         action = self.references.action
+        assert action is not None
         return {path: integration.memory(action) for path, integration in self.integrations.items()}
 
-    def _after(self, path: str, integration: ActionIntegration) -> Callable[[Any], Any]:
+    def _fresh(self) -> bool:
+        return self.references.versions == self._versions()
+
+    def _versions(self) -> tuple[tuple[int, int], ...]:
+        """Change when parameters change in place (a training step, loaded weights) or are moved."""
+        layers = self.integrations.values()
+        return tuple((p._version, p.data_ptr()) for layer in layers for p in layer.parameters())
+
+    def _after(self, path: str, output: Any) -> Any:
+        """A site's output, with the addition to its hidden states."""
         index = self.base.family.output
+        if self.call is None:
+            return output
+        if index is None:
+            return self._add(path, output, self.call)
+        return *output[:index], self._add(path, output[index], self.call), *output[index + 1 :]
 
-        def after(output: Any) -> Any:
-            if self.call is None:
-                return output
-            if index is None:
-                return self._add(output, path, integration)
-            parts = list(output)
-            parts[index] = self._add(parts[index], path, integration)
-            return tuple(parts)
-
-        return after
-
-    def _add(self, hidden: Tensor, path: str, integration: ActionIntegration) -> Tensor:
+    def _add(self, path: str, hidden: Tensor, call: Call) -> Tensor:
         """Hidden states in the family's layout, plus what the integration finds for the rows that read."""
-        call = self.call
-        assert call is not None
         layout, order = self.base.family.layout, self._order
         tokens = hidden.numel() // hidden.shape[-1] // call.rows
         sizes = site_sizes(tokens, call.frames, call.height, call.width)
         tokens_BNC = rearrange(hidden, f"{layout} -> b ({order}) c", **sizes)
-        grid = Grid(sizes["t"], sizes["h"], sizes["w"], order)
         first = call.reading.first
         asking = tokens_BNC[first:]
-        found = integration(asking, call.memories[path], grid, call.reading.groups)
+        grid = Grid(sizes["t"], sizes["h"], sizes["w"], order)
+        found = self.integrations[path](asking, call.memories[path], grid, call.reading.groups)
         result = asking + (found * call.gain).to(hidden.dtype)
         if first:
             result = torch.cat([tokens_BNC[:first], result])
@@ -226,6 +233,11 @@ def site_sizes(tokens: int, frames: int, height: int, width: int) -> dict[str, i
             f"of a half, a quarter ... of them; this base lays its tokens out in a way that is not supported"
         )
     return {"t": frames, "h": h, "w": w}
+
+
+def _halves_equal(sample: Tensor) -> bool:
+    half = sample.shape[0] // 2
+    return 2 * half == sample.shape[0] and torch.equal(sample[:half], sample[half:])
 
 
 def _token_order(layout: str) -> str:

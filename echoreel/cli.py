@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from echoreel import __version__
 from echoreel.answer import answering, hush
 from echoreel.errors import SettingsError
 
@@ -40,6 +41,15 @@ Base = Annotated[
     str | None, typer.Option(metavar="DIR|ID", help="A diffusers pipeline. Default: the embedded one.")
 ]
 EACH = "Once for all references, or once for each."
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"echoreel {__version__}")
+        raise typer.Exit
 
 
 @app.command(

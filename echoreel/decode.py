@@ -94,6 +94,8 @@ def opened(path: Path, limits: VideoLimits) -> Iterator[Source]:
             what = "only sound" if container.streams.audio else "no video stream"
             raise VideoEmpty(f"{path.name}: holds {what}; give a file with pictures")
         source = Source(path, container, streams[0], limits)
+        if streams[0].codec_context is None:  # as PyAV has it, whatever its types say
+            raise VideoUnreadable(f"{path.name}: of a codec that is not known; export it again, as mp4 say")
         if source.duration is not None and source.duration > limits.seconds:
             raise VideoTooLarge(
                 f"{path.name}: {source.duration:.0f} s, at most {limits.seconds:.0f} s; cut it first"
@@ -160,20 +162,22 @@ def decoded(source: Source) -> Iterator[tuple[float, av.VideoFrame]]:
 
 def decoded_from(source: Source, start: float) -> Iterator[tuple[float, av.VideoFrame]]:
     """As `decoded`, from a frame at or before `start` on: by seeking where the file's index allows it."""
+    if start == 0:
+        yield from decoded(source)
+        return
     origin = source.stream.start_time or 0
-    if start > 0:
-        try:
-            source.container.seek(origin + int(start / source.tick), stream=source.stream)
-            frames = decoded(source)
-            first = next(frames)
-        except (av.FFmpegError, VideoUnreadable, VideoEmpty):
-            first = None
-        if first is not None and first[0] <= start + source.slack:
-            yield first
-            yield from frames
-            return
-        source.container.seek(origin, stream=source.stream)
-    yield from decoded(source)
+    try:
+        source.container.seek(origin + int(start / source.tick), stream=source.stream)
+        frames = decoded(source)
+        first = next(frames)
+    except (av.FFmpegError, VideoUnreadable, VideoEmpty):
+        first = None
+    if first is not None and first[0] <= start + source.slack:
+        yield first
+        yield from frames
+        return
+    with opened(source.path, source.limits) as again:  # some containers cannot seek back
+        yield from decoded(again)
 
 
 def shown_size(frame: av.VideoFrame, pixel_aspect: float) -> tuple[int, int]:

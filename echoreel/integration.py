@@ -5,10 +5,12 @@ adapter returns the base's own video. With the batch outermost, the layouts of a
 (B, tokens, C), so keys and values are never repeated over places.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
@@ -37,6 +39,18 @@ class ActionTokens:
     places: Tensor  # (M, 3): time, row, column, each from -0.5 to 0.5
     bias: Tensor  # (M,): logarithm of the reference's strength over the largest strength
     strength: float  # the largest strength
+
+    @classmethod
+    def of_references(cls, parts: list[Tensor], strengths: list[float], slot_centres: Tensor) -> Self:
+        """Tokens (B, T * K, A) of each reference, their strengths above 0, and the slots' centres (K, 2)."""
+        slots, places = slot_centres.float(), []
+        for part in parts:
+            times = centres(part.shape[1] // len(slots), part.device)
+            when = repeat(times, "t -> (t k) 1", k=len(slots))
+            places.append(torch.cat([when, repeat(slots, "k p -> (t k) p", t=len(times))], dim=-1))
+        logs = torch.tensor([math.log(strength / max(strengths)) for strength in strengths])
+        bias = logs.repeat_interleave(torch.tensor([part.shape[1] for part in parts]))
+        return cls(torch.cat(parts, dim=1), torch.cat(places), bias.to(parts[0].device), max(strengths))
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,7 @@ class ActionIntegration(nn.Module):
         axes = grid.axes(hidden_BNC.device)
         flat = f"t h w d -> ({grid.order}) d"
         embedding = rearrange(self.query_place(*axes), flat)
-        places = rearrange(torch.stack(torch.broadcast_tensors(*axes), dim=-1), flat)
+        places = rearrange(torch.stack(torch.broadcast_tensors(*axes), dim=-1), flat)  # type: ignore[no-untyped-call]
         places = query_places(places, self.slopes(), self.attention.scale)
         normed = self.norm(hidden_BNC.to(self.norm.weight.dtype))
         queries = self.attention.queries(normed, embedding, places)
@@ -99,6 +113,6 @@ class ActionIntegration(nn.Module):
         )
 
     def slopes(self) -> Tensor:
-        """How fast each head's interest falls with the squared distance in time, row and column: (heads, 3)."""
+        """How fast a head's interest falls with the squared distance in time, row and column: (heads, 3)."""
         space = self.log_space_slopes.float().exp()
         return torch.stack([self.log_time_slopes.float().exp(), space, space], dim=-1)

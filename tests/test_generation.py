@@ -1,4 +1,4 @@
-"""`generate`: the base's own call, one generator a video, references in and out again, files of the result."""
+"""`generate`: the base's own call, one generator a video, references in and out, files of the result."""
 
 import json
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_an_error_leaves_the_base_alone(
     pipe: Any, adapter: ActionAdapter, reference: ReferenceVideo, result: GenerationResult
 ) -> None:
     odd = QUICK.model_copy(update={"height": 33})
-    with pytest.raises(EchoReelError, match="AnimateDiffPipeline refuses: .*divisible by 8"):
+    with pytest.raises(EchoReelError, match=r"AnimateDiffPipeline refuses: .*divisible by 8"):
         generate(PROMPT, [reference], base=pipe, adapter=adapter, seed=7, settings=odd)
     np.testing.assert_array_equal(own_call(pipe, 7), result.base_videos[0])
 
@@ -144,9 +144,9 @@ def test_a_saved_base_and_adapter_make_the_same_video(
 def test_bases_that_cannot_be_loaded(pipe: Any, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    image = DDPMPipeline(UNet2DModel(8, block_out_channels=(8, 8), norm_num_groups=4,
-                                     down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2),
-                         DDPMScheduler())  # fmt: skip
+    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    denoiser = UNet2DModel(8, block_out_channels=(8, 8), norm_num_groups=4, **blocks)
+    image = DDPMPipeline(denoiser, DDPMScheduler())
     image.save_pretrained(tmp_path / "image")
     pipe.save_pretrained(tmp_path / "pickled", safe_serialization=False)
     (tmp_path / "broken").mkdir()

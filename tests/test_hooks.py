@@ -1,4 +1,4 @@
-"""The innermost hook among those of diffusers and accelerate. Fails when they change where they keep functions."""
+"""The innermost hook among those of diffusers and accelerate: fails when they keep functions elsewhere."""
 
 import copy
 from itertools import permutations
@@ -67,7 +67,13 @@ def test_any_order_of_adding_and_removing(added: tuple[str, ...], removed: tuple
     assert ours.alive()
     for name in removed:
         REMOVE[name](module, ours)
-        want = X + 1 if name == "outer" and ours.alive() else X * 2 if name == "ours" and removed[0] == name else X
+        want = (
+            X + 1
+            if name == "outer" and ours.alive()
+            else X * 2
+            if name == "ours" and removed[0] == name
+            else X
+        )
         assert torch.equal(module(X), want)
     assert not ours.alive()
 

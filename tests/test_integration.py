@@ -12,7 +12,9 @@ from echoreel.layers import centres, query_places
 SETTINGS = IntegrationSettings(inner_width=32, heads=2)
 
 
-def layer(width: int = 24, token_width: int = 6, settings: IntegrationSettings = SETTINGS) -> ActionIntegration:
+def layer(
+    width: int = 24, token_width: int = 6, settings: IntegrationSettings = SETTINGS
+) -> ActionIntegration:
     torch.manual_seed(0)
     integration = ActionIntegration(width, token_width, settings)
     torch.nn.init.normal_(integration.attention.out.weight)
@@ -57,7 +59,9 @@ def explicit_queries(integration: ActionIntegration, video: Tensor) -> Tensor:
     frames, height, width = video.shape[1:4]
     axes = torch.meshgrid(centres(frames), centres(height), centres(width), indexing="ij")
     embedding = integration.query_place(*axes).flatten(0, 2)
-    places = query_places(torch.stack(axes, -1).flatten(0, 2), integration.slopes(), integration.attention.scale)
+    places = query_places(
+        torch.stack(axes, -1).flatten(0, 2), integration.slopes(), integration.attention.scale
+    )
     tokens = integration.norm(video).flatten(1, 3)
     return integration.attention.queries(tokens, embedding, places).unflatten(2, video.shape[1:4])
 
@@ -85,7 +89,9 @@ def test_a_weaker_reference_is_read_less_and_a_stronger_one_says_more() -> None:
     weak = ActionTokens(both.tokens, both.places, away, 1.0)
     want = integration(hidden, integration.memory(alone), grid)
     assert_close(integration(hidden, integration.memory(weak), grid), want)
-    strong = integration(hidden, integration.memory(action(strength=2.0)), grid) - integration.attention.out.bias
+    strong = (
+        integration(hidden, integration.memory(action(strength=2.0)), grid) - integration.attention.out.bias
+    )
     once = integration(hidden, integration.memory(action()), grid) - integration.attention.out.bias
     assert_close(strong, 2 * once)
 

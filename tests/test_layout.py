@@ -52,7 +52,9 @@ def imported(path: Path, known: set[str]) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            whole = {f"{node.module}.{alias.name}" for alias in node.names} - {"echoreel.__version__"}
+            if not whole:
+                continue
             inside = {name for name in whole if name.removeprefix("echoreel.") in known}
             found |= inside if inside else {str(node.module)}
     return {name.removeprefix("echoreel.") for name in found if name.split(".")[0] == "echoreel"}

@@ -217,6 +217,37 @@ def test_each_bad_file_has_its_error_by_name(tmp_path: Path) -> None:
             assert "\n" not in str(caught.value), kind
 
 
+def test_damaged_files_raise_only_our_errors(tmp_path: Path) -> None:
+    """Random bytes changed, some files cut: a frame or an `EchoReelError`, never another exception."""
+    rng = np.random.default_rng(0)
+    sources = [
+        film(tmp_path / "a.mp4", counting(12), rotation=90, container_options={"movflags": "+faststart"}),
+        film(tmp_path / "a.mkv", counting(12)),
+        film(tmp_path / "a.ts", counting(12)),
+        film(tmp_path / "a.webm", counting(6), codec="libvpx-vp9", options={}),
+    ]
+    outcomes = set()
+    for index in range(80):
+        content = bytearray(sources[index % len(sources)].read_bytes())
+        for place in rng.integers(min(len(content), 2000), size=rng.integers(1, 30)):
+            content[place] = rng.integers(256)
+        damaged = tmp_path / f"damaged{sources[index % len(sources)].suffix}"
+        damaged.write_bytes(content[: rng.integers(len(content))] if index % 3 == 0 else content)
+        for span in (Span(fps=8), Span(start=0.7, frames=3)):
+            try:
+                outcomes.add(len(read_frames(damaged, span, (16, 16)).frames) > 0)
+            except VideoError:
+                outcomes.add(False)
+    assert outcomes == {True, False}
+
+
+def test_an_unknown_codec_is_unreadable(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", counting(4))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(VideoUnreadable, match=r"a\.mp4: .*codec"):
+        probe(path)
+
+
 def test_a_start_after_the_end_is_too_short(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", counting(8))
     for span in (Span(start=5), Span(start=5, fps=8)):
