@@ -30,8 +30,8 @@ class Feed:
     def next(self) -> tuple[int, Batch]:
         """(number, batch). What `batch` raises is raised here."""
         if not self._ahead:
-            index = next(self._rest)
-            return index, self._batch(index)
+            number = next(self._rest)
+            return number, self._batch(number)
         while len(self._waiting) <= self._ahead and (index := next(self._rest, None)) is not None:
             self._waiting.append((index, self._pool.submit(self._batch, index)))
         first, future = self._waiting.popleft()

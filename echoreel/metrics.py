@@ -81,7 +81,7 @@ class MotionBank:
         self._windows = _with_velocity(np.stack(poses), settings.velocity)
 
     def nearest_actions(self, joints: Joints) -> list[str]:
-        """Action of the window nearest to each motion (B, T, 18, 3; as a camera saw it); of equals the first."""
+        """The action nearest to each motion (B, T, 18, 3; as a camera saw it); the first of equals."""
         motions = _with_velocity(levelled(joints, self._settings.elevation), self._settings.velocity)
         return [self.actions[i] for i in distances(motions, self._windows).argmin(1)]
 

@@ -1,13 +1,13 @@
 """What the embedded base is trained on, stage by stage: autoencoder, single frames, clips."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler
 from einops import rearrange
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -31,14 +31,14 @@ LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
 
 @dataclass(frozen=True, eq=False)
 class CaptionedLatents:
-    """Latents (N, C, T, h, w) float16 of clips and their captions; the first `held_back` are never trained on."""
+    """Latents (N, C, T, h, w) float16 of clips and their captions; the first `held_back` are for validation."""
 
     latents: NDArray[np.float16]
     captions: Sequence[str]
     held_back: int = 64
 
     def words(
-        self, chosen: Sequence[int], tokenizer: PreTrainedTokenizerFast, rng: Generator | None = None
+        self, chosen: Iterable[int], tokenizer: PreTrainedTokenizerFast, rng: Generator | None = None
     ) -> Tensor:
         """Token ids (B, L). With `rng`: one caption in ten is empty (for guidance), and one in ten has a word
         nobody knows, so that new words (names of new actions) mean nothing rather than something wrong."""
@@ -46,7 +46,8 @@ class CaptionedLatents:
         if rng is not None:
             captions = [_disturbed(caption, rng) for caption in captions]
         padded = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
-        return padded["input_ids"]
+        ids: Tensor = padded["input_ids"]
+        return ids
 
     def held_back_batch(self, tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
         """The held-back latents float32 (N, C, T, h, w) and the token ids of their captions."""
@@ -73,7 +74,7 @@ class AutoencoderTask:
         self, domain: ActorDomain, settings: BaseSettings, batch_clips: int = 8, seed: int = 0
     ) -> None:
         self.domain, self.batch_clips, self.seed = domain, batch_clips, seed
-        self.module = build_autoencoder(settings, domain.settings.size)
+        self.module: Any = build_autoencoder(settings, domain.settings.size)
         self._held_back = torch.cat([self._frames(seed + 10_000_000 + index)[:, :3] for index in range(16)])
 
     def batch(self, step: int) -> Mapping[str, Tensor]:
@@ -85,9 +86,8 @@ class AutoencoderTask:
         posterior = self.module.encode(frames).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
         decoded = self.module.decode(posterior.mean + posterior.std * noise).sample.float()
-        return (
-            _picture_loss(decoded, frames, 1 + 4 * person) + 1e-4 * posterior.kl().float().mean() / posterior.mean[0].numel()
-        )
+        spread: Tensor = posterior.kl().float().mean() / posterior.mean[0].numel()
+        return _picture_loss(decoded, frames, 1 + 4 * person) + 1e-4 * spread
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -104,7 +104,8 @@ class AutoencoderTask:
 
     def _decoded(self) -> Tensor:
         frames = self._held_back.to(_device(self.module))
-        return self.module.decode(self.module.encode(frames).latent_dist.mode()).sample.float().cpu()
+        decoded: Tensor = self.module.decode(self.module.encode(frames).latent_dist.mode()).sample
+        return decoded.float().cpu()
 
     def _frames(self, seed: int) -> Tensor:
         """Every other frame of one clip, in [-1, 1], and the person's coverage in [0, 1]: (8, 4, H, W)."""
@@ -131,7 +132,7 @@ class FrameTask:
     ) -> None:
         self.clips, self.batch_size, self.seed = clips, batch_size, seed
         self.tokenizer = load_tokenizer()
-        self.module = nn.ModuleDict(
+        self.module: Any = nn.ModuleDict(
             {
                 "denoiser": build_frame_denoiser(settings, clips.latents.shape[-1]),
                 "text_encoder": build_text_encoder(settings, self.tokenizer),
@@ -176,7 +177,7 @@ class ClipTask:
     def __init__(self, start: FrameTask, settings: BaseSettings, batch_size: int = 8, seed: int = 0) -> None:
         self.clips, self.tokenizer, self.scheduler = start.clips, start.tokenizer, start.scheduler
         self.batch_size, self.seed = batch_size, seed
-        self.module = nn.ModuleDict(
+        self.module: Any = nn.ModuleDict(
             {
                 "denoiser": inflate(start.module["denoiser"], settings),
                 "text_encoder": start.module["text_encoder"],
@@ -211,10 +212,8 @@ class ClipTask:
         )
 
 
-def noised(
-    scheduler: DDIMScheduler, latents: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents, their timesteps (B,) and the velocity v = sqrt(a) eps - sqrt(1 - a) z (Salimans & Ho 2022)."""
+def noised(scheduler: Any, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Noisy latents, timesteps (B,), velocity sqrt(a) eps - sqrt(1 - a) z (Salimans & Ho 2022, app. D)."""
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     steps = scheduler.config.num_train_timesteps
     times = torch.randint(0, steps, latents.shape[:1], generator=generator).to(latents.device)

@@ -1,4 +1,4 @@
-"""Actor clips as ordinary files: `000007.mp4` beside `000007.txt`, so that every other part meets them as videos."""
+"""Actor clips as ordinary files, `000007.mp4` beside `000007.txt`: every other part meets them as videos."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The actor domain: seeded captioned clips, and target/reference pairs that share the motion and nothing else."""
+"""The actor domain: seeded captioned clips, and target/reference pairs that share nothing but the motion."""
 
 import math
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ class ActorDomain:
         return target, others
 
     def sample_take(self, rng: Generator) -> Take:
-        """A window of a random action (actions equally often, then recordings), perhaps spliced, mirrored, reversed."""
+        """A window of a random action (each equally often), perhaps spliced, mirrored, reversed."""
         settings = self.settings
         take = self._window(rng)
         if rng.random() < settings.splice:

@@ -1,8 +1,10 @@
 """The embedded base: an AnimateDiff pipeline of diffusers classes, trained from scratch on the actor domain.
 
-Stages, each one `fit` of one task in a resumable run folder: autoencoder -> latents of pairs, cached on disk ->
-denoiser and text encoder on single frames (16 times cheaper than clips) -> the whole denoiser on clips -> pipeline.
+Stages, each one `fit` of one task in a resumable run folder: autoencoder -> latents of pairs, cached on disk
+-> denoiser and text encoder on single frames (16 times cheaper) -> the whole denoiser on clips -> pipeline.
 """
+
+from typing import Any
 
 from diffusers import (
     AutoencoderKL,
@@ -29,10 +31,10 @@ class BaseSettings(Settings):
     max_frames: int = 32
 
 
-def build_autoencoder(settings: BaseSettings, size: int) -> AutoencoderKL:
+def build_autoencoder(settings: BaseSettings, size: int) -> Any:
     """Untrained; frames of `size` pixels become latents of `size / 2 ** (levels - 1)`."""
     levels = len(settings.autoencoder_channels)
-    return AutoencoderKL(
+    return AutoencoderKL(  # type: ignore[no-untyped-call]
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=settings.autoencoder_channels,
@@ -44,7 +46,7 @@ def build_autoencoder(settings: BaseSettings, size: int) -> AutoencoderKL:
     )
 
 
-def build_text_encoder(settings: BaseSettings, tokenizer: PreTrainedTokenizerFast) -> CLIPTextModel:
+def build_text_encoder(settings: BaseSettings, tokenizer: PreTrainedTokenizerFast) -> Any:
     """Untrained CLIP text model over the word vocabulary."""
     return CLIPTextModel(
         CLIPTextConfig(
@@ -61,10 +63,10 @@ def build_text_encoder(settings: BaseSettings, tokenizer: PreTrainedTokenizerFas
     )
 
 
-def build_frame_denoiser(settings: BaseSettings, size: int) -> UNet2DConditionModel:
+def build_frame_denoiser(settings: BaseSettings, size: int) -> Any:
     """Untrained spatial layers of the denoiser; `size` is that of the latents."""
     reads = [level >= settings.attention_from for level in range(len(settings.denoiser_channels))]
-    return UNet2DConditionModel(
+    return UNet2DConditionModel(  # type: ignore[no-untyped-call]
         sample_size=size,
         in_channels=settings.latent_channels,
         out_channels=settings.latent_channels,
@@ -78,9 +80,9 @@ def build_frame_denoiser(settings: BaseSettings, size: int) -> UNet2DConditionMo
     )
 
 
-def inflate(frame_denoiser: UNet2DConditionModel, settings: BaseSettings) -> UNetMotionModel:
+def inflate(frame_denoiser: Any, settings: BaseSettings) -> Any:
     """The same denoiser with motion modules that start as the identity (zero output projections)."""
-    motion = MotionAdapter(
+    motion: Any = MotionAdapter(  # type: ignore[no-untyped-call]
         block_out_channels=settings.denoiser_channels,
         motion_layers_per_block=1,
         motion_mid_block_layers_per_block=1,
@@ -96,9 +98,9 @@ def inflate(frame_denoiser: UNet2DConditionModel, settings: BaseSettings) -> UNe
     return UNetMotionModel.from_unet2d(frame_denoiser, motion)
 
 
-def build_scheduler() -> DDIMScheduler:
-    """Velocity prediction with zero terminal SNR, so that sampling starts where training ended: at pure noise."""
-    return DDIMScheduler(
+def build_scheduler() -> Any:
+    """Velocity prediction with zero terminal SNR: sampling starts where training ended, at pure noise."""
+    return DDIMScheduler(  # type: ignore[no-untyped-call]
         num_train_timesteps=1000,
         beta_schedule="scaled_linear",
         beta_start=0.00085,

@@ -24,7 +24,7 @@ TOPS = ("sweater", "t-shirt")
 
 @dataclass(frozen=True)
 class Place:
-    """Sky colours from top to horizon, two ground colours, and the ground's pattern (0 plain, 1 checks, 2 stripes)."""
+    """Sky colours from top to horizon, two ground colours, the ground's pattern (0 plain, 1 checks, 2 stripes)."""
 
     phrase: str
     sky: Colour

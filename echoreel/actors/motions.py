@@ -1,7 +1,7 @@
 """Motion libraries: recordings of named actions as joint positions.
 
-A library is a folder with `motions.npz` (`positions` (frames, 18, 3) metres, Z up; `joints`, their names in order;
-`fps`) and `motions.csv` (`id, action, split, first_frame, frames, source, recording, licence`).
+A library is a folder with `motions.npz` (`positions` (frames, 18, 3) metres, Z up; `joints`, their names in
+order; `fps`) and `motions.csv` (`id, action, split, first_frame, frames, source, recording, licence`).
 """
 
 import csv
@@ -62,7 +62,7 @@ class MotionLibrary:
 
     @classmethod
     def load(cls, folder: Path | str) -> "MotionLibrary":
-        """Read `motions.npz` and `motions.csv`. Raises MotionLibraryError for anything missing or inconsistent."""
+        """Read `motions.npz` and `motions.csv`. Raises MotionLibraryError for what is missing or wrong."""
         folder = Path(folder)
         positions, fps = _read_positions(folder / "motions.npz")
         rows = _read_rows(folder / "motions.csv")
@@ -131,7 +131,7 @@ def standing_pose() -> Joints:
 
 
 def synthetic_library() -> MotionLibrary:
-    """Five actions made of sines (walking, waving, jumping, squatting, leaning), 4 s each at 30 frames a second.
+    """Five actions made of sines (walking, waving, jumping, squatting, leaning), 4 s each at 30 fps.
 
     For tests and first steps on machines without a motion library: `train` holds the first three actions,
     `heldout` the last two.

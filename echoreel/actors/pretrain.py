@@ -1,4 +1,4 @@
-"""Making the embedded base, start to end: `train_base(recipe)`; killed at any moment, the same call resumes."""
+"""Making the embedded base, start to end: `train_base(recipe)`; killed at any moment, it resumes."""
 
 import json
 import multiprocessing
@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AnimateDiffPipeline, AutoencoderKL
+from diffusers import AnimateDiffPipeline
 from einops import rearrange
 from numpy.typing import NDArray
 from pydantic import Field
@@ -22,7 +23,7 @@ from echoreel.actors.embedded import BaseSettings, build_scheduler
 from echoreel.actors.motions import MotionLibrary
 from echoreel.config import Settings
 from echoreel.pairset import PairSet, PairSetWriter
-from echoreel.train import FitSettings, fit, load_trained
+from echoreel.train import FitSettings, Task, fit, load_trained
 
 SHARD = 500  # pairs in one file of the cache
 SAMPLING = {"num_inference_steps": 20, "guidance_scale": 4.0, "num_frames": 16, "fps": 8}  # recommended
@@ -61,12 +62,12 @@ def train_base(recipe: BaseRecipe) -> Path:
     return assemble(recipe, autoencoder, clip_task, recipe.folder / "base")
 
 
-def assemble(recipe: BaseRecipe, autoencoder: AutoencoderKL, task: ClipTask, folder: Path) -> Path:
+def assemble(recipe: BaseRecipe, autoencoder: Any, task: ClipTask, folder: Path) -> Path:
     """Save the parts as an AnimateDiff pipeline in half precision, with its recommended settings beside.
 
     `frames-base`, whose motion modules do nothing yet, lets the adapter start while `base` trains.
     """
-    pipeline = AnimateDiffPipeline(
+    pipeline: Any = AnimateDiffPipeline(  # type: ignore[no-untyped-call]
         vae=autoencoder,
         text_encoder=task.module["text_encoder"],
         tokenizer=task.tokenizer,
@@ -80,12 +81,12 @@ def assemble(recipe: BaseRecipe, autoencoder: AutoencoderKL, task: ClipTask, fol
     return folder
 
 
-def _run(task: AutoencoderTask | FrameTask | ClipTask, settings: FitSettings, folder: Path) -> None:
+def _run(task: Task, settings: FitSettings, folder: Path) -> None:
     fit(task, settings, folder)
     load_trained(folder, task.module)
 
 
-def _autoencoder(recipe: BaseRecipe, library: MotionLibrary) -> AutoencoderKL:
+def _autoencoder(recipe: BaseRecipe, library: MotionLibrary) -> Any:
     """The trained autoencoder, with a scaling factor that gives its latents unit variance."""
     task = AutoencoderTask(
         ActorDomain(library, recipe.actors), recipe.base, recipe.autoencoder_clips, recipe.seed
@@ -99,7 +100,7 @@ def _autoencoder(recipe: BaseRecipe, library: MotionLibrary) -> AutoencoderKL:
     return autoencoder
 
 
-def _pairs(recipe: BaseRecipe, library: MotionLibrary, autoencoder: AutoencoderKL) -> PairSet:
+def _pairs(recipe: BaseRecipe, library: MotionLibrary, autoencoder: Any) -> PairSet:
     """Render and encode the training pairs, a shard at a time; shards on disk are kept."""
     folder = recipe.folder / "pairs"
     shards = [range(first, min(first + SHARD, recipe.pairs)) for first in range(0, recipe.pairs, SHARD)]
@@ -134,7 +135,7 @@ def _domain(recipe_json: str) -> ActorDomain:
 
 
 @torch.no_grad()
-def _encoded(frames: NDArray[np.uint8], autoencoder: AutoencoderKL) -> Iterator[NDArray[np.float16]]:
+def _encoded(frames: NDArray[np.uint8], autoencoder: Any) -> Iterator[NDArray[np.float16]]:
     """Scaled latents (K, C, T, h, w) of each pair's clips (K, T, H, W, 3)."""
     device = _device(autoencoder)
     for clips in frames:

@@ -1,4 +1,4 @@
-"""The renderer: joint positions -> pixels. A person is 21 capsules, ray-cast with a depth buffer (numba, CPU)."""
+"""The renderer: joint positions -> pixels. A person is 21 capsules, ray-cast with a depth buffer (numba)."""
 
 import math
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ NEAR, FAR = 0.05, 1e9
 
 @dataclass(frozen=True)
 class Camera:
-    """Looks at `target_height` metres over the origin from an azimuth and elevation (radians) and a distance (metres)."""
+    """Looks at `target_height` metres over the origin; angles in radians, distance in metres."""
 
     azimuth: float
     elevation: float = 0.15
@@ -60,8 +60,8 @@ class Light:
 
 
 def render(joints: Joints, look: Look, camera: Camera, light: Light, size: int) -> tuple[Frames, Frames]:
-    """Film a take: (T, 18, 3) metres -> RGB (T, size, size, 3) uint8 and the person's coverage (T, size, size)
-    uint8 (255: all person), with 2x2 anti-aliasing."""
+    """Film a take: (T, 18, 3) metres -> RGB (T, size, size, 3) uint8, and how much of each pixel is person
+    (T, size, size) uint8, both with 2x2 anti-aliasing."""
     starts, ends, radii, parts = _capsules(joints, look.build)
     place = PLACES[look.place]
     canvas = np.empty((len(joints), 2 * size, 2 * size, 4), np.float32)  # red, green, blue, coverage
@@ -90,9 +90,10 @@ def render(joints: Joints, look: Look, camera: Camera, light: Light, size: int) 
 
 
 def camera_joints(joints: Joints, camera: Camera) -> Joints:
-    """Pose as the camera sees it: (T, 18, 3) metres along its right, up and towards it, from the pelvis of each frame."""
+    """Pose as a camera sees it: (T, 18, 3) metres from each frame's pelvis to its right, up and towards it."""
     _, right, up, forward = camera.axes()
-    return ((joints - joints[:, :1]) @ np.stack([right, up, -forward], -1)).astype(np.float32)
+    seen: Joints = ((joints - joints[:, :1]) @ np.stack([right, up, -forward], -1)).astype(np.float32)
+    return seen
 
 
 def _palette(look: Look) -> Array:
@@ -133,7 +134,7 @@ def _capsules(joints: Joints, build: float) -> tuple[Array, Array, Array, Array]
     )
 
 
-@njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True, nogil=True)
 def _film(starts, ends, radii, parts, palette, view, zoom, sky, ground, pattern, cycles, light, canvas):  # type: ignore[no-untyped-def]
     size = canvas.shape[1]
     depth = np.empty((size, size))
@@ -147,7 +148,7 @@ def _film(starts, ends, radii, parts, palette, view, zoom, sky, ground, pattern,
             )
 
 
-@njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True, nogil=True)
 def _background(starts, ends, view, zoom, sky, ground, pattern, cycles, image):  # type: ignore[no-untyped-def]
     """Sky, patterned ground that fades with distance, and a blob shadow under the person."""
     eye, size = view[0], image.shape[0]
@@ -176,7 +177,7 @@ def _background(starts, ends, view, zoom, sky, ground, pattern, cycles, image): 
                 image[row, column, c] = tone * near + sky[0, c] * (1 - near)
 
 
-@njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True, nogil=True)
 def _box(start, end, radius, view, zoom, size):  # type: ignore[no-untyped-def]
     """Pixel bounds (left, right, top, bottom) of a capsule, from its two projected end spheres."""
     left, right, top, bottom = size, -1, size, -1
@@ -196,7 +197,7 @@ def _box(start, end, radius, view, zoom, size):  # type: ignore[no-untyped-def]
     return max(left, 0), min(right, size - 1), max(top, 0), min(bottom, size - 1)
 
 
-@njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True, nogil=True)
 def _capsule(start, end, radii, colour, view, zoom, light, depth, image):  # type: ignore[no-untyped-def]
     """Draw one capsule: the sphere at the axis point nearest to the ray stands for its surface there."""
     size = image.shape[0]

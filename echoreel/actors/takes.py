@@ -1,4 +1,4 @@
-"""Takes: time windows of recordings, and the new actions made from them by mirroring, reversing and splicing."""
+"""Takes: time windows of recordings, and new actions made of them by mirroring, reversing and splicing."""
 
 from dataclasses import dataclass, replace
 
@@ -40,7 +40,7 @@ def sample_take(
 
 
 def window(recording: Recording, start: int, length: int, frames: int) -> Take:
-    """`frames` moments spread evenly over `length` recorded frames from `start`, interpolated between frames."""
+    """`frames` moments spread evenly over `length` recorded frames from `start`, interpolated."""
     moments = start + np.linspace(0, length - 1, frames)
     below = np.floor(moments).astype(int)
     above = np.minimum(below + 1, len(recording.joints) - 1)

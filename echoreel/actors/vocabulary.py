@@ -1,7 +1,7 @@
 """The embedded base's tokenizer: whole words of the domain, and characters for any other word.
 
-`vocabulary.txt` is committed as it is, since weights depend on its order. The words of actions that no model may
-train on are left out on purpose: to the embedded base they are new words, spelt in characters.
+`vocabulary.txt` is committed as it is, since weights depend on its order. The words of actions that no model
+may train on are left out on purpose: to the embedded base they are new words, spelt in characters.
 """
 
 from importlib.resources import files
@@ -25,7 +25,7 @@ def load_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = BertPreTokenizer()
     special = [(name, vocabulary[name]) for name in ("[BOS]", "[EOS]")]
     tokenizer.post_processor = TemplateProcessing(single="[BOS] $A [EOS]", special_tokens=special)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         model_max_length=MAX_TOKENS,
         pad_token="[PAD]",
