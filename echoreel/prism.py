@@ -36,7 +36,7 @@ class CompactPrismSettings(Settings):
 
     kind: Literal["compact"] = "compact"
     width: PositiveInt = 128
-    depth: PositiveInt = 3  # layers
+    depth: PositiveInt = 2  # layers
     heads: PositiveInt = 4
     patch: PositiveInt = 2  # latent places to a side of one token
     feed_forward: PositiveInt = 2  # its hidden width, in widths

@@ -27,6 +27,8 @@ def tiny_recipe(folder: Path, steps: int = 2) -> JudgeRecipe:
         judge=TINY,
         domain=CLIPS,
         batch=2,
+        short_steps=1,
+        short_frames=2,
         validation_clips=4,
         fit=FitSettings(steps=steps, warmup=0, prefetch=0, validate_every=0, checkpoint_every=1),
     )
@@ -86,8 +88,10 @@ def test_batches_are_a_function_of_the_step_and_say_what_is_true(tmp_path: Path)
     task = JudgeTask(recipe, synthetic_library())
     batch, again, other = task.batch(5), task.batch(5), task.batch(6)
     assert all(torch.equal(batch[name], again[name]) for name in batch)
+    assert batch["video"].shape == (2, 4, 3, 16, 16)
+    assert task.batch(0)["video"].shape == (4, 2, 3, 16, 16)  # short clips, as many frames
     assert not torch.equal(batch["video"], other["video"])
-    clip = ActorDomain(synthetic_library(), CLIPS).clip(5 * recipe.batch)
+    clip = ActorDomain(synthetic_library(), CLIPS).clip(5 * recipe.batch * CLIPS.frames)
     assert np.array_equal(batch["video"][0].permute(0, 2, 3, 1).numpy(), clip.frames)
     assert {part: int(batch[part][0]) for part in PARTS} == look_classes(clip.look)
 
@@ -96,7 +100,7 @@ def test_points_lie_on_the_joints_and_move_with_the_picture(tmp_path: Path) -> N
     """White squares drawn on the points of the chest are still there after moving both."""
     recipe = tiny_recipe(tmp_path)
     large = recipe.model_copy(update={"domain": CLIPS.model_copy(update={"size": 64})})
-    batch = JudgeTask(large, synthetic_library()).batch(0)
+    batch = JudgeTask(large, synthetic_library()).batch(1)
     points = batch["points"][:, :, [joint("chest")]]
     video = torch.zeros(2, 4, 3, 64, 64)
     for b in range(2):
@@ -131,7 +135,7 @@ def test_training_ends_with_a_judge_that_loads_and_goes_on_when_steps_are_raised
 
 def test_a_few_steps_on_one_batch_lower_the_loss(tmp_path: Path) -> None:
     task = JudgeTask(tiny_recipe(tmp_path), synthetic_library())
-    batch, optimizer = task.batch(0), torch.optim.Adam(task.module.parameters(), 3e-3)
+    batch, optimizer = task.batch(1), torch.optim.Adam(task.module.parameters(), 3e-3)
     losses = []
     for _ in range(20):
         loss = task.loss(batch, seeded(0))

@@ -31,7 +31,7 @@ LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
 
 @dataclass(frozen=True, eq=False)
 class CaptionedLatents:
-    """Latents (N, C, T, h, w) float16 of clips and their captions; the first `held_back` are for validation."""
+    """Latents (N, C, T, h, w) float16 of clips, and captions; the first `held_back` are to validate on."""
 
     latents: NDArray[np.float16]
     captions: Sequence[str]

@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange, repeat
-from numpy.typing import NDArray
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
 from echoreel.actors.domain import ActorClip, ActorDomain, ActorSettings
 from echoreel.actors.judges import PARTS, Judge, JudgeSettings, look_classes
-from echoreel.actors.motions import Joints, MotionLibrary
-from echoreel.actors.render import Camera, camera_joints
+from echoreel.actors.motions import MotionLibrary
+from echoreel.actors.render import camera_joints
 from echoreel.config import Settings
 from echoreel.train import FitSettings, fit, load_trained, noise_like, seeded
 
@@ -28,12 +27,15 @@ class JudgeRecipe(Settings):
     folder: Path = Path("runs/judges")
     judge: JudgeSettings = JudgeSettings()
     domain: ActorSettings = ActorSettings()
-    batch: PositiveInt = 16  # clips
+    batch: PositiveInt = 8  # clips
+    short_frames: PositiveInt = 4  # the first steps see more but shorter clips: other actors teach most
+    short_steps: NonNegativeInt = 1600
+    rough: float = Field(default=0.7, ge=0, le=1)  # share of roughened clips, reached after the short steps
     validation_clips: PositiveInt = 256
     look_weight: float = Field(default=0.3, ge=0)  # of the cross-entropies, beside joint errors in decimetres
     velocity_weight: float = Field(default=0.5, ge=0)  # of errors of joint displacements between frames
     fit: FitSettings = FitSettings(
-        steps=1500, learning_rate=2e-3, warmup=100, schedule="cosine", precision="bf16"
+        steps=2200, learning_rate=1e-3, warmup=100, schedule="cosine", precision="bf16"
     )
 
 
@@ -47,23 +49,28 @@ class JudgeTask:
         self.recipe = recipe
         self.module = Judge(recipe.judge)
         self.domain = ActorDomain(library, recipe.domain)
+        self._short = ActorDomain(library, _shortened(recipe.domain, recipe.short_frames))
         plain = recipe.domain.model_copy(update={"splice": 0.0, "reverse": 0.0})
         self._validation = ActorDomain(library, plain)
         self._validation_batch: Batch | None = None
 
     def batch(self, step: int) -> Batch:
-        """Fresh renders: `video` (B, T, 3, H, W) uint8, `joints`, `points` (B, T, 18, ·), a class per part."""
-        first = (self.recipe.fit.seed << 32) + step * self.recipe.batch
-        return _collate([self.domain.clip(first + i) for i in range(self.recipe.batch)])
+        """Fresh renders: `video` (B, T, 3, H, W), `joints` (B, T, 18, 3), a class each part."""
+        recipe, short = self.recipe, step < self.recipe.short_steps
+        domain = self._short if short else self.domain
+        count = recipe.batch * recipe.domain.frames // domain.settings.frames
+        first = (recipe.fit.seed << 40) + step * recipe.batch * recipe.domain.frames
+        share = recipe.rough * min(1.0, step / max(1, recipe.short_steps))
+        return _collate([domain.clip(first + i) for i in range(count)]) | {"rough": torch.tensor(share)}
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Joint, velocity and point errors in decimetres plus cross-entropies of the look."""
-        video, points = moved(batch["video"].float() / 255, batch["points"], generator)
-        outputs = self.module(roughen(video, generator))
+        """Joint and velocity errors in decimetres plus cross-entropies of the look."""
+        video = moved(batch["video"].float() / 255, generator)
+        outputs = self.module(roughen(video, generator, float(batch["rough"])))
         error = outputs.joints.float() - batch["joints"]
         pose = error.abs().mean() + self.recipe.velocity_weight * error.diff(dim=1).abs().mean()
         look = torch.stack([F.cross_entropy(outputs.looks[part].float(), batch[part]) for part in PARTS])
-        total: Tensor = 10 * pose + self.recipe.look_weight * (aim_loss(outputs.maps, points) + look.sum())
+        total: Tensor = 10 * pose + self.recipe.look_weight * look.sum()
         return total
 
     def validate(self) -> dict[str, float]:
@@ -107,23 +114,17 @@ def train_judges(recipe: JudgeRecipe) -> Path:
     return finished
 
 
-def aim_loss(maps: Tensor, points: Tensor) -> Tensor:
-    """Cross-entropy of the first maps (B, T, M, h, w) with the joints' places (B, T, J, 2) among 4 cells."""
-    joints = rearrange(maps[:, :, : points.shape[2]], "b t j h w -> (b t j) 1 h w")
-    at = rearrange(points, "b t j c -> (b t j) 1 1 c")
-    return -F.grid_sample(joints, at.to(joints), padding_mode="border", align_corners=False).mean()
-
-
-def roughen(video: Tensor, generator: torch.Generator) -> Tensor:
+def roughen(video: Tensor, generator: torch.Generator, share: float = 1.0) -> Tensor:
     """Videos (B, T, 3, H, W) in [0, 1] with the faults of generated ones: soft, ghosting, noisy, tinted.
 
-    Every clip has its own strengths; half the clips lack each fault.
+    Every clip has its own strengths. `share` of the clips have faults, each of them half of the faults.
     """
     clips, frames = video.shape[:2]
+    chosen = torch.rand(clips, generator=generator) < share
 
     def strength(most: float) -> Tensor:
         drawn = torch.rand(2, clips, generator=generator)
-        return ((drawn[0] < 0.5) * drawn[1] * most).to(video)[:, None, None, None, None]
+        return (chosen * (drawn[0] < 0.5) * drawn[1] * most).to(video)[:, None, None, None, None]
 
     side = int(torch.randint(video.shape[-1] // 2, video.shape[-1], (), generator=generator))
     video = torch.lerp(video, _resampled(video, side), strength(1.0))
@@ -138,8 +139,8 @@ def roughen(video: Tensor, generator: torch.Generator) -> Tensor:
     return ((video - mean) * contrast + mean).clamp(0, 1)
 
 
-def moved(video: Tensor, points: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Clips (B, T, 3, H, W) shifted and scaled by up to 6 %, and points (B, T, J, 2) with them."""
+def moved(video: Tensor, generator: torch.Generator) -> Tensor:
+    """Clips (B, T, 3, H, W) shifted and scaled by up to 6 %."""
     clips, frames = video.shape[:2]
     drawn = (2 * torch.rand(clips, 3, generator=generator) - 1).to(video)
     scale, shift = 1 + 0.06 * drawn[:, :1], 0.12 * drawn[:, 1:]
@@ -147,8 +148,7 @@ def moved(video: Tensor, points: Tensor, generator: torch.Generator) -> tuple[Te
     grid = F.affine_grid(theta, [clips, 1, *video.shape[-2:]], align_corners=False)
     stacked = rearrange(video, "b t c h w -> b (t c) h w")
     shown = F.grid_sample(stacked, grid, padding_mode="border", align_corners=False)
-    points = (points - shift[:, None, None]) / scale[:, None, None]
-    return rearrange(shown, "b (t c) h w -> b t c h w", t=frames), points
+    return rearrange(shown, "b (t c) h w -> b t c h w", t=frames)
 
 
 def _resampled(video: Tensor, side: int) -> Tensor:
@@ -159,23 +159,20 @@ def _resampled(video: Tensor, side: int) -> Tensor:
     return rearrange(back, "(b t) c h w -> b t c h w", b=len(video))
 
 
+def _shortened(settings: ActorSettings, frames: int) -> ActorSettings:
+    """The domain with clips of at most so many frames, at the same pace."""
+    frames = min(frames, settings.frames)
+    share = (frames - 1) / (settings.frames - 1)
+    seconds = (settings.seconds[0] * share, settings.seconds[1] * share)
+    return settings.model_copy(update={"frames": frames, "seconds": seconds})
+
+
 def _collate(clips: list[ActorClip]) -> Batch:
     video = np.stack([clip.frames for clip in clips])
     joints = np.stack([camera_joints(clip.take.joints, clip.camera) for clip in clips])
-    points = np.stack([_projected(clip.take.joints, clip.camera) for clip in clips])
     classes = [look_classes(clip.look) for clip in clips]
     return {
         "video": rearrange(torch.from_numpy(video), "b t h w c -> b t c h w"),
         "joints": torch.from_numpy(joints),
-        "points": torch.from_numpy(points),
         **{part: torch.tensor([each[part] for each in classes]) for part in PARTS},
     }
-
-
-def _projected(joints: Joints, camera: Camera) -> NDArray[np.float32]:
-    """Where joints (T, J, 3) lie in the frame, (T, J, 2): right and down, -1 to 1 over the frame."""
-    eye, right, up, forward = camera.axes()
-    seen = (joints - eye) @ np.stack([right, -up, forward], -1)
-    zoom = 1 / np.tan(camera.field_of_view / 2)
-    points: NDArray[np.float32] = (zoom * seen[..., :2] / seen[..., 2:].clip(0.2)).astype(np.float32)
-    return points

@@ -5,6 +5,7 @@ renders of every action; it ships in `echoreel/weights/judges/`. `metrics` turns
 """
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,6 @@ class JudgeSettings(Settings):
         64,
         128,
     )  # at a half, a quarter, an eighth of it
-    points: PositiveInt = 32  # places of attention in a frame; the first 18 are trained to lie on the joints
     hidden: PositiveInt = 224  # of a frame's features and of the temporal layers
     dilations: tuple[PositiveInt, ...] = (1, 2, 4)  # one temporal layer each
 
@@ -53,7 +53,6 @@ class Outputs(NamedTuple):
     """What the network says of B videos of T frames."""
 
     joints: Tensor  # (B, T, 18, 3) metres from the pelvis
-    maps: Tensor  # (B, T, points, h, w) logarithms of the shares of attention over the frame
     looks: dict[str, Tensor]  # logits (B, classes) of each part of the look
 
 
@@ -66,7 +65,7 @@ class Reading:
 
 
 class Judge(nn.Module):
-    """Frames -> joints and look: attention points in each frame, then dilated convolutions over time."""
+    """Frames -> joints and look: a convolutional network a frame, then dilated convolutions over time."""
 
     def __init__(self, settings: JudgeSettings | None = None) -> None:
         super().__init__()
@@ -75,9 +74,7 @@ class Judge(nn.Module):
         hidden = settings.hidden
         self.frame = _FrameNetwork(settings)
         self.time = nn.ModuleList(_TemporalLayer(hidden, dilation) for dilation in settings.dilations)
-        joints = nn.Linear(hidden, len(JOINTS) * 3)
-        nn.init.zeros_(joints.weight)
-        self.joints = nn.Sequential(nn.LayerNorm(hidden), joints)
+        self.joints = nn.Linear(hidden, len(JOINTS) * 3)
         self.look = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.SiLU())
         self.parts = nn.ModuleDict({part: nn.Linear(hidden, len(classes)) for part, classes in PARTS.items()})
 
@@ -88,15 +85,13 @@ class Judge(nn.Module):
         size = (self.settings.size, self.settings.size)
         if frames.shape[-2:] != size:
             frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
-        features, maps = self.frame(2 * frames - 1)
-        x = rearrange(features, "(b t) d -> b t d", b=clips)
+        x = rearrange(self.frame(2 * frames - 1), "(b t) d -> b t d", b=clips)
         look = self.look(torch.cat([x.mean(1), x.amax(1)], -1))
         for layer in self.time:
             x = layer(x)
         joints = rearrange(self.joints(x), "b t (j c) -> b t j c", c=3)
         return Outputs(
             joints - joints[:, :, :1],
-            rearrange(maps, "(b t) m h w -> b t m h w", b=clips),
             {part: head(look) for part, head in self.parts.items()},
         )
 
@@ -165,46 +160,40 @@ def look_classes(look: Look) -> dict[str, int]:
 
 
 class _FrameNetwork(nn.Module):
-    """Frames (N, 3, H, W) in [-1, 1] -> features (N, hidden) and log attention maps (N, points, h, w).
+    """Frames (N, 3, size, size) in [-1, 1] -> features (N, hidden).
 
-    A small U-Net gives a map per point; a point is where its map lies on average, and sees the features there
-    (spatial softmax, Levine et al. 2016, section 3).
+    The coarsest map is flattened, not pooled: where something is, is what the joints are read from.
     """
 
     def __init__(self, settings: JudgeSettings) -> None:
         super().__init__()
-        fine, middle, coarse = settings.widths
-        self.stem = nn.Conv2d(3, fine, 4, stride=2, padding=1)
-        self.fine, self.middle, self.coarse = (
-            _level(fine, fine, 1),
-            _level(fine, middle, 2),
-            _level(middle, coarse, 2),
+        self.stem = nn.Conv2d(3 + 2, settings.widths[0], 3, padding=1)
+        before = (settings.widths[0], *settings.widths[:-1])
+        self.levels = nn.Sequential(
+            *(_Level(*widths) for widths in zip(before, settings.widths, strict=True))
         )
-        self.coarse_to_middle, self.middle_to_fine = nn.Conv2d(coarse, middle, 1), nn.Conv2d(middle, fine, 1)
-        self.up_middle, self.up_fine = _convolution(middle, middle, 1), _convolution(fine, fine, 1)
-        self.maps = nn.Conv2d(fine, settings.points, 1)
-        self.out = nn.Sequential(
-            nn.Linear(settings.points * (fine + 2) + coarse, settings.hidden),
-            nn.LayerNorm(settings.hidden),
-            nn.SiLU(),
-        )
+        side = math.ceil(settings.size / 2 ** len(settings.widths))
+        self.out = nn.Linear(settings.widths[-1] * side * side, settings.hidden)
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        fine = self.fine(self.stem(frames))
-        middle = self.middle(fine)
-        coarse = self.coarse(middle)
-        middle = self.up_middle(middle + F.interpolate(self.coarse_to_middle(coarse), middle.shape[-2:]))
-        fine = self.up_fine(fine + F.interpolate(self.middle_to_fine(middle), fine.shape[-2:]))
-        maps = rearrange(self.maps(fine).float(), "n m h w -> n m (h w)").log_softmax(-1)
-        shares = maps.exp()
-        seen = torch.einsum("nms,ncs->nmc", shares, rearrange(fine, "n c h w -> n c (h w)").float())
-        points = shares @ _places(*fine.shape[-2:]).to(shares)
-        told = [
-            rearrange(seen, "n m c -> n (m c)"),
-            rearrange(points, "n m c -> n (m c)"),
-            coarse.mean((2, 3)),
-        ]
-        return self.out(torch.cat(told, -1)), maps.unflatten(-1, fine.shape[-2:])
+    def forward(self, frames: Tensor) -> Tensor:
+        places = repeat(_places(*frames.shape[-2:]).to(frames), "c h w -> n c h w", n=len(frames))
+        coarse = self.levels(self.stem(torch.cat([frames, places], 1)))
+        return F.silu(self.out(rearrange(coarse, "n c h w -> n (c h w)")))
+
+
+class _Level(nn.Module):
+    """Residual block that halves the size."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, after, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(after, after, 3, padding=1)
+        self.skip = nn.Conv2d(before, after, 1, stride=2)
+        self.norms = nn.ModuleList(nn.GroupNorm(8, after) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        change = self.norms[1](self.second(F.silu(self.norms[0](self.first(x)))))
+        return F.silu(self.skip(x) + change)
 
 
 class _TemporalLayer(nn.Module):
@@ -224,18 +213,10 @@ class _TemporalLayer(nn.Module):
         return x + residual
 
 
-def _level(before: int, after: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(*_convolution(before, after, stride), *_convolution(after, after, 1))
-
-
-def _convolution(before: int, after: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1), nn.GroupNorm(8, after), nn.SiLU())
-
-
 def _places(height: int, width: int) -> Tensor:
-    """Middles of the cells of a grid, (height * width, 2): right and down, -1 to 1 over the frame."""
-    down, right = (torch.arange(n) * 2 / n + 1 / n - 1 for n in (height, width))
-    return torch.stack([repeat(right, "w -> (h w)", h=height), repeat(down, "h -> (h w)", w=width)], -1)
+    """Row and column of every pixel, (2, height, width), -1 to 1 over the frame."""
+    axes = (torch.linspace(-1, 1, count) for count in (height, width))
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 
 def _chunks(videos: NDArray[np.uint8], batch: int) -> Iterator[NDArray[np.uint8]]:
