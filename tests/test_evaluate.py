@@ -36,9 +36,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> EvaluateSettings:
     for parameter in adapter.integrations.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     adapter.save_pretrained(folder / "adapter")
-    Judge(JudgeSettings(size=16, widths=(8, 8, 8), points=20, hidden=16, dilations=(1,))).save(
-        folder / "judge"
-    )
+    Judge(JudgeSettings(size=16, widths=(8, 8, 8), hidden=16, dilations=(1,))).save(folder / "judge")
     return EvaluateSettings(
         motions=write_library(folder / "motions", synthetic_library()),
         folder=folder / "run",
