@@ -263,7 +263,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 PRESETS: dict[str, tuple[CompactPrismSettings | DensePrismSettings, IntegrationSettings]] = {
-    "compact": (CompactPrismSettings(), IntegrationSettings()),
+    "compact": (CompactPrismSettings(), IntegrationSettings(gain=16.0)),
     "dense": (DensePrismSettings(width=128, depth=3, heads=4, caption_width=128), IntegrationSettings()),
     "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),
 }

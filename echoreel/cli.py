@@ -293,6 +293,19 @@ def actors(
         answer.facts = {"base": str(folder)}
 
 
+@prepare.command(epilog="Example: echoreel prepare prism recipes/prism.toml")
+def prism(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Teach a fresh adapter's Prism alone, for `train` to go on from. Stopped, it goes on."""
+    with answering(as_json, debug) as answer:
+        hush()
+        from echoreel.config import load_settings
+        from echoreel.prism_task import PrismRecipe, train_prism
+
+        folder = train_prism(load_settings(recipe, PrismRecipe, overrides or ()))
+        answer.say(f'wrote {folder}; use it with start = "{folder}" in a recipe of train')
+        answer.facts = {"adapter": str(folder)}
+
+
 @prepare.command(epilog="Example: echoreel prepare judges recipes/judges.toml")
 def judges(
     recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False

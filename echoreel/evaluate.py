@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from rich.console import Console
 from rich.progress import track
 from torch import nn
@@ -63,6 +63,7 @@ class EvaluateSettings(Settings):
     conditions: tuple[Condition, ...] = ("base", "ours", "shuffled", "copied", "ceiling")
     actions: PositiveInt = 16  # of each split, drawn if it has more
     prompts: PositiveInt = 10  # of each action
+    prompts_in: dict[str, PositiveInt] = Field(default_factory=dict)  # the same, where a split has its own
     seeds: PositiveInt = 1  # videos of each prompt
     references: tuple[PositiveInt, ...] = (
         1,
@@ -87,6 +88,8 @@ def evaluate(
     Raises EchoReelError's family.
     """
     changes = {"motions": motions, "splits": (split,) if split else None, "prompts": prompts}
+    if prompts is not None:
+        changes["prompts_in"] = {}
     recipe = recipe.model_copy(update={name: value for name, value in changes.items() if value is not None})
     library = MotionLibrary.load(find_motions(recipe.motions))
     parts = {name: choose_actions(library.split(name), recipe.actions, recipe.seed) for name in recipe.splits}
@@ -219,7 +222,8 @@ class _Trial:
     ) -> None:
         self.recipe, self.split, self._studio, self._judge = recipe, split, studio, judge
         actors = studio.clip_settings(recipe.actors)
-        counts = CaseCounts(recipe.actions, recipe.prompts, max(recipe.references), recipe.seeds)
+        prompts = recipe.prompts_in.get(split, recipe.prompts)
+        counts = CaseCounts(recipe.actions, prompts, max(recipe.references), recipe.seeds)
         cases = make_cases(library, actors, counts, recipe.seed)
         self.takes: list[tuple[Case, int]] = [(case, seed) for case in cases for seed in case.seeds]
         self._bank = MotionBank(library, actors.frames, recipe.metrics)

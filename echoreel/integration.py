@@ -11,16 +11,16 @@ from typing import Self
 
 import torch
 from einops import rearrange, repeat
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from echoreel.config import Settings
 from echoreel.layers import Attention, KeysValues, PlaceEmbedding, centres, cycle, key_places, query_places
 
 # Initial sharpness of the heads, as slopes of the squared distance where the clip and the picture are 1 long.
-# 256 makes the neighbouring frame of 16 e times less likely, 16 the neighbouring slot of a 4 x 4 grid.
-TIME_SLOPES = [256.0, 256.0, 16.0, 0.25]
-SPACE_SLOPES = [16.0, 0.25, 4.0, 0.25]
+# 1024 makes the neighbouring frame of 16 e^4 times less likely, 32 the neighbouring slot of a 4 x 4 grid e^2.
+TIME_SLOPES = [1024.0, 1024.0, 64.0, 0.25]
+SPACE_SLOPES = [32.0, 8.0, 4.0, 0.25]
 LEAST_HEAD = 8  # channels, 5 of which tell places
 
 
@@ -29,6 +29,7 @@ class IntegrationSettings(Settings):
 
     inner_width: PositiveInt | None = 64  # of the attention, at most the site's own width; None: that width
     heads: PositiveInt = 4  # fewer at sites where a head would have under `LEAST_HEAD` channels
+    gain: PositiveFloat = 1.0  # on what is added: how fast the zero-initialised projection takes effect
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class ActionIntegration(nn.Module):
         super().__init__()
         inner = min(width, settings.inner_width or width)
         heads = max(1, min(settings.heads, inner // LEAST_HEAD))
+        self.gain = settings.gain
         self.norm = nn.LayerNorm(width)
         self.norm_tokens = nn.LayerNorm(token_width)
         self.attention = Attention(width, heads, inner // heads, token_width, places=3)
@@ -91,7 +93,7 @@ class ActionIntegration(nn.Module):
         tokens = self.norm_tokens(action.tokens) + self.token_place(times, rows, columns)
         places = key_places(action.places, self.slopes(), action.bias)
         keys, values = self.attention.keys_values(tokens, places)
-        return keys, values * action.strength
+        return keys, values * (action.strength * self.gain)
 
     def forward(self, hidden_BNC: Tensor, memory: KeysValues, grid: Grid, groups: int = 1) -> Tensor:
         """What hidden tokens (B, N, C) find in the memory: an addition (B, N, C).

@@ -28,7 +28,7 @@ class MetricSettings(Settings):
 
     seconds: tuple[float, ...] = (1.6, 1.9, 2.2, 2.6)  # recorded time of the windows that are compared with
     stride: PositiveInt = 4  # recorded frames from one window to the next
-    velocity: NonNegativeFloat = 2.0  # weight of displacements between frames, beside places, in retrieval
+    velocity: NonNegativeFloat = 4.0  # weight of displacements between frames, beside places, in retrieval
     shift: NonNegativeInt = (
         3  # frames that a video may lag behind or run ahead of the true motion, in fidelity
     )
@@ -83,20 +83,36 @@ class MotionBank:
     def nearest_actions(self, joints: Joints) -> list[str]:
         """The action nearest to each motion (B, T, 18, 3; as a camera saw it); the first of equals."""
         motions = _with_velocity(levelled(joints, self._settings.elevation), self._settings.velocity)
-        return [self.actions[i] for i in distances(motions, self._windows).argmin(1)]
+        return [self.actions[i] for i in similarities(motions, self._windows).argmax(1)]
 
 
 def distances(motions: Floats, others: Floats) -> Floats:
-    """Root mean square distance (N, M) of points (N, P, 3) from points (M, P, 3), Z up.
-
-    Each at the rotation about the vertical that makes it smallest: with A = sum(x x' + y y') and
-    B = sum(x y' - y x'), a turn by t gives the product A cos t + B sin t, greatest as sqrt(A^2 + B^2).
-    """
-    (x, y, z), (x_, y_, z_) = np.moveaxis(motions, -1, 0), np.moveaxis(others, -1, 0)
-    product = np.hypot(x @ x_.T + y @ y_.T, x @ y_.T - y @ x_.T) + z @ z_.T
-    square = (motions**2).sum((1, 2))[:, None] + (others**2).sum((1, 2)) - 2 * product
+    """Root mean square distance (N, M) of points (N, P, 3) from points (M, P, 3), Z up, at the best turn."""
+    squares = [(points**2).sum((1, 2)) for points in (motions, others)]
+    square = squares[0][:, None] + squares[1] - 2 * _products(motions, others)
     distance: Floats = np.sqrt(square.clip(0) / motions.shape[1])
     return distance
+
+
+def similarities(motions: Floats, others: Floats) -> Floats:
+    """Cosine (N, M) of points (N, P, 3) with points (M, P, 3), Z up, at the best turn about the vertical.
+
+    Unlike the distance it does not mind that a judge in doubt reads every movement too small.
+    """
+    norms = [np.sqrt((points**2).sum((1, 2))).clip(1e-6) for points in (motions, others)]
+    cosine: Floats = _products(motions, others) / (norms[0][:, None] * norms[1])
+    return cosine
+
+
+def _products(motions: Floats, others: Floats) -> Floats:
+    """Greatest inner products (N, M) over turns of the motions about the vertical.
+
+    With A = sum(x x' + y y') and B = sum(x y' - y x'), a turn by t gives A cos t + B sin t + sum(z z'),
+    at most sqrt(A^2 + B^2) + sum(z z').
+    """
+    (x, y, z), (x_, y_, z_) = np.moveaxis(motions, -1, 0), np.moveaxis(others, -1, 0)
+    product: Floats = np.hypot(x @ x_.T + y @ y_.T, x @ y_.T - y @ x_.T) + z @ z_.T
+    return product
 
 
 def motion_fidelity(joints: Joints, truth: Joints, settings: MetricSettings) -> float:

@@ -114,7 +114,7 @@ class CompactPrism(nn.Module):
         self.time = Attention(width, heads, width // heads)
         self.norm_out = nn.LayerNorm(width)
         self.out = nn.Linear(width, settings.token_width)
-        self.norm_tokens = nn.LayerNorm(settings.token_width)
+        self.norm_tokens = nn.BatchNorm1d(settings.slots * settings.token_width, momentum=0.05)
 
     def forward(self, latents_BCTHW: Tensor, captions_BLD: Tensor | None = None) -> Tensor:
         """Latents (B, C, T, H, W) and caption tokens (B, L, D) or None: action tokens (B, T * K, A)."""
@@ -130,8 +130,11 @@ class CompactPrism(nn.Module):
         places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
         slots_BTKD = self._gather(x_BTSD, places)
         slots_BTKD = slots_BTKD + over_time(self.time, self.norm_time(slots_BTKD))
-        tokens: Tensor = self.norm_tokens(self.out(self.norm_out(slots_BTKD)))
-        return rearrange(tokens, "b t k a -> b (t k) a")
+        tokens_BTKA = self.out(self.norm_out(slots_BTKD))
+        # Over references and frames: what is the same in all of them is taken out. Otherwise that part
+        # is learned first, as a bias of the base, and tokens end up alike for all references (docs/log.md).
+        tokens: Tensor = self.norm_tokens(rearrange(tokens_BTKA, "b t k a -> (b t) (k a)"))
+        return rearrange(tokens, "(b t) (k a) -> b (t k) a", t=frames, k=self.slots_per_frame)
 
     def _patches(self, latents_BCTHW: Tensor) -> Tensor:
         patch = self.patch

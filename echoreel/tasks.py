@@ -60,6 +60,7 @@ class AdapterRecipe(Settings):
     base: str = "embedded"  # or a folder, or a hub id
     start: str | None = None  # an adapter to go on from: "embedded", a folder or a hub id; none = a fresh one
     preset: Preset = "compact"  # of a fresh one
+    freeze_prism: bool = False  # only the integrations train: for a start whose Prism has learned already
     pairs: Path  # a folder of cached pairs, made with this base
     validation: Path | None = None  # another one; none = the first of `pairs` are held back
     task: AdapterTaskSettings = AdapterTaskSettings()
@@ -273,6 +274,7 @@ def train_adapter(recipe: AdapterRecipe) -> Path:
             adapter = ActionAdapter.for_base(pipe, recipe.preset)
     else:
         adapter = load_adapter(recipe.start)
+    adapter.prism.requires_grad_(not recipe.freeze_prism)
     data = PairSet.open(recipe.pairs)
     validation = PairSet.open(recipe.validation) if recipe.validation else None
     task = AdapterTask(adapter, pipe, data, recipe.task, validation)
@@ -280,7 +282,7 @@ def train_adapter(recipe: AdapterRecipe) -> Path:
     adapter.detach()
     load_trained(recipe.folder, adapter)
     if first:
-        _save(adapter, recipe.folder / "adapter")
+        save_adapter(adapter, recipe.folder / "adapter")
     return recipe.folder / "adapter"
 
 
@@ -353,7 +355,7 @@ def _chosen(pairs: Pairs, rows: Sequence[int], device: torch.device) -> Pairs:
     )
 
 
-def _save(adapter: ActionAdapter, folder: Path) -> None:
+def save_adapter(adapter: ActionAdapter, folder: Path) -> None:
     """Write beside, then swap: killed in between, the next start saves again."""
     partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)

@@ -22,7 +22,7 @@ FLOW = [
         "backbones.family backbones.unets backbones",
         "latents layers prism integration hooks attachment adapter",
         "result generation about",
-        "checkpoint feed runlog train diffusion pairset prepare tasks",
+        "checkpoint feed runlog train diffusion pairset prepare tasks prism_task",
         "actors.basetasks actors.judges actors.judge_training actors.pretrain",
         "metrics report evaluate",
         "answer cli __main__",

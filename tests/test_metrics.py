@@ -21,6 +21,7 @@ from echoreel.metrics import (
     look_leakage,
     motion_fidelity,
     prompt_appearance,
+    similarities,
 )
 
 SETTINGS = MetricSettings()
@@ -56,6 +57,13 @@ def test_the_distance_is_the_least_over_all_turns_about_the_vertical() -> None:
     tried = [np.sqrt(((turned(a, t)[:, None] - b) ** 2).sum(-1).mean(-1)) for t in angles]
     np.testing.assert_allclose(distances(a, b), np.min(tried, 0), atol=1e-3)
     np.testing.assert_allclose(distances(turned(a, 1.0), a).diagonal(), 0, atol=1e-3)
+
+
+def test_the_similarity_minds_neither_a_turn_nor_the_size_of_movements() -> None:
+    a = np.random.default_rng(0).normal(size=(3, 7, 3)).astype(np.float32)
+    cosines = similarities(0.5 * turned(a, 2.0), a)
+    np.testing.assert_allclose(cosines.diagonal(), 1, atol=1e-5)
+    assert (cosines - np.eye(3)).max() < 0.99
 
 
 @pytest.mark.parametrize("azimuth", [0.0, 2.0, 4.5])

@@ -15,6 +15,7 @@ from echoreel.config import load_settings
 from echoreel.errors import BaseUnsupported, CheckpointError
 from echoreel.feed import seeded
 from echoreel.pairset import Pairs, PairSet, PairSetError, PairSetWriter
+from echoreel.prism_task import PrismRecipe, train_prism
 from echoreel.tasks import AdapterRecipe, AdapterTask, AdapterTaskSettings, shuffled_roles, train_adapter
 from echoreel.train import FitSettings, fit
 
@@ -182,3 +183,25 @@ def test_parts_that_do_not_fit_are_named(world: Path, tmp_path: Path) -> None:
     pipe.scheduler.register_to_config(prediction_type="score")
     with pytest.raises(BaseUnsupported, match="predicts 'score'"):
         AdapterTask(adapter, pipe, PairSet.open(world / "pairs"), AdapterTaskSettings())
+
+
+def test_a_prism_learns_alone_and_an_adapter_goes_on_from_it_with_the_prism_frozen(
+    world: Path, tmp_path: Path
+) -> None:
+    start = train_prism(
+        PrismRecipe(
+            folder=tmp_path / "prism",
+            base=str(world / "base"),
+            pairs=world / "pairs",
+            batch=4,
+            held_back=8,
+            fit=FitSettings(steps=30, learning_rate=3e-3, warmup=5, validate_every=30),
+        )
+    )
+    last = json.loads((tmp_path / "prism" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["validation/right"] < 0.8 * last["validation/shuffled"]
+    settings = ("freeze_prism=true", "fit.steps=2", f"start={start}")
+    folder = train_adapter(recipe(world, tmp_path / "adapter", *settings))
+    before, after = (ActionAdapter.from_pretrained(path).state_dict() for path in (start, folder))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"integrations"}

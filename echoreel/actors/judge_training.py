@@ -28,14 +28,18 @@ class JudgeRecipe(Settings):
     judge: JudgeSettings = JudgeSettings()
     domain: ActorSettings = ActorSettings()
     batch: PositiveInt = 8  # clips
-    short_frames: PositiveInt = 4  # the first steps see more but shorter clips: other actors teach most
-    short_steps: NonNegativeInt = 1600
-    rough: float = Field(default=0.7, ge=0, le=1)  # share of roughened clips, reached after the short steps
+    frame_steps: NonNegativeInt = (
+        2800  # the first steps see single frames: other actors and moments teach most
+    )
+    frame_batch: PositiveInt = 128  # frames
+    pool_clips: PositiveInt = 3000  # whose frames are drawn from ...
+    pool_steps: PositiveInt = 400  # ... for so many steps, then others are filmed
+    rough: float = Field(default=0.7, ge=0, le=1)  # share of roughened clips, reached after the frame steps
     validation_clips: PositiveInt = 256
-    look_weight: float = Field(default=0.3, ge=0)  # of the cross-entropies, beside joint errors in decimetres
+    look_weight: float = Field(default=0.1, ge=0)  # of the cross-entropies, beside joint errors in decimetres
     velocity_weight: float = Field(default=0.5, ge=0)  # of errors of joint displacements between frames
     fit: FitSettings = FitSettings(
-        steps=2200, learning_rate=1e-3, warmup=100, schedule="cosine", precision="bf16"
+        steps=3100, learning_rate=1e-3, warmup=100, schedule="cosine", precision="bf16"
     )
 
 
@@ -49,26 +53,45 @@ class JudgeTask:
         self.recipe = recipe
         self.module = Judge(recipe.judge)
         self.domain = ActorDomain(library, recipe.domain)
-        self._short = ActorDomain(library, _shortened(recipe.domain, recipe.short_frames))
+        self._pool: tuple[int, Batch] = (-1, {})
         plain = recipe.domain.model_copy(update={"splice": 0.0, "reverse": 0.0})
         self._validation = ActorDomain(library, plain)
         self._validation_batch: Batch | None = None
 
     def batch(self, step: int) -> Batch:
         """Fresh renders: `video` (B, T, 3, H, W), `joints` (B, T, 18, 3), a class each part."""
-        recipe, short = self.recipe, step < self.recipe.short_steps
-        domain = self._short if short else self.domain
-        count = recipe.batch * recipe.domain.frames // domain.settings.frames
-        first = (recipe.fit.seed << 40) + step * recipe.batch * recipe.domain.frames
-        share = recipe.rough * min(1.0, step / max(1, recipe.short_steps))
-        return _collate([domain.clip(first + i) for i in range(count)]) | {"rough": torch.tensor(share)}
+        recipe = self.recipe
+        first = (recipe.fit.seed << 40) + step * recipe.batch
+        if step >= recipe.frame_steps:
+            share = recipe.rough
+            batch = _collate([self.domain.clip(first + i) for i in range(recipe.batch)])
+        else:
+            share = recipe.rough * step / recipe.frame_steps
+            batch = self._frames(step)
+        return batch | {"rough": torch.tensor(share)}
+
+    def _frames(self, step: int) -> Batch:
+        """Single frames, each of a clip of its own, as clips of length 1."""
+        recipe = self.recipe
+        number = step // recipe.pool_steps
+        if self._pool[0] != number:
+            first = (recipe.fit.seed << 40) + (1 << 39) + number * recipe.pool_clips
+            self._pool = (number, _collate([self.domain.clip(first + i) for i in range(recipe.pool_clips)]))
+        pool = self._pool[1]
+        chance = seeded(recipe.fit.seed, 1, step)
+        clips = torch.randint(0, recipe.pool_clips, (recipe.frame_batch,), generator=chance)
+        moments = torch.randint(0, recipe.domain.frames, (recipe.frame_batch,), generator=chance)
+        looks = {part: pool[part][clips] for part in PARTS}
+        return {name: pool[name][clips, moments][:, None] for name in ("video", "joints")} | looks
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Joint and velocity errors in decimetres plus cross-entropies of the look."""
         video = moved(batch["video"].float() / 255, generator)
         outputs = self.module(roughen(video, generator, float(batch["rough"])))
         error = outputs.joints.float() - batch["joints"]
-        pose = error.abs().mean() + self.recipe.velocity_weight * error.diff(dim=1).abs().mean()
+        pose = error.abs().mean()
+        if error.shape[1] > 1:
+            pose = pose + self.recipe.velocity_weight * error.diff(dim=1).abs().mean()
         look = torch.stack([F.cross_entropy(outputs.looks[part].float(), batch[part]) for part in PARTS])
         total: Tensor = 10 * pose + self.recipe.look_weight * look.sum()
         return total
@@ -157,14 +180,6 @@ def _resampled(video: Tensor, side: int) -> Tensor:
     small = F.interpolate(frames, (side, side), mode="bilinear", antialias=True)
     back = small if side > video.shape[-1] else F.interpolate(small, video.shape[-2:], mode="bicubic")
     return rearrange(back, "(b t) c h w -> b t c h w", b=len(video))
-
-
-def _shortened(settings: ActorSettings, frames: int) -> ActorSettings:
-    """The domain with clips of at most so many frames, at the same pace."""
-    frames = min(frames, settings.frames)
-    share = (frames - 1) / (settings.frames - 1)
-    seconds = (settings.seconds[0] * share, settings.seconds[1] * share)
-    return settings.model_copy(update={"frames": frames, "seconds": seconds})
 
 
 def _collate(clips: list[ActorClip]) -> Batch:
