@@ -87,7 +87,7 @@ def evaluate(
     `motions`, `split` and `prompts` replace what the recipe says; `json` is one more place for the report.
     Raises EchoReelError's family.
     """
-    changes = {"motions": motions, "splits": (split,) if split else None, "prompts": prompts}
+    changes: dict[str, Any] = {"motions": motions, "splits": (split,) if split else None, "prompts": prompts}
     if prompts is not None:
         changes["prompts_in"] = {}
     recipe = recipe.model_copy(update={name: value for name, value in changes.items() if value is not None})

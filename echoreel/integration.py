@@ -27,7 +27,7 @@ LEAST_HEAD = 8  # channels, 5 of which tell places
 class IntegrationSettings(Settings):
     """Sizes of the new cross-attentions."""
 
-    inner_width: PositiveInt | None = 64  # of the attention, at most the site's own width; None: that width
+    inner_width: PositiveInt | None = 64  # of the attention; None: the site's own width
     heads: PositiveInt = 4  # fewer at sites where a head would have under `LEAST_HEAD` channels
     gain: PositiveFloat = 1.0  # on what is added: how fast the zero-initialised projection takes effect
 
@@ -74,7 +74,7 @@ class ActionIntegration(nn.Module):
 
     def __init__(self, width: int, token_width: int, settings: IntegrationSettings) -> None:
         super().__init__()
-        inner = min(width, settings.inner_width or width)
+        inner = settings.inner_width or width
         heads = max(1, min(settings.heads, inner // LEAST_HEAD))
         self.gain = settings.gain
         self.norm = nn.LayerNorm(width)

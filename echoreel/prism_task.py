@@ -19,14 +19,12 @@ from echoreel.adapter import ActionAdapter, Preset
 from echoreel.checkpoint import load_trained
 from echoreel.config import Settings
 from echoreel.feed import seeded
-from echoreel.generation import load_base
+from echoreel.generation import load_adapter, load_base
 from echoreel.integration import ActionIntegration, ActionTokens, Grid, IntegrationSettings
 from echoreel.layers import PlaceEmbedding, centres
 from echoreel.pairset import Pairs, PairSet, step_indices
 from echoreel.tasks import CaptionTokens, save_adapter, shuffled_roles
 from echoreel.train import FitSettings, fit
-
-WIDTH = 128  # of the reader
 
 
 class PrismRecipe(Settings):
@@ -35,6 +33,7 @@ class PrismRecipe(Settings):
     folder: Path
     base: str = "embedded"  # or a folder, or a hub id: its captions are read
     preset: Preset = "compact"
+    start: str | None = None  # an adapter whose Prism goes on; none = a fresh one
     pairs: Path
     batch: PositiveInt = 12
     held_back: PositiveInt = 32  # the first pairs, never trained on
@@ -43,19 +42,15 @@ class PrismRecipe(Settings):
 
 
 class Reader(nn.Module):
-    """A Prism, and a decoder that has nothing but action tokens and places to guess latents from."""
+    """A Prism, and one Integration that has nothing but places to ask with and writes latents."""
 
-    def __init__(self, prism: Any, channels: int) -> None:
+    def __init__(self, adapter: ActionAdapter, channels: int) -> None:
         super().__init__()
-        self.prism = prism
-        self.integration = ActionIntegration(
-            WIDTH, prism.token_width, IntegrationSettings(inner_width=96, heads=4)
-        )
+        self.prism: Any = adapter.prism
+        settings = IntegrationSettings.model_validate({**adapter.config["integration_config"], "gain": 1.0})
+        self.integration = ActionIntegration(channels, self.prism.token_width, settings)
         nn.init.normal_(self.integration.attention.out.weight, std=0.1)
-        self.place = PlaceEmbedding(WIDTH)
-        self.head = nn.Sequential(
-            nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, channels)
-        )
+        self.place = PlaceEmbedding(channels)
 
     def forward(self, references: Tensor, captions: Tensor, shape: tuple[int, int, int]) -> Tensor:
         """References (B, C, T, h, w), captions (B, L, D): latents (B, C, *shape), shape = (T, h, w)."""
@@ -64,10 +59,28 @@ class Reader(nn.Module):
         )
         times, rows, columns = (centres(count, references.device) for count in shape)
         places = self.place(times[:, None, None], rows[:, None], columns)
-        hidden = rearrange(places, "t h w d -> 1 (t h w) d").expand(len(references), -1, -1)
-        memory = self.integration.memory(tokens)
-        hidden = hidden + self.integration(hidden, memory, Grid(*shape, "t h w"), 1)
-        return rearrange(self.head(hidden), "b (t h w) c -> b c t h w", t=shape[0], h=shape[1])
+        places = rearrange(places, "t h w c -> 1 (t h w) c")
+        nothing = torch.zeros_like(places).expand(len(references), -1, -1)
+        guess: Tensor = places + self.integration(
+            nothing, self.integration.memory(tokens), Grid(*shape, "t h w")
+        )
+        latents: Tensor = rearrange(guess, "b (t h w) c -> b c t h w", t=shape[0], h=shape[1])
+        return latents
+
+    @torch.no_grad()
+    def teach(self, adapter: ActionAdapter) -> None:
+        """Give every integration of the adapter what this one has learned of reading tokens by place.
+
+        Hidden states do not ask yet, and the output projections stay zero.
+        """
+        learned = {
+            name: tensor
+            for name, tensor in self.integration.state_dict().items()
+            if not name.startswith(("norm.", "attention.query.", "attention.out."))
+        }
+        for integration in adapter.integrations.values():
+            integration.load_state_dict(learned, strict=False)
+            nn.init.zeros_(integration.attention.query.weight)  # type: ignore[arg-type, union-attr]
 
 
 class PrismTask:
@@ -79,7 +92,9 @@ class PrismTask:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             self.adapter = ActionAdapter.for_base(base, recipe.preset)
-            self.module = Reader(self.adapter.prism, data.shape[1])
+            if recipe.start is not None:
+                self.adapter.prism.load_state_dict(load_adapter(recipe.start).prism.state_dict())
+            self.module = Reader(self.adapter, data.shape[1])
         self._data, self._recipe, self._captions = data, recipe, CaptionTokens(base)
         self._held_back = data.batch(range(recipe.held_back))
 
@@ -122,5 +137,6 @@ def train_prism(recipe: PrismRecipe) -> Path:
     task = PrismTask(load_base(recipe.base), PairSet.open(recipe.pairs), recipe)
     fit(task, recipe.fit, recipe.folder)
     load_trained(recipe.folder, task.module)
+    task.module.teach(task.adapter)
     save_adapter(task.adapter, recipe.folder / "adapter")
     return recipe.folder / "adapter"

@@ -27,8 +27,10 @@ def tiny_recipe(folder: Path, steps: int = 2) -> JudgeRecipe:
         judge=TINY,
         domain=CLIPS,
         batch=2,
-        short_steps=1,
-        short_frames=2,
+        frame_steps=1,
+        frame_batch=4,
+        pool_clips=4,
+        pool_steps=1,
         validation_clips=4,
         fit=FitSettings(steps=steps, warmup=0, prefetch=0, validate_every=0, checkpoint_every=1),
     )
@@ -88,9 +90,9 @@ def test_batches_are_a_function_of_the_step_and_say_what_is_true(tmp_path: Path)
     batch, again, other = task.batch(5), task.batch(5), task.batch(6)
     assert all(torch.equal(batch[name], again[name]) for name in batch)
     assert batch["video"].shape == (2, 4, 3, 16, 16)
-    assert task.batch(0)["video"].shape == (4, 2, 3, 16, 16)  # short clips, as many frames
+    assert task.batch(0)["video"].shape == (4, 1, 3, 16, 16)  # single frames
     assert not torch.equal(batch["video"], other["video"])
-    clip = ActorDomain(synthetic_library(), CLIPS).clip(5 * recipe.batch * CLIPS.frames)
+    clip = ActorDomain(synthetic_library(), CLIPS).clip(5 * recipe.batch)
     assert np.array_equal(batch["video"][0].permute(0, 2, 3, 1).numpy(), clip.frames)
     assert {part: int(batch[part][0]) for part in PARTS} == look_classes(clip.look)
 
