@@ -77,6 +77,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             prism_config=prism.model_dump(mode="json"),
             integration_config=integration.model_dump(mode="json"),
         )
+        adapter.eval()  # as `from_pretrained` does
         return adapter
 
     @classmethod

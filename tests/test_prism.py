@@ -22,7 +22,7 @@ DENSE = DensePrismSettings(width=16, depth=2, heads=2, caption_width=12, latent_
 @pytest.mark.parametrize("captions", [True, False])
 def test_a_batch_of_two_is_two_batches_of_one(settings: CompactPrismSettings, captions: bool) -> None:
     torch.manual_seed(0)
-    prism = make_prism(settings, latent_channels=4, caption_width=10)
+    prism = make_prism(settings, latent_channels=4, caption_width=10).eval()
     latents = torch.randn(2, 4, 5, 6, 4)
     text = torch.randn(2, 7, 10) if captions else None
     tokens = prism(latents, text)
@@ -32,9 +32,19 @@ def test_a_batch_of_two_is_two_batches_of_one(settings: CompactPrismSettings, ca
 
 
 def test_the_compact_prism_takes_any_length_and_resolution() -> None:
-    prism = make_prism(COMPACT, latent_channels=4, caption_width=10)
+    prism = make_prism(COMPACT, latent_channels=4, caption_width=10).eval()
     for frames, height, width in [(1, 2, 2), (9, 7, 5), (33, 4, 12)]:
         assert prism(torch.randn(1, 4, frames, height, width)).shape == (1, frames * 5, 8)
+
+
+def test_in_training_tokens_spread_over_references_and_frames_with_unit_variance() -> None:
+    """So that they cannot end up alike for all references; afterwards each reference stands for itself."""
+    torch.manual_seed(0)
+    prism = make_prism(COMPACT, latent_channels=4, caption_width=10).train()
+    tokens = prism(torch.randn(4, 4, 6, 8, 8))
+    assert_close(
+        tokens.unflatten(1, (6, 5)).flatten(0, 1).var(0, unbiased=False), torch.ones(5, 8), atol=0.01, rtol=0
+    )
 
 
 def test_the_dense_prism_refuses_another_resolution() -> None:
