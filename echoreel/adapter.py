@@ -113,11 +113,17 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             self._attachment.remove()
             self._attachment = None
 
-    def encode(self, reference_latents: Tensor, caption_tokens: Tensor | None = None) -> Tensor:
-        """Latents (B, C, T, H, W) and caption tokens (B, L, D) or None -> action tokens (B, T * K, A)."""
+    def encode(
+        self,
+        reference_latents: Tensor,
+        caption_tokens: Tensor | None = None,
+        prompt_tokens: Tensor | None = None,
+    ) -> Tensor:
+        """Latents (B, C, T, H, W), and text tokens (B, L, D) or None of the reference's caption and of the
+        prompt -> action tokens (B, T * K, A)."""
         like = next(self.prism.parameters())
-        captions = None if caption_tokens is None else caption_tokens.to(like)
-        tokens: Tensor = self.prism(reference_latents.to(like), captions)
+        texts = [None if text is None else text.to(like) for text in (caption_tokens, prompt_tokens)]
+        tokens: Tensor = self.prism(reference_latents.to(like), *texts)
         return tokens
 
     @torch.no_grad()
@@ -144,7 +150,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             latents = encode_video(pipe, np.stack([fitted(frame, size) for frame in reference.frames]))
             shown = encode_captions(pipe, [reference.caption] * len(prompts))
             latents = repeat(latents, "1 c t h w -> b c t h w", b=len(prompts))
-            parts.append(self.encode(latents, torch.cat([asked, shown], dim=1)))
+            parts.append(self.encode(latents, shown, asked))
         self.set_tokens(parts, [reference.strength for reference in kept])
 
     def set_tokens(self, tokens: Tensor | Sequence[Tensor], strengths: Sequence[float] | None = None) -> None:
@@ -264,7 +270,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 PRESETS: dict[str, tuple[CompactPrismSettings | DensePrismSettings, IntegrationSettings]] = {
-    "compact": (CompactPrismSettings(), IntegrationSettings(gain=16.0)),
+    "compact": (CompactPrismSettings(), IntegrationSettings()),
     "dense": (DensePrismSettings(width=128, depth=3, heads=4, caption_width=128), IntegrationSettings()),
     "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),
 }

@@ -204,7 +204,7 @@ class Attachment:
     def _add(self, path: str, hidden: Tensor, call: Call) -> Tensor:
         """Hidden states in the family's layout, plus what the integration finds for the rows that read."""
         layout, order = self.base.family.layout, self._order
-        tokens = hidden.numel() // hidden.shape[-1] // call.rows
+        tokens = hidden.numel() // self.integrations[path].width // call.rows
         sizes = site_sizes(tokens, call.frames, call.height, call.width)
         tokens_BNC = rearrange(hidden, f"{layout} -> b ({order}) c", **sizes)
         first = call.reading.first

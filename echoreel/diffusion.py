@@ -91,6 +91,11 @@ def sample_levels(count: int, high_noise: float, generator: torch.Generator) -> 
     return uniform ** (1 / (1 + high_noise))
 
 
+def changing(clips: Tensor) -> Tensor:
+    """What in clips (B, C, T, h, w) differs from their mean over time."""
+    return clips - clips.mean(dim=2, keepdim=True)
+
+
 def motion_weights(clips: Tensor, share: float) -> Tensor:
     """Weights (B, 1, T, h, w) of mean 1 per clip: `share` of them follows the latents' change over time.
 

@@ -197,7 +197,7 @@ class Studio:
         for clips in zip(*(shot.references for shot in shots), strict=True):
             latents = encode_video(pipe, np.stack([clip.frames for clip in clips]))
             shown = encode_captions(pipe, [full_caption(clip.look, clip.take.action) for clip in clips])
-            tokens.append(adapter.encode(latents, torch.cat([asked, shown], 1)))
+            tokens.append(adapter.encode(latents, shown, asked))
         adapter.set_tokens(tokens)
 
     def _key(self, shot: Shot) -> str:

@@ -76,6 +76,7 @@ class ActionIntegration(nn.Module):
         super().__init__()
         inner = settings.inner_width or width
         heads = max(1, min(settings.heads, inner // LEAST_HEAD))
+        self.width = width
         self.gain = settings.gain
         self.norm = nn.LayerNorm(width)
         self.norm_tokens = nn.LayerNorm(token_width)

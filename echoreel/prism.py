@@ -103,6 +103,9 @@ class CompactPrism(nn.Module):
         self.patchify = nn.Linear(latent_channels * patch * patch, width)
         self.place = PlaceEmbedding(width)
         self.norm_captions = nn.LayerNorm(caption_width)
+        self.is_prompt = nn.Parameter(
+            torch.randn(caption_width) * 0.5
+        )  # tells the prompt's tokens from others
         self.layers = nn.ModuleList(CompactLayer(settings, caption_width) for _ in range(settings.depth))
         self.slots = nn.Parameter(torch.randn(settings.slots, width) * 0.02)
         self.slot_centres = nn.Parameter(slot_grid(settings.slots))
@@ -112,24 +115,32 @@ class CompactPrism(nn.Module):
         self.gather = Attention(width, heads, width // heads, places=2)
         self.norm_time = nn.LayerNorm(width)
         self.time = Attention(width, heads, width // heads)
+        self.norm_feed = nn.LayerNorm(width)
+        self.feed = FeedForward(width, settings.feed_forward)
         self.norm_out = nn.LayerNorm(width)
         self.out = nn.Linear(width, settings.token_width)
         self.norm_tokens = nn.BatchNorm1d(settings.slots * settings.token_width, momentum=0.05)
 
-    def forward(self, latents_BCTHW: Tensor, captions_BLD: Tensor | None = None) -> Tensor:
-        """Latents (B, C, T, H, W) and caption tokens (B, L, D) or None: action tokens (B, T * K, A)."""
+    def forward(
+        self, latents_BCTHW: Tensor, captions_BLD: Tensor | None = None, prompts_BLD: Tensor | None = None
+    ) -> Tensor:
+        """Latents (B, C, T, H, W), and text tokens (B, L, D) or None of what they show and of what the base is
+        asked for: action tokens (B, T * K, A)."""
         x_BTHWD = self._patches(latents_BCTHW)
         frames, height, width = x_BTHWD.shape[1:4]
         times, rows, columns = (centres(count, x_BTHWD.device) for count in (frames, height, width))
         times = times * (frames / FRAMES_UNIT)
         x_BTHWD = x_BTHWD + self.place(times[:, None, None], rows[:, None], columns)
         x_BTSD = rearrange(x_BTHWD, "b t h w d -> b t (h w) d")
-        captions_BLD = None if captions_BLD is None else self.norm_captions(captions_BLD)
+        shown = None if captions_BLD is None else self.norm_captions(captions_BLD)
+        asked = None if prompts_BLD is None else self.norm_captions(prompts_BLD) + self.is_prompt
+        texts_BLD = joined(shown, asked)
         for layer in self.layers:
-            x_BTSD = layer(x_BTSD, captions_BLD)
+            x_BTSD = layer(x_BTSD, texts_BLD)
         places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).flatten(0, 1)
         slots_BTKD = self._gather(x_BTSD, places)
         slots_BTKD = slots_BTKD + over_time(self.time, self.norm_time(slots_BTKD))
+        slots_BTKD = slots_BTKD + self.feed(self.norm_feed(slots_BTKD))
         tokens_BTKA = self.out(self.norm_out(slots_BTKD))
         # Over references and frames: what is the same in all of them is taken out. Otherwise that part
         # is learned first, as a bias of the base, and tokens end up alike for all references (docs/log.md).
@@ -208,8 +219,10 @@ class DensePrism(nn.Module):
         """A frame's only token comes from the middle of the picture: (1, 2)."""
         return self.latents_in.weight.new_zeros(1, 2)
 
-    def forward(self, latents_BCTHW: Tensor, captions_BLD: Tensor | None = None) -> Tensor:
-        """Latents (B, C, T, H, W) and caption tokens (B, L, D) or None: action tokens (B, T, H * W * C).
+    def forward(
+        self, latents_BCTHW: Tensor, captions_BLD: Tensor | None = None, prompts_BLD: Tensor | None = None
+    ) -> Tensor:
+        """As `CompactPrism.forward`, with action tokens (B, T, H * W * C).
 
         Raises AdapterMismatch for another resolution than the one it was made for.
         """
@@ -220,9 +233,10 @@ class DensePrism(nn.Module):
                 f"{self.latent_size[1]}: a dense Prism has one resolution; resize the reference"
             )
         x_BTSD = self.latents_in(rearrange(latents_BCTHW, "b c t h w -> b t (h w) c"))
-        captions_BLD = None if captions_BLD is None else self.captions_in(captions_BLD)
+        texts_BLD = joined(captions_BLD, prompts_BLD)
+        texts_BLD = None if texts_BLD is None else self.captions_in(texts_BLD)
         for layer in self.layers:
-            x_BTSD = layer(x_BTSD, captions_BLD)
+            x_BTSD = layer(x_BTSD, texts_BLD)
         tokens: Tensor = rearrange(self.out(x_BTSD), "b t s c -> b t (s c)")
         return tokens
 
@@ -237,6 +251,12 @@ def make_prism(
     if isinstance(settings, DensePrismSettings):
         return DensePrism(settings, latent_channels, caption_width)
     return CompactPrism(settings, latent_channels, caption_width)
+
+
+def joined(captions_BLD: Tensor | None, prompts_BLD: Tensor | None) -> Tensor | None:
+    """The tokens of both texts, or of the one that is there."""
+    given = [text for text in (captions_BLD, prompts_BLD) if text is not None]
+    return torch.cat(given, dim=1) if given else None
 
 
 def over_places(attention: nn.Module, x_BTSD: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from echoreel.adapter import ActionAdapter, Preset
 from echoreel.checkpoint import load_trained
 from echoreel.config import Settings
+from echoreel.diffusion import changing
 from echoreel.feed import seeded
 from echoreel.generation import load_adapter, load_base
 from echoreel.integration import ActionIntegration, ActionTokens, Grid, IntegrationSettings
@@ -37,25 +38,31 @@ class PrismRecipe(Settings):
     pairs: Path
     batch: PositiveInt = 12
     held_back: PositiveInt = 32  # the first pairs, never trained on
+    motion_weight: NonNegativeFloat = (
+        4.0  # of the error of what changes over time, which is small and matters
+    )
     seed: NonNegativeInt = 0
     fit: FitSettings
 
 
 class Reader(nn.Module):
-    """A Prism, and one Integration that has nothing but places to ask with and writes latents."""
+    """A Prism, and one Integration that has nothing but places to ask with and writes latents, and apart from
+    them what in them differs from the clip's mean."""
 
     def __init__(self, adapter: ActionAdapter, channels: int) -> None:
         super().__init__()
         self.prism: Any = adapter.prism
         settings = IntegrationSettings.model_validate({**adapter.config["integration_config"], "gain": 1.0})
-        self.integration = ActionIntegration(channels, self.prism.token_width, settings)
+        self.integration = ActionIntegration(2 * channels, self.prism.token_width, settings)
         nn.init.normal_(self.integration.attention.out.weight, std=0.1)
-        self.place = PlaceEmbedding(channels)
+        self.place = PlaceEmbedding(2 * channels)
 
-    def forward(self, references: Tensor, captions: Tensor, shape: tuple[int, int, int]) -> Tensor:
-        """References (B, C, T, h, w), captions (B, L, D): latents (B, C, *shape), shape = (T, h, w)."""
+    def forward(
+        self, references: Tensor, captions: Tensor, prompts: Tensor, shape: tuple[int, int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """References (B, C, T, h, w), texts (B, L, D): latents and their motion (B, C, *shape), shape = (T, h, w)."""
         tokens = ActionTokens.of_references(
-            [self.prism(references, captions)], [1.0], self.prism.slot_centres
+            [self.prism(references, captions, prompts)], [1.0], self.prism.slot_centres
         )
         times, rows, columns = (centres(count, references.device) for count in shape)
         places = self.place(times[:, None, None], rows[:, None], columns)
@@ -64,8 +71,8 @@ class Reader(nn.Module):
         guess: Tensor = places + self.integration(
             nothing, self.integration.memory(tokens), Grid(*shape, "t h w")
         )
-        latents: Tensor = rearrange(guess, "b (t h w) c -> b c t h w", t=shape[0], h=shape[1])
-        return latents
+        latents, motion = rearrange(guess, "b (t h w) (k c) -> k b c t h w", k=2, t=shape[0], h=shape[1])
+        return latents, motion
 
     @torch.no_grad()
     def teach(self, adapter: ActionAdapter) -> None:
@@ -107,8 +114,9 @@ class PrismTask:
         return shuffled_roles(pairs, 1, True, seeded(recipe.seed, 3, step))
 
     def loss(self, batch: Pairs, generator: torch.Generator) -> Tensor:
-        """Mean squared error of the guess."""
-        return self._error(batch, 0)
+        """Mean squared errors of the latents and, weighted, of their motion."""
+        latents, motion = self._errors(batch, 0)
+        return latents + self._recipe.motion_weight * motion
 
     def validate(self) -> dict[str, float]:
         """The error on held-back pairs, with the right references and with those of other pairs."""
@@ -117,19 +125,27 @@ class PrismTask:
             targets=self._held_back.targets.to(device), references=self._held_back.references.to(device)
         )
         half = len(held.targets) // 2
-        return {"right": self._error(held, 0).item(), "shuffled": self._error(held, half).item()}
+        numbers = {}
+        for name, shift in (("right", 0), ("shuffled", half)):
+            latents, motion = self._errors(held, shift)
+            numbers |= {name: latents.item(), f"{name}_motion": motion.item()}
+        return numbers
 
     def sheet(self, path: Path) -> None:
         """Nothing to see: latents are guessed, not videos."""
 
-    def _error(self, pairs: Pairs, shift: int) -> Tensor:
-        """With references (not prompts) from the pair `shift` further on."""
+    def _errors(self, pairs: Pairs, shift: int) -> tuple[Tensor, Tensor]:
+        """Mean squared errors of the latents and of their motion, with references (not prompts) from the pair
+        `shift` further on."""
         asked = self._captions(pairs.captions)
         shown = self._captions([row[0] for row in pairs.reference_captions]).roll(shift, 0)
-        captions = torch.cat([asked, shown], 1).to(pairs.targets.device)
+        device = pairs.targets.device
         frames, height, width = pairs.targets.shape[2:]
-        guess = self.module(pairs.references[:, 0].roll(shift, 0), captions, (frames, height, width))
-        return F.mse_loss(guess.float(), pairs.targets)
+        guess, guessed_motion = self.module(
+            pairs.references[:, 0].roll(shift, 0), shown.to(device), asked.to(device), (frames, height, width)
+        )
+        motion = F.mse_loss(guessed_motion.float(), changing(pairs.targets))
+        return F.mse_loss(guess.float(), pairs.targets), motion
 
 
 def train_prism(recipe: PrismRecipe) -> Path:

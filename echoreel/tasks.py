@@ -16,7 +16,7 @@ from echoreel.adapter import ActionAdapter, Preset
 from echoreel.backbones import base_of
 from echoreel.checkpoint import PARTIAL, RunFolder, load_trained
 from echoreel.config import Settings
-from echoreel.diffusion import NoiseSchedule, motion_weights, sample_levels
+from echoreel.diffusion import NoiseSchedule, changing, motion_weights, sample_levels
 from echoreel.errors import BaseUnsupported
 from echoreel.feed import noise_like, seeded
 from echoreel.generation import generate, load_adapter, load_base
@@ -46,6 +46,9 @@ class AdapterTaskSettings(Settings):
     high_noise: NonNegativeFloat = 0.0  # noise levels are drawn with density level ** high_noise
     min_snr: NonNegativeFloat = 0.0  # gamma of min-SNR weighting; 0 = the base's plain loss
     motion_weight: float = Field(default=0.0, ge=0, le=1)  # share of the loss's weights that follows motion
+    motion_loss: NonNegativeFloat = (
+        0.0  # weight of the error of what changes over time, beside the plain loss
+    )
     gradient_checkpointing: bool = False
     held_back: PositiveInt = 32  # the set's first pairs, never trained on; or the first of the validation set
     validation_levels: tuple[float, ...] = (0.5, 0.75, 0.95)  # noise levels
@@ -139,7 +142,8 @@ class AdapterTask:
         levels = sample_levels(len(batch.targets), self.settings.high_noise, generator)
         noise = noise_like(batch.targets, generator)
         self._read(batch)
-        errors, snr = self._errors(batch, noise, levels)
+        wrong, snr = self._wrong(batch, noise, levels)
+        errors = wrong.square() + self.settings.motion_loss * changing(wrong).square()
         if self.settings.motion_weight:
             errors = errors * motion_weights(batch.targets, self.settings.motion_weight)
         per_clip = reduce(errors, "b c t h w -> b", "mean")
@@ -151,7 +155,8 @@ class AdapterTask:
         pair, and with none; per noise level and over all.
 
         `gain_over_shuffled` and `gain_over_none` are what the right ones save, `gain_t` the former over
-        its standard error: an adapter that uses references has a large one.
+        its standard error: an adapter that uses references has a large one. The same with `_motion` is of
+        the error of what changes over time.
         """
         losses: dict[str, list[Tensor]] = {"right": [], "shuffled": [], "none": []}
         numbers: dict[str, float] = {}
@@ -161,19 +166,23 @@ class AdapterTask:
                 self._alone[level] = self._held_back_loss(level, None)
             for name, values in (found | {"none": self._alone[level]}).items():
                 losses[name].append(values)
-                numbers[f"{name}@{level:g}"] = values.mean().item()
+                numbers[f"{name}@{level:g}"] = values[0].mean().item()
         self.module.clear_references()
-        means = {name: torch.stack(values).mean(0) for name, values in losses.items()}  # per pair
-        gain = means["shuffled"] - means["right"]
-        error = gain.std() / len(gain) ** 0.5
-        overall = {name: values.mean().item() for name, values in means.items()}
-        return {
-            **overall,
-            "gain_over_shuffled": gain.mean().item(),
-            "gain_over_none": overall["none"] - overall["right"],
-            "gain_t": (gain.mean() / error.clamp(min=1e-12)).item(),
-            **numbers,
-        }
+        means = {name: torch.stack(values).mean(0) for name, values in losses.items()}  # (2, N)
+        overall: dict[str, float] = {}
+        for i, suffix in enumerate(("", "_motion")):
+            right, shuffled, none = (means[name][i] for name in ("right", "shuffled", "none"))
+            gain = shuffled - right
+            error = (gain.std() / len(gain) ** 0.5).clamp(min=1e-12)
+            overall |= {
+                f"right{suffix}": right.mean().item(),
+                f"shuffled{suffix}": shuffled.mean().item(),
+                f"none{suffix}": none.mean().item(),
+                f"gain_over_shuffled{suffix}": gain.mean().item(),
+                f"gain_over_none{suffix}": (none - right).mean().item(),
+                f"gain_t{suffix}": (gain.mean() / error).item(),
+            }
+        return overall | numbers
 
     def sheet(self, path: Path) -> None:
         """References | base | ours for the first held-back pairs, made by the base's own pipeline."""
@@ -201,8 +210,8 @@ class AdapterTask:
         write_image(path, contact_sheet(rows))
 
     def _held_back_loss(self, level: float, shift: int | None) -> Tensor:
-        """Mean squared error of each held-back pair (N,) while it reads the pair half the set on (`shift` 1),
-        itself (0) or nothing (None)."""
+        """Mean squared error of each held-back pair, and of what changes in it over time (2, N), while it reads
+        the pair half the set on (`shift` 1), itself (0) or nothing (None)."""
         count, size, found = len(self._held_back.targets), self.settings.batch, []
         device = self._where()
         for first in range(0, count, size):
@@ -216,9 +225,10 @@ class AdapterTask:
                 self._read(_chosen(self._held_back, other, device)._replace(captions=batch.captions))
             chances = [seeded(self.settings.seed, 2, row) for row in rows]
             noise = torch.stack([torch.randn(batch.targets.shape[1:], generator=c) for c in chances])
-            errors, _ = self._errors(batch, noise.to(device), torch.full((len(rows),), level))
-            found.append(reduce(errors, "b c t h w -> b", "mean"))
-        return torch.cat(found).cpu()
+            wrong, _ = self._wrong(batch, noise.to(device), torch.full((len(rows),), level))
+            both = torch.stack([wrong, changing(wrong)]).square()
+            found.append(reduce(both, "k b c t h w -> k b", "mean"))
+        return torch.cat(found, dim=1).cpu()
 
     def _read(self, pairs: Pairs) -> None:
         """Have the base read the references of these pairs, as `ActionAdapter.set_references` does."""
@@ -227,16 +237,16 @@ class AdapterTask:
         asked = repeat(self._captions(pairs.captions), "b l d -> (b r) l d", r=count)
         shown = self._captions([caption for row in pairs.reference_captions for caption in row])
         latents = rearrange(pairs.references, "b r c t h w -> (b r) c t h w")
-        tokens = self.module.encode(latents, torch.cat([asked, shown], dim=1).to(device))
+        tokens = self.module.encode(latents, shown.to(device), asked.to(device))
         self.module.set_tokens(rearrange(tokens, "(b r) n a -> r b n a", r=count).unbind())
 
-    def _errors(self, pairs: Pairs, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Squared errors (B, C, T, h, w) of the base's prediction, and signal-to-noise ratios (B,)."""
+    def _wrong(self, pairs: Pairs, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Errors (B, C, T, h, w) of the base's prediction, and signal-to-noise ratios (B,)."""
         mixed = self._schedule.mix(pairs.targets, noise, levels)
         dtype = next(self._denoiser.parameters()).dtype
         captions = self._captions(pairs.captions).to(noise.device, dtype)
         prediction = self._family.predict(self._denoiser, mixed.noisy.to(dtype), mixed.timesteps, captions)
-        return (prediction.float() - mixed.target).square(), mixed.snr
+        return prediction.float() - mixed.target, mixed.snr
 
     def _place(self, device: torch.device) -> None:
         """Base on this device, adapter attached to its denoiser: not to the pipeline, which may still say

@@ -29,7 +29,7 @@ def test_entries_name_their_axes() -> None:
 def test_sites_and_widths() -> None:
     sites = find_sites(ANIMATEDIFF, toy_unet())
     assert len(sites) == 7
-    assert sites["down_blocks.1.motion_modules.0.transformer_blocks.0"] == 16
+    assert sites["down_blocks.1.motion_modules.0"] == 16
     assert set(sites.values()) == {8, 16}
 
 

@@ -23,7 +23,7 @@ FLOW = [
         "latents layers prism integration hooks attachment adapter",
         "result generation about",
         "checkpoint feed runlog train diffusion pairset prepare tasks prism_task",
-        "actors.basetasks actors.judges actors.judge_training actors.pretrain",
+        "actors.wording actors.basetasks actors.judges actors.judge_training actors.pretrain",
         "metrics report evaluate",
         "answer cli __main__",
     )

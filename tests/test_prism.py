@@ -65,7 +65,9 @@ def test_slots_cover_the_picture() -> None:
 def test_gradients_reach_every_parameter() -> None:
     for settings in (COMPACT, DENSE):
         prism = make_prism(settings, latent_channels=4, caption_width=10)
-        prism(torch.randn(1, 4, 3, 6, 4), torch.randn(1, 3, 10)).square().sum().backward()
+        prism(
+            torch.randn(1, 4, 3, 6, 4), torch.randn(1, 3, 10), torch.randn(1, 2, 10)
+        ).square().sum().backward()
         without = [name for name, p in prism.named_parameters() if p.grad is None]
         assert not without
 

@@ -21,12 +21,10 @@ from echoreel.actors.embedded import (
     build_autoencoder,
     build_frame_denoiser,
     build_scheduler,
-    build_text_encoder,
     inflate,
 )
 from echoreel.actors.vocabulary import load_tokenizer
-
-LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+from echoreel.actors.wording import disturbed
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +38,10 @@ class CaptionedLatents:
     def words(
         self, chosen: Iterable[int], tokenizer: PreTrainedTokenizerFast, rng: Generator | None = None
     ) -> Tensor:
-        """Token ids (B, L). With `rng`: one caption in ten is empty (for guidance), and one in ten has a word
-        nobody knows, so that new words (names of new actions) mean nothing rather than something wrong."""
+        """Token ids (B, L); with `rng`, of disturbed captions."""
         captions = [self.captions[index] for index in chosen]
         if rng is not None:
-            captions = [_disturbed(caption, rng) for caption in captions]
+            captions = [disturbed(caption, rng) for caption in captions]
         padded = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
         ids: Tensor = padded["input_ids"]
         return ids
@@ -53,16 +50,6 @@ class CaptionedLatents:
         """The held-back latents float32 (N, C, T, h, w) and the token ids of their captions."""
         latents = torch.from_numpy(self.latents[: self.held_back].astype(np.float32))
         return latents, self.words(range(self.held_back), tokenizer)
-
-
-def _disturbed(caption: str, rng: Generator) -> str:
-    chance = rng.random()
-    if chance < 0.1:
-        return ""
-    words = caption.split()
-    if chance < 0.2:
-        words[rng.integers(len(words))] = "".join(rng.choice(LETTERS, rng.integers(3, 11)))
-    return " ".join(words)
 
 
 class AutoencoderTask:
@@ -123,19 +110,24 @@ def _picture_loss(decoded: Tensor, frames: Tensor, weight: Tensor) -> Tensor:
 
 
 class FrameTask:
-    """The spatial layers and the text encoder learn to draw captioned single frames."""
+    """The spatial layers learn to draw captioned single frames; the text encoder is frozen."""
 
     name = "frames"
 
     def __init__(
-        self, clips: CaptionedLatents, settings: BaseSettings, batch_size: int = 96, seed: int = 0
+        self,
+        clips: CaptionedLatents,
+        text_encoder: nn.Module,
+        settings: BaseSettings,
+        batch_size: int = 96,
+        seed: int = 0,
     ) -> None:
         self.clips, self.batch_size, self.seed = clips, batch_size, seed
         self.tokenizer = load_tokenizer()
         self.module: Any = nn.ModuleDict(
             {
                 "denoiser": build_frame_denoiser(settings, clips.latents.shape[-1]),
-                "text_encoder": build_text_encoder(settings, self.tokenizer),
+                "text_encoder": text_encoder.eval().requires_grad_(False),
             }
         )
         self.scheduler = build_scheduler()
@@ -170,13 +162,18 @@ class FrameTask:
 
 
 class ClipTask:
-    """The whole denoiser, motion modules included, learns to draw captioned clips."""
+    """The whole denoiser, motion modules included, learns to draw captioned clips; every other batch is of
+    single frames (joint training, Ho et al. 2022, "Video Diffusion Models", section 3), which show many more
+    looks at the same cost."""
 
     name = "clips"
 
-    def __init__(self, start: FrameTask, settings: BaseSettings, batch_size: int = 8, seed: int = 0) -> None:
+    def __init__(
+        self, start: FrameTask, settings: BaseSettings, batch_size: int = 8, frames: int = 0, seed: int = 0
+    ) -> None:
+        """`frames`: how many a batch of single frames has; 0 = every batch is of clips."""
         self.clips, self.tokenizer, self.scheduler = start.clips, start.tokenizer, start.scheduler
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.frames, self.seed = batch_size, frames, seed
         self.module: Any = nn.ModuleDict(
             {
                 "denoiser": inflate(start.module["denoiser"], settings),
@@ -186,8 +183,15 @@ class ClipTask:
 
     def batch(self, step: int) -> Mapping[str, Tensor]:
         rng = np.random.default_rng([self.seed, step])
-        chosen = rng.integers(self.clips.held_back, len(self.clips.latents), self.batch_size)
-        latents = torch.from_numpy(self.clips.latents[chosen].astype(np.float32))
+        single = self.frames > 0 and step % 2 == 1
+        count = self.frames if single else self.batch_size
+        chosen = rng.integers(self.clips.held_back, len(self.clips.latents), count)
+        if single:
+            moments = rng.integers(0, self.clips.latents.shape[2], count)
+            frames = torch.from_numpy(self.clips.latents[chosen, :, moments].astype(np.float32))
+            latents = rearrange(frames, "b c h w -> b c 1 h w")
+        else:
+            latents = torch.from_numpy(self.clips.latents[chosen].astype(np.float32))
         return {"latents": latents, "words": self.clips.words(chosen, self.tokenizer, rng)}
 
     def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:

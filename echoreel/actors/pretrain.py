@@ -21,7 +21,9 @@ from echoreel.actors.basetasks import AutoencoderTask, CaptionedLatents, ClipTas
 from echoreel.actors.domain import ActorDomain, ActorSettings
 from echoreel.actors.embedded import BaseSettings, build_scheduler
 from echoreel.actors.motions import MotionLibrary
+from echoreel.actors.wording import CaptionTask
 from echoreel.config import Settings
+from echoreel.generation import load_base
 from echoreel.pairset import PairSet, PairSetWriter
 from echoreel.train import FitSettings, Task, fit, load_trained
 
@@ -41,9 +43,13 @@ class BaseRecipe(Settings):
     pairs: int = Field(6000, ge=1)
     references: int = Field(2, ge=1)  # of each pair
     autoencoder_clips: int = Field(8, ge=1)  # clips a batch
+    caption_batch: int = Field(96, ge=1)  # captions a batch
     frame_batch: int = Field(96, ge=1)  # frames a batch
     clip_batch: int = Field(8, ge=1)  # clips a batch
+    clip_frames: int = Field(0, ge=0)  # frames in every other batch of the last stage; 0 = clips only
+    start: Path | None = None  # a base whose denoiser goes on in the last stage, without the frames' one
     autoencoder: FitSettings = FitSettings(steps=1500, learning_rate=1e-3)
+    captions: FitSettings = FitSettings(steps=1000, learning_rate=1e-3)
     frames: FitSettings = FitSettings(steps=3000, learning_rate=1e-3)
     clips: FitSettings = FitSettings(steps=3000, learning_rate=5e-4)
 
@@ -54,19 +60,23 @@ def train_base(recipe: BaseRecipe) -> Path:
     autoencoder = _autoencoder(recipe, library)
     pairs = _pairs(recipe, library, autoencoder)
     clips = CaptionedLatents(pairs.all_latents(), pairs.all_captions())
-    frame_task = FrameTask(clips, recipe.base, recipe.frame_batch, recipe.seed)
-    _run(frame_task, recipe.frames, recipe.folder / "frames")
-    clip_task = ClipTask(frame_task, recipe.base, recipe.clip_batch, recipe.seed)
-    assemble(recipe, autoencoder, clip_task, recipe.folder / "frames-base")
+    caption_task = CaptionTask(
+        library.actions, recipe.base, recipe.caption_batch, recipe.actors.hide_action, recipe.seed
+    )
+    _run(caption_task, recipe.captions, recipe.folder / "captions")
+    text_encoder = caption_task.module["text_encoder"]
+    frame_task = FrameTask(clips, text_encoder, recipe.base, recipe.frame_batch, recipe.seed)
+    if recipe.start is None:
+        _run(frame_task, recipe.frames, recipe.folder / "frames")
+    clip_task = ClipTask(frame_task, recipe.base, recipe.clip_batch, recipe.clip_frames, recipe.seed)
+    if recipe.start is not None:
+        clip_task.module["denoiser"].load_state_dict(load_base(str(recipe.start)).unet.state_dict())
     _run(clip_task, recipe.clips, recipe.folder / "clips")
     return assemble(recipe, autoencoder, clip_task, recipe.folder / "base")
 
 
 def assemble(recipe: BaseRecipe, autoencoder: Any, task: ClipTask, folder: Path) -> Path:
-    """Save the parts as an AnimateDiff pipeline in half precision, with its recommended settings beside.
-
-    `frames-base`, whose motion modules do nothing yet, lets the adapter start while `base` trains.
-    """
+    """Save the parts as an AnimateDiff pipeline in half precision, with its recommended settings beside."""
     pipeline: Any = AnimateDiffPipeline(  # type: ignore[no-untyped-call]
         vae=autoencoder,
         text_encoder=task.module["text_encoder"],
