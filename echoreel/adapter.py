@@ -270,7 +270,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 PRESETS: dict[str, tuple[CompactPrismSettings | DensePrismSettings, IntegrationSettings]] = {
-    "compact": (CompactPrismSettings(), IntegrationSettings()),
+    "compact": (CompactPrismSettings(), IntegrationSettings(feed_forward=96)),
     "dense": (DensePrismSettings(width=128, depth=3, heads=4, caption_width=128), IntegrationSettings()),
     "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),
 }

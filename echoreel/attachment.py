@@ -124,7 +124,7 @@ class Attachment:
         sample = kwargs[family.sample] if family.sample in kwargs else args[0]
         sizes = parse_shape(sample, family.sample_layout)
         reading = self._reading(sample, self.references.action.tokens.shape[0])
-        gain = self.references.scale
+        gain = self.references.scale * self.references.action.strength
         if self.references.window != (0.0, 1.0):
             timestep = kwargs[family.timestep] if family.timestep in kwargs else args[1]
             gain = gain * self._in_window(timestep, sizes["b"])[reading.first :, None, None]
@@ -211,11 +211,11 @@ class Attachment:
         asking = tokens_BNC[first:]
         grid = Grid(sizes["t"], sizes["h"], sizes["w"], order)
         found = self.integrations[path](asking, call.memories[path], grid, call.reading.groups)
-        result = asking + (found * call.gain).to(hidden.dtype)
+        addition = (found * call.gain).to(hidden.dtype)
         if first:
-            result = torch.cat([tokens_BNC[:first], result])
-        laid_out: Tensor = rearrange(result, f"b ({order}) c -> {layout}", **sizes)
-        return laid_out
+            addition = torch.cat([torch.zeros_like(tokens_BNC[:first]), addition])
+        # Added to the output as it lies in memory: another order would change the next layer's last bits.
+        return hidden + rearrange(addition, f"b ({order}) c -> {layout}", **sizes)
 
 
 def site_sizes(tokens: int, frames: int, height: int, width: int) -> dict[str, int]:

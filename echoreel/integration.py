@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, repeat
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from echoreel.config import Settings
 from echoreel.layers import Attention, KeysValues, PlaceEmbedding, centres, cycle, key_places, query_places
 
 # Initial sharpness of the heads, as slopes of the squared distance where the clip and the picture are 1 long.
-# 1024 makes the neighbouring frame of 16 e^4 times less likely, 32 the neighbouring slot of a 4 x 4 grid e^2.
-TIME_SLOPES = [1024.0, 1024.0, 64.0, 0.25]
-SPACE_SLOPES = [32.0, 8.0, 4.0, 0.25]
+# 1024 makes the neighbouring frame of 16 e^4 times less likely, 64 the neighbouring slot of a 4 x 4 grid as well.
+TIME_SLOPES = [1024.0, 1024.0, 1024.0, 64.0]
+SPACE_SLOPES = [64.0, 64.0, 16.0, 4.0]
 LEAST_HEAD = 8  # channels, 5 of which tell places
 
 
@@ -29,7 +30,7 @@ class IntegrationSettings(Settings):
 
     inner_width: PositiveInt | None = 64  # of the attention; None: the site's own width
     heads: PositiveInt = 4  # fewer at sites where a head would have under `LEAST_HEAD` channels
-    gain: PositiveFloat = 1.0  # on what is added: how fast the zero-initialised projection takes effect
+    feed_forward: PositiveInt | None = None  # width of a hidden layer behind the attention; None: the paper's
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ActionTokens:
     tokens: Tensor  # (B, M, A)
     places: Tensor  # (M, 3): time, row, column, each from -0.5 to 0.5
     bias: Tensor  # (M,): logarithm of the reference's strength over the largest strength
-    strength: float  # the largest strength
+    strength: float  # the largest strength: what is added is multiplied by it
 
     @classmethod
     def of_references(cls, parts: list[Tensor], strengths: list[float], slot_centres: Tensor) -> Self:
@@ -69,6 +70,25 @@ class Grid:
         return times[:, None, None], rows[:, None], columns
 
 
+class FoundFeedForward(nn.Module):
+    """What a hidden token makes of what it found: one hidden layer that also sees the token and its place.
+
+    Not in the paper, whose attention is followed by the block's own feed-forward; see
+    docs/decisions/0007-where-the-adapter-joins.md.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.place = PlaceEmbedding(hidden)
+        self.hidden = nn.Linear(width, hidden, bias=False)
+        self.out = nn.Linear(hidden, width)
+
+    def forward(self, found_BNF: Tensor, hidden_BNC: Tensor, place_NF: Tensor) -> Tensor:
+        """What was found (B, N, F), normalised hidden tokens (B, N, C), embedded places (N, F): (B, N, C)."""
+        added: Tensor = self.out(F.gelu(found_BNF + self.hidden(hidden_BNC) + place_NF))
+        return added
+
+
 class ActionIntegration(nn.Module):
     """The new layer of one site."""
 
@@ -77,24 +97,26 @@ class ActionIntegration(nn.Module):
         inner = settings.inner_width or width
         heads = max(1, min(settings.heads, inner // LEAST_HEAD))
         self.width = width
-        self.gain = settings.gain
         self.norm = nn.LayerNorm(width)
         self.norm_tokens = nn.LayerNorm(token_width)
-        self.attention = Attention(width, heads, inner // heads, token_width, places=3)
+        self.attention = Attention(
+            width, heads, inner // heads, token_width, places=3, out_width=settings.feed_forward
+        )
+        self.feed = None if settings.feed_forward is None else FoundFeedForward(width, settings.feed_forward)
         self.query_place = PlaceEmbedding(heads * self.attention.content)
         self.token_place = PlaceEmbedding(token_width)
         self.log_time_slopes = nn.Parameter(cycle(TIME_SLOPES, heads).log())
         self.log_space_slopes = nn.Parameter(cycle(SPACE_SLOPES, heads).log())
-        nn.init.zeros_(self.attention.out.weight)
-        nn.init.zeros_(self.attention.out.bias)
+        last = self.attention.out if self.feed is None else self.feed.out
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def memory(self, action: ActionTokens) -> KeysValues:
         """Keys and values of the action tokens: needed once per generation."""
         times, rows, columns = action.places.unbind(-1)
         tokens = self.norm_tokens(action.tokens) + self.token_place(times, rows, columns)
         places = key_places(action.places, self.slopes(), action.bias)
-        keys, values = self.attention.keys_values(tokens, places)
-        return keys, values * (action.strength * self.gain)
+        return self.attention.keys_values(tokens, places)
 
     def forward(self, hidden_BNC: Tensor, memory: KeysValues, grid: Grid, groups: int = 1) -> Tensor:
         """What hidden tokens (B, N, C) find in the memory: an addition (B, N, C).
@@ -111,9 +133,10 @@ class ActionIntegration(nn.Module):
         queries = self.attention.queries(normed, embedding, places)
         queries = rearrange(queries, "(g b r) h n d -> b h (g r n) d", g=groups, b=memory[0].shape[0])
         found = self.attention.read(queries, memory)
-        return rearrange(found, "b (g r n) c -> (g b r) n c", g=groups, n=hidden_BNC.shape[1]).to(
-            hidden_BNC.dtype
-        )
+        found = rearrange(found, "b (g r n) c -> (g b r) n c", g=groups, n=hidden_BNC.shape[1])
+        if self.feed is not None:
+            found = self.feed(found, normed, rearrange(self.feed.place(*axes), flat))
+        return found.to(hidden_BNC.dtype)
 
     def slopes(self) -> Tensor:
         """How fast a head's interest falls with the squared distance in time, row and column: (heads, 3)."""

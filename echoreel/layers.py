@@ -89,7 +89,13 @@ class Attention(nn.Module):
     """
 
     def __init__(
-        self, width: int, heads: int, head_width: int, context_width: int | None = None, places: int = 0
+        self,
+        width: int,
+        heads: int,
+        head_width: int,
+        context_width: int | None = None,
+        places: int = 0,
+        out_width: int | None = None,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -103,7 +109,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, heads * self.content, bias=False)
         self.key = nn.Linear(context_width or width, heads * self.content, bias=False)
         self.value = nn.Linear(context_width or width, heads * head_width, bias=False)
-        self.out = nn.Linear(heads * head_width, width)
+        self.out = nn.Linear(heads * head_width, out_width or width)
 
     def forward(self, x_BND: Tensor, context_BMC: Tensor | None = None) -> Tensor:
         """x (B, N, D) reads the context (B, M, C), or itself: (B, N, D)."""
@@ -125,7 +131,7 @@ class Attention(nn.Module):
         return keys, rearrange(self.value(context_BMC), "b m (h d) -> b h m d", h=self.heads)
 
     def read(self, queries_BHND: Tensor, keys_values: KeysValues) -> Tensor:
-        """What the queries find, projected: (B, N, D)."""
+        """What the queries find, projected: (B, N, D), or as wide as `out_width`."""
         keys_BHMD, values_BHMD = keys_values
         found = F.scaled_dot_product_attention(queries_BHND, keys_BHMD, values_BHMD, scale=self.scale)
         out: Tensor = self.out(rearrange(found, "b h n d -> b n (h d)"))

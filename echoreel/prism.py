@@ -29,6 +29,7 @@ from echoreel.layers import (
 )
 
 FRAMES_UNIT = 16  # frames over which the Prism's time axis runs from -0.5 to 0.5
+MOTION_GAIN = 4.0  # latents differ about so much less from their mean over time than clips do from each other
 
 
 class CompactPrismSettings(Settings):
@@ -90,6 +91,10 @@ class CompactLayer(nn.Module):
 class CompactPrism(nn.Module):
     """Latents -> K tokens per frame: any length, any resolution, one pass per reference.
 
+    What changes over time is a twentieth of what tells one clip from another, so it is put forward twice:
+    latents come with their difference from their mean over time, and three quarters of a token's channels are
+    such differences (docs/decisions/0008-motion-put-forward.md).
+
     Each slot has a learned centre in the picture, around which it prefers to look; Action Integration uses
     the same centres to know where a token comes from.
     """
@@ -100,7 +105,7 @@ class CompactPrism(nn.Module):
         self.patch = patch
         self.slots_per_frame = settings.slots
         self.token_width = settings.token_width
-        self.patchify = nn.Linear(latent_channels * patch * patch, width)
+        self.patchify = nn.Linear(2 * latent_channels * patch * patch, width)
         self.place = PlaceEmbedding(width)
         self.norm_captions = nn.LayerNorm(caption_width)
         self.is_prompt = nn.Parameter(
@@ -109,7 +114,7 @@ class CompactPrism(nn.Module):
         self.layers = nn.ModuleList(CompactLayer(settings, caption_width) for _ in range(settings.depth))
         self.slots = nn.Parameter(torch.randn(settings.slots, width) * 0.02)
         self.slot_centres = nn.Parameter(slot_grid(settings.slots))
-        self.log_slopes = nn.Parameter(cycle([16.0, 16.0, 4.0, 0.25], heads).log())
+        self.log_slopes = nn.Parameter(cycle([64.0, 64.0, 16.0, 1.0], heads).log())
         self.norm_slots = nn.LayerNorm(width)
         self.norm_places = nn.LayerNorm(width)
         self.gather = Attention(width, heads, width // heads, places=2)
@@ -124,9 +129,10 @@ class CompactPrism(nn.Module):
     def forward(
         self, latents_BCTHW: Tensor, captions_BLD: Tensor | None = None, prompts_BLD: Tensor | None = None
     ) -> Tensor:
-        """Latents (B, C, T, H, W), and text tokens (B, L, D) or None of what they show and of what the base is
-        asked for: action tokens (B, T * K, A)."""
-        x_BTHWD = self._patches(latents_BCTHW)
+        """Latents (B, C, T, H, W), and text tokens (B, L, D) or None of what they show and of what the base
+        is asked for: action tokens (B, T * K, A)."""
+        moving = latents_BCTHW - latents_BCTHW.mean(2, keepdim=True)
+        x_BTHWD = self._patches(torch.cat([latents_BCTHW, MOTION_GAIN * moving], dim=1))
         frames, height, width = x_BTHWD.shape[1:4]
         times, rows, columns = (centres(count, x_BTHWD.device) for count in (frames, height, width))
         times = times * (frames / FRAMES_UNIT)
@@ -142,6 +148,8 @@ class CompactPrism(nn.Module):
         slots_BTKD = slots_BTKD + over_time(self.time, self.norm_time(slots_BTKD))
         slots_BTKD = slots_BTKD + self.feed(self.norm_feed(slots_BTKD))
         tokens_BTKA = self.out(self.norm_out(slots_BTKD))
+        lasting, moving = tokens_BTKA.tensor_split([self.token_width // 4], dim=-1)
+        tokens_BTKA = torch.cat([lasting, moving - moving.mean(1, keepdim=True)], dim=-1)
         # Over references and frames: what is the same in all of them is taken out. Otherwise that part
         # is learned first, as a bias of the base, and tokens end up alike for all references (docs/log.md).
         tokens: Tensor = self.norm_tokens(rearrange(tokens_BTKA, "b t k a -> (b t) (k a)"))

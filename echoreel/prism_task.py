@@ -6,6 +6,7 @@ Captions tell the target's look, so what is worth reading in the reference is it
 see docs/decisions/0006-prism-first.md.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,23 @@ class PrismRecipe(Settings):
     pairs: Path
     batch: PositiveInt = 12
     held_back: PositiveInt = 32  # the first pairs, never trained on
+    moments: PositiveInt | None = None  # frames of a target that are guessed in a step; none = all of them
     motion_weight: NonNegativeFloat = (
         4.0  # of the error of what changes over time, which is small and matters
     )
     seed: NonNegativeInt = 0
     fit: FitSettings
+
+
+@dataclass(frozen=True)
+class Moments(Grid):
+    """Some of the frames of a grid."""
+
+    times: Tensor  # (frames,)
+
+    def axes(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Grid.axes`."""
+        return (self.times.to(device)[:, None, None], *super().axes(device)[1:])
 
 
 class Reader(nn.Module):
@@ -52,26 +65,25 @@ class Reader(nn.Module):
     def __init__(self, adapter: ActionAdapter, channels: int) -> None:
         super().__init__()
         self.prism: Any = adapter.prism
-        settings = IntegrationSettings.model_validate({**adapter.config["integration_config"], "gain": 1.0})
+        settings = IntegrationSettings.model_validate(adapter.config["integration_config"])
         self.integration = ActionIntegration(2 * channels, self.prism.token_width, settings)
-        nn.init.normal_(self.integration.attention.out.weight, std=0.1)
+        last = self.integration.feed or self.integration.attention
+        nn.init.normal_(last.out.weight, std=0.1)
         self.place = PlaceEmbedding(2 * channels)
 
     def forward(
-        self, references: Tensor, captions: Tensor, prompts: Tensor, shape: tuple[int, int, int]
+        self, references: Tensor, captions: Tensor, prompts: Tensor, grid: Grid
     ) -> tuple[Tensor, Tensor]:
-        """References (B, C, T, h, w), texts (B, L, D): latents and their motion (B, C, *shape), shape = (T, h, w)."""
+        """References (B, C, T, h, w), texts (B, L, D): latents and their motion (B, C, *grid)."""
         tokens = ActionTokens.of_references(
             [self.prism(references, captions, prompts)], [1.0], self.prism.slot_centres
         )
-        times, rows, columns = (centres(count, references.device) for count in shape)
-        places = self.place(times[:, None, None], rows[:, None], columns)
-        places = rearrange(places, "t h w c -> 1 (t h w) c")
+        places = rearrange(self.place(*grid.axes(references.device)), "t h w c -> 1 (t h w) c")
         nothing = torch.zeros_like(places).expand(len(references), -1, -1)
-        guess: Tensor = places + self.integration(
-            nothing, self.integration.memory(tokens), Grid(*shape, "t h w")
+        guess: Tensor = places + self.integration(nothing, self.integration.memory(tokens), grid)
+        latents, motion = rearrange(
+            guess, "b (t h w) (k c) -> k b c t h w", k=2, t=grid.frames, h=grid.height
         )
-        latents, motion = rearrange(guess, "b (t h w) (k c) -> k b c t h w", k=2, t=shape[0], h=shape[1])
         return latents, motion
 
     @torch.no_grad()
@@ -83,11 +95,14 @@ class Reader(nn.Module):
         learned = {
             name: tensor
             for name, tensor in self.integration.state_dict().items()
-            if not name.startswith(("norm.", "attention.query.", "attention.out."))
+            if not name.startswith(("norm.", "attention.query.", "feed.hidden.", "feed.out."))
+            and (self.integration.feed is not None or not name.startswith("attention.out."))
         }
-        for integration in adapter.integrations.values():
+        for integration in (i for i in adapter.integrations.values() if isinstance(i, ActionIntegration)):
             integration.load_state_dict(learned, strict=False)
-            nn.init.zeros_(integration.attention.query.weight)  # type: ignore[arg-type, union-attr]
+            nn.init.zeros_(integration.attention.query.weight)
+            if integration.feed is not None:
+                nn.init.zeros_(integration.feed.hidden.weight)
 
 
 class PrismTask:
@@ -115,7 +130,10 @@ class PrismTask:
 
     def loss(self, batch: Pairs, generator: torch.Generator) -> Tensor:
         """Mean squared errors of the latents and, weighted, of their motion."""
-        latents, motion = self._errors(batch, 0)
+        frames = batch.targets.shape[2]
+        count = min(self._recipe.moments or frames, frames)
+        moments = torch.randperm(frames, generator=generator)[:count].sort().values
+        latents, motion = self._errors(batch, 0, moments)
         return latents + self._recipe.motion_weight * motion
 
     def validate(self) -> dict[str, float]:
@@ -125,27 +143,29 @@ class PrismTask:
             targets=self._held_back.targets.to(device), references=self._held_back.references.to(device)
         )
         half = len(held.targets) // 2
-        numbers = {}
+        numbers: dict[str, float] = {}
         for name, shift in (("right", 0), ("shuffled", half)):
-            latents, motion = self._errors(held, shift)
+            latents, motion = self._errors(held, shift, torch.arange(held.targets.shape[2]))
             numbers |= {name: latents.item(), f"{name}_motion": motion.item()}
         return numbers
 
     def sheet(self, path: Path) -> None:
         """Nothing to see: latents are guessed, not videos."""
 
-    def _errors(self, pairs: Pairs, shift: int) -> tuple[Tensor, Tensor]:
-        """Mean squared errors of the latents and of their motion, with references (not prompts) from the pair
-        `shift` further on."""
+    def _errors(self, pairs: Pairs, shift: int, moments: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean squared errors of the latents and of their motion in these frames, with references (not
+        prompts) from the pair `shift` further on."""
         asked = self._captions(pairs.captions)
         shown = self._captions([row[0] for row in pairs.reference_captions]).roll(shift, 0)
         device = pairs.targets.device
         frames, height, width = pairs.targets.shape[2:]
+        grid = Moments(len(moments), height, width, "t h w", centres(frames)[moments])
         guess, guessed_motion = self.module(
-            pairs.references[:, 0].roll(shift, 0), shown.to(device), asked.to(device), (frames, height, width)
+            pairs.references[:, 0].roll(shift, 0), shown.to(device), asked.to(device), grid
         )
-        motion = F.mse_loss(guessed_motion.float(), changing(pairs.targets))
-        return F.mse_loss(guess.float(), pairs.targets), motion
+        moments = moments.to(device)
+        motion = F.mse_loss(guessed_motion.float(), changing(pairs.targets)[:, :, moments])
+        return F.mse_loss(guess.float(), pairs.targets[:, :, moments]), motion
 
 
 def train_prism(recipe: PrismRecipe) -> Path:

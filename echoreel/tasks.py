@@ -210,8 +210,8 @@ class AdapterTask:
         write_image(path, contact_sheet(rows))
 
     def _held_back_loss(self, level: float, shift: int | None) -> Tensor:
-        """Mean squared error of each held-back pair, and of what changes in it over time (2, N), while it reads
-        the pair half the set on (`shift` 1), itself (0) or nothing (None)."""
+        """Mean squared error of each held-back pair, and of what changes in it over time (2, N), while it
+        reads the pair half the set on (`shift` 1), itself (0) or nothing (None)."""
         count, size, found = len(self._held_back.targets), self.settings.batch, []
         device = self._where()
         for first in range(0, count, size):

@@ -52,9 +52,9 @@ def test_references_are_encoded_with_prompt_and_caption(
     square = video(height=32, width=32)
     adapter.set_references([ReferenceVideo(square, caption="a woman dancing")], prompt=PROMPT)
     got = denoised(adapter)
-    captions = torch.cat([encode_captions(pipe, [PROMPT]), encode_captions(pipe, ["a woman dancing"])], dim=1)
+    asked, shown = encode_captions(pipe, [PROMPT]), encode_captions(pipe, ["a woman dancing"])
     with torch.no_grad():
-        adapter.set_tokens(adapter.encode(encode_video(pipe, square), captions))
+        adapter.set_tokens(adapter.encode(encode_video(pipe, square), shown, asked))
     assert torch.equal(denoised(adapter), got)
 
 
@@ -98,7 +98,11 @@ def test_a_vanishing_strength_is_a_reference_left_out(adapter: ActionAdapter) ->
     adapter.set_tokens(tokens, strengths=[1.0, 1e-300])
     assert_close(denoised(adapter), alone, atol=1e-4, rtol=1e-4)
     adapter.set_tokens(tokens, strengths=[2.0, 0.0])
-    assert not torch.allclose(denoised(adapter), alone)
+    twice = denoised(adapter)
+    assert not torch.allclose(twice, alone)
+    adapter.set_tokens(tokens[0])
+    adapter.set_scale(2)
+    assert_close(denoised(adapter), twice)
 
 
 def test_scale_is_what_is_multiplied(adapter: ActionAdapter) -> None:

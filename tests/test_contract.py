@@ -186,7 +186,7 @@ def test_gradients(pipe: Any, adapter: ActionAdapter) -> None:
             torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(5)),
             toy_inputs(2)[2],
         )
-        adapter.set_tokens(adapter.encode(latents, captions))
+        adapter.set_tokens(adapter.encode(latents, captions, captions))
         predict(pipe, toy_inputs(2)).square().mean().backward()
         assert all(p.grad is None for p in denoiser.parameters())
         return {name: p.grad.clone() for name, p in adapter.named_parameters()}

@@ -70,7 +70,8 @@ def train_base(recipe: BaseRecipe) -> Path:
         _run(frame_task, recipe.frames, recipe.folder / "frames")
     clip_task = ClipTask(frame_task, recipe.base, recipe.clip_batch, recipe.clip_frames, recipe.seed)
     if recipe.start is not None:
-        clip_task.module["denoiser"].load_state_dict(load_base(str(recipe.start)).unet.state_dict())
+        start: Any = load_base(str(recipe.start))
+        clip_task.module["denoiser"].load_state_dict(start.unet.state_dict())
     _run(clip_task, recipe.clips, recipe.folder / "clips")
     return assemble(recipe, autoencoder, clip_task, recipe.folder / "base")
 
