@@ -102,7 +102,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.detach()
         device = getattr(found.pipe, "_execution_device", None) or next(found.denoiser.parameters()).device
         nn.Module.to(self, device)
-        self._references.scale = self._references.scale.to(device)
+        self._references.gain = self._references.gain.to(device)
         layers = {path: self.integrations[_key(path)] for path in self.config["sites"]}
         self._attachment = Attachment(found, layers, self._references)  # type: ignore[arg-type]
         return self
@@ -174,6 +174,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
                 action = ActionTokens.of_references(used, [*kept.values()], self.prism.slot_centres)
             self._references.action = action
+            self._references.weigh()
             if self._attachment is not None and not learns:
                 self._attachment.remember()  # already now, so that a compiled denoiser finds it done
 
@@ -186,8 +187,8 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """How much of what the integrations find is added: 1 as trained, 0 nothing. Raises SettingsError."""
         if not math.isfinite(scale):
             raise SettingsError(f"got scale {scale}, need a number; 1 is as trained, 0 is off")
-        self._references.scale = torch.tensor(float(scale), device=next(self.parameters()).device)
-        self._references.zero = scale == 0
+        self._references.scale = float(scale)
+        self._references.weigh()
 
     def set_window(self, start: float = 0.0, end: float = 1.0) -> None:
         """The part of the denoising steps in which references act: 0 <= start < end <= 1, else SettingsError.

@@ -30,12 +30,17 @@ class References:
     """What the base shall read, and how: the adapter's state that is no parameter."""
 
     action: ActionTokens | None = None
-    scale: Tensor = field(default_factory=lambda: torch.tensor(1.0))  # 0-dim, so that compiled code stays
-    zero: bool = False  # scale is 0: then nothing is computed at all
+    scale: float = 1.0  # at 0 nothing is computed at all
+    gain: Tensor = field(default_factory=lambda: torch.tensor(1.0))  # 0-dim, so that compiled code stays
     window: tuple[float, float] = (0.0, 1.0)  # fractions of the denoising steps
     guidance: Guidance = "positive"
     memories: dict[str, KeysValues] | None = None  # of `action`, per site
     versions: tuple[tuple[int, int], ...] = ()  # of the parameters that `memories` were computed with
+
+    def weigh(self) -> None:
+        """Settle what additions are multiplied by: the scale and the references' strength."""
+        strength = 1.0 if self.action is None else self.action.strength
+        self.gain = torch.full_like(self.gain, self.scale * strength)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class Attachment:
     def _begin(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Settle this call of the denoiser."""
         self.call = None
-        if self.references.action is None or self.references.zero:
+        if self.references.action is None or self.references.scale == 0:
             return
         if not torch.compiler.is_compiling():
             self._place_hooks()
@@ -124,7 +129,7 @@ class Attachment:
         sample = kwargs[family.sample] if family.sample in kwargs else args[0]
         sizes = parse_shape(sample, family.sample_layout)
         reading = self._reading(sample, self.references.action.tokens.shape[0])
-        gain = self.references.scale * self.references.action.strength
+        gain = self.references.gain
         if self.references.window != (0.0, 1.0):
             timestep = kwargs[family.timestep] if family.timestep in kwargs else args[1]
             gain = gain * self._in_window(timestep, sizes["b"])[reading.first :, None, None]
@@ -154,12 +159,12 @@ class Attachment:
                 "got a window of denoising steps for a denoiser without scheduler, need its pipeline; attach "
                 "to that, or set_window(0, 1)"
             )
-        scale = self.references.scale
-        timestep = torch.as_tensor(timestep, device=scale.device).expand(rows)
-        passed = (timesteps.to(scale.device)[None] > timestep[:, None]).sum(1)
+        gain = self.references.gain
+        timestep = torch.as_tensor(timestep, device=gain.device).expand(rows)
+        passed = (timesteps.to(gain.device)[None] > timestep[:, None]).sum(1)
         start, end = self.references.window
         count = timesteps.shape[0]
-        inside: Tensor = ((passed >= start * count) & (passed + 1 <= end * count)).to(scale.dtype)
+        inside: Tensor = ((passed >= start * count) & (passed + 1 <= end * count)).to(gain.dtype)
         return inside
 
     def _memories(self) -> dict[str, KeysValues]:
@@ -215,7 +220,8 @@ class Attachment:
         if first:
             addition = torch.cat([torch.zeros_like(tokens_BNC[:first]), addition])
         # Added to the output as it lies in memory: another order would change the next layer's last bits.
-        return hidden + rearrange(addition, f"b ({order}) c -> {layout}", **sizes)
+        result: Tensor = hidden + rearrange(addition, f"b ({order}) c -> {layout}", **sizes)
+        return result
 
 
 def site_sizes(tokens: int, frames: int, height: int, width: int) -> dict[str, int]:

@@ -19,7 +19,7 @@ from echoreel.config import Settings
 from echoreel.layers import Attention, KeysValues, PlaceEmbedding, centres, cycle, key_places, query_places
 
 # Initial sharpness of the heads, as slopes of the squared distance where the clip and the picture are 1 long.
-# 1024 makes the neighbouring frame of 16 e^4 times less likely, 64 the neighbouring slot of a 4 x 4 grid as well.
+# 1024 makes the neighbouring frame of 16 e^4 times less likely, 64 the next slot of a 4 x 4 grid as well.
 TIME_SLOPES = [1024.0, 1024.0, 1024.0, 64.0]
 SPACE_SLOPES = [64.0, 64.0, 16.0, 4.0]
 LEAST_HEAD = 8  # channels, 5 of which tell places

@@ -59,7 +59,8 @@ def train_base(recipe: BaseRecipe) -> Path:
     library = MotionLibrary.load(recipe.motions).split(recipe.split)
     autoencoder = _autoencoder(recipe, library)
     pairs = _pairs(recipe, library, autoencoder)
-    clips = CaptionedLatents(pairs.all_latents(), pairs.all_captions())
+    latents = pairs.all_latents()
+    clips = CaptionedLatents(latents, pairs.all_captions(), held_back=min(64, len(latents) // 2))
     caption_task = CaptionTask(
         library.actions, recipe.base, recipe.caption_batch, recipe.actors.hide_action, recipe.seed
     )

@@ -1,0 +1,100 @@
+"""Training the embedded base: what captions are said to tell, what batches hold, and one recipe start to end."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AnimateDiffPipeline
+from libraries import write_library
+
+from echoreel.actors.basetasks import CaptionedLatents, ClipTask, FrameTask
+from echoreel.actors.embedded import BaseSettings, build_text_encoder
+from echoreel.actors.looks import full_caption, sample_look
+from echoreel.actors.motions import synthetic_library
+from echoreel.actors.pretrain import BaseRecipe, train_base
+from echoreel.actors.vocabulary import load_tokenizer
+from echoreel.actors.wording import PARTS, CaptionTask, disturbed, said
+from echoreel.train import FitSettings, fit
+
+TINY = BaseSettings(
+    autoencoder_channels=(8, 8, 8),
+    latent_channels=4,
+    denoiser_channels=(16, 16),
+    text_width=16,
+    text_layers=1,
+)
+
+
+def test_a_caption_says_what_stands_in_it_and_no_more() -> None:
+    look = sample_look(np.random.default_rng(0))
+    caption = full_caption(look, "walking")
+    assert said(caption, look) == {part: PARTS[part].index(getattr(look, part)) for part in PARTS}
+    without = said(caption.replace(f"{look.trousers} trousers", "grazlk trousers"), look)
+    assert without["trousers"] == len(PARTS["trousers"])
+    assert said("", look) == {part: len(classes) for part, classes in PARTS.items()}
+
+
+def test_some_captions_are_emptied_and_some_have_a_new_word() -> None:
+    rng = np.random.default_rng(0)
+    told = [disturbed("a person walking", rng) for _ in range(400)]
+    assert 20 < told.count("") < 60
+    assert 300 < told.count("a person walking") < 340
+
+
+def test_the_text_encoder_learns_to_tell_colours(tmp_path: Path) -> None:
+    """Chance is 1 in 10 for trousers; a fresh encoder tells none of its captions' actions and colours."""
+    settings = TINY.model_copy(update={"text_width": 64})
+    task = CaptionTask(["walking", "jumping"], settings, batch_size=64, hide_action=0.3, seed=0)
+    before = task.validate()
+    fit(task, FitSettings(steps=120, learning_rate=5e-3, warmup=10, ema=0.9, validate_every=0), tmp_path)
+    after = task.validate()
+    assert after["shirt"] > before["shirt"] + 0.2
+
+
+def clips(count: int = 6) -> CaptionedLatents:
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(count, 4, 3, 8, 8)).astype(np.float16)
+    return CaptionedLatents(latents, ["a person walking"] * count, held_back=2)
+
+
+@pytest.mark.parametrize(("frames", "shapes"), [(0, [3, 3]), (5, [3, 1])])
+def test_every_other_batch_is_of_single_frames_if_asked(frames: int, shapes: list[int]) -> None:
+    encoder = build_text_encoder(TINY, load_tokenizer())
+    task = ClipTask(FrameTask(clips(), encoder, TINY), TINY, batch_size=2, frames=frames)
+    for step, length in enumerate(shapes):
+        batch = task.batch(step)
+        assert batch["latents"].shape == (frames if length == 1 else 2, 4, length, 8, 8)
+        loss = task.loss(batch, torch.Generator().manual_seed(0))
+        loss.backward()
+        assert torch.isfinite(loss)
+    assert all(parameter.grad is None for parameter in encoder.parameters())
+
+
+def test_a_recipe_makes_a_pipeline_and_another_goes_on_from_it(tmp_path: Path) -> None:
+    write_library(tmp_path / "motions", synthetic_library())
+    one = FitSettings(steps=1, validate_every=0, log_every=1)
+    recipe = BaseRecipe(
+        motions=tmp_path / "motions",
+        folder=tmp_path / "first",
+        base=TINY,
+        pairs=4,
+        references=1,
+        autoencoder_clips=1,
+        caption_batch=2,
+        frame_batch=2,
+        clip_batch=1,
+        clip_frames=2,
+        autoencoder=one,
+        captions=one,
+        frames=one,
+        clips=one,
+    )
+    first = train_base(recipe)
+    pipe = AnimateDiffPipeline.from_pretrained(first)
+    assert pipe.unet.config.cross_attention_dim == 16
+    again = train_base(recipe.model_copy(update={"folder": tmp_path / "again", "start": first}))
+    assert not (again.parent / "frames").exists()
+    moved = AnimateDiffPipeline.from_pretrained(again).unet.state_dict()
+    differences = [(moved[name] - tensor).abs().max() for name, tensor in pipe.unet.state_dict().items()]
+    assert 0 < max(differences) < 0.01
