@@ -15,13 +15,19 @@ from torch import Tensor, nn
 from echoreel.attachment import Attachment, Guidance, References
 from echoreel.backbones import Base, base_of, find_sites
 from echoreel.errors import AdapterMismatch, SettingsError
-from echoreel.integration import ActionIntegration, ActionTokens, IntegrationSettings
+from echoreel.integration import (
+    ActionTokens,
+    FrameIntegrationSettings,
+    IntegrationSettings,
+    integration_settings,
+    make_integration,
+)
 from echoreel.latents import encode_captions, encode_video
 from echoreel.pictures import fitted
 from echoreel.prism import CompactPrismSettings, DensePrismSettings, make_prism, prism_settings
 from echoreel.references import ReferenceVideo
 
-Preset: TypeAlias = Literal["compact", "dense", "paper"]
+Preset: TypeAlias = Literal["compact", "dense", "paper", "paper-lvdm"]
 
 
 class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -43,11 +49,11 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         integration_config: dict[str, Any],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        settings = IntegrationSettings.model_validate(integration_config)
+        settings = integration_settings(integration_config)
         self.prism = make_prism(prism_settings.validate_python(prism_config), latent_channels, caption_width)
         self.integrations = nn.ModuleDict(
             {
-                _key(path): ActionIntegration(width, self.prism.token_width, settings)
+                _key(path): make_integration(width, self.prism.token_width, settings)
                 for path, width in sites.items()
             }
         )
@@ -270,10 +276,14 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             )
 
 
-PRESETS: dict[str, tuple[CompactPrismSettings | DensePrismSettings, IntegrationSettings]] = {
+PRESETS: dict[
+    str,
+    tuple[CompactPrismSettings | DensePrismSettings, IntegrationSettings | FrameIntegrationSettings],
+] = {
     "compact": (CompactPrismSettings(), IntegrationSettings(feed_forward=96)),
     "dense": (DensePrismSettings(width=128, depth=3, heads=4, caption_width=128), IntegrationSettings()),
     "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),
+    "paper-lvdm": (DensePrismSettings(), FrameIntegrationSettings()),  # to the letter, as released
 }
 
 
