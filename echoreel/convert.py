@@ -1,6 +1,6 @@
 """Released checkpoints -> our models: every tensor by name and shape, none missing and none left over."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,19 +28,27 @@ TEXT_FPS, IMAGE_FPS = 28, 8  # that the authors' own scripts ask VideoCrafter fo
 IMAGE_TOKENS = 256  # of an image in VideoCrafter 1's context
 
 
-def convert_lvdm(state_dict: Mapping[str, Tensor], unet_settings: Mapping[str, Any]) -> LVDMUNet:
+def convert_lvdm(
+    state_dict: Mapping[str, Tensor],
+    unet_settings: Mapping[str, Any],
+    dtype: torch.dtype | None = torch.float32,
+) -> LVDMUNet:
     """LVDM's U-Net from its tensors by their original names, without prefix, and its constructor settings.
 
-    In float32; tensors that are in it already are used as they are, not copied. Raises CheckpointError naming
-    every tensor that is missing, left over or of another shape, SettingsError for settings of another model.
+    dtype: of the model, None for the tensors' own; tensors that have it already are used as they are, not
+    copied. Raises CheckpointError naming every tensor that is missing, left over or of another shape, and
+    SettingsError for settings of another model.
     """
     unet = _empty_lvdm(validated(OriginalLVDM, dict(unet_settings), "U-Net settings"))
-    _fill(state_dict, [(unet, original_names(unet))])
+    _fill(state_dict, [(unet, original_names(unet))], dtype)
     return unet
 
 
 def convert_echoreel_lvdm(
-    state_dict: Mapping[str, Tensor], unet_settings: Mapping[str, Any], prism_settings: Mapping[str, Any]
+    state_dict: Mapping[str, Tensor],
+    unet_settings: Mapping[str, Any],
+    prism_settings: Mapping[str, Any],
+    dtype: torch.dtype | None = torch.float32,
 ) -> tuple[LVDMUNet, ActionAdapter]:
     """The same for LVDM with EchoReel's tensors in it: the U-Net, and the adapter for it.
 
@@ -52,6 +60,7 @@ def convert_echoreel_lvdm(
     _fill(
         state_dict,
         [(unet, original_names(unet)), (adapter, adapter_names(adapter, unet))],
+        dtype,
         unused_names(adapter, unet),
     )
     adapter.set_scale(1.0)  # made anew, off the meta device
@@ -59,12 +68,14 @@ def convert_echoreel_lvdm(
 
 
 def convert_videocrafter(
-    state_dict: Mapping[str, Tensor], unet_settings: Mapping[str, Any]
+    state_dict: Mapping[str, Tensor],
+    unet_settings: Mapping[str, Any],
+    dtype: torch.dtype | None = torch.float32,
 ) -> VideoCrafterUNet:
     """The same for VideoCrafter 2 (text to video) and VideoCrafter 1 (image to video)."""
     theirs = validated(OriginalVideoCrafter, dict(unet_settings), "U-Net settings")
     unet = _empty_videocrafter(theirs)
-    _fill(state_dict, [(unet, original_names(unet))])
+    _fill(state_dict, [(unet, original_names(unet))], dtype)
     return unet
 
 
@@ -140,25 +151,26 @@ def _empty_adapter(unet: LVDMUNet, base: OriginalLVDM, theirs: OriginalPrism) ->
 
 def _fill(
     state_dict: Mapping[str, Tensor],
-    models: list[tuple[nn.Module, dict[str, str]]],
+    models: Sequence[tuple[nn.Module, dict[str, str]]],
+    dtype: torch.dtype | None,
     unused: Mapping[str, tuple[int, ...]] | None = None,
 ) -> None:
-    """Give the models their tensors: of each, our names -> theirs. Raises CheckpointError, see `_check`."""
+    """Give the models their tensors: of each, our names -> theirs. Raises what `check_tensors` does."""
     expected = dict(unused or {})
     for model, names in models:
         ours = model.state_dict()
         assert ours.keys() == names.keys(), f"unnamed: {sorted(ours.keys() ^ names.keys())[:NAMED]}"
         expected |= {names[name]: tuple(tensor.shape) for name, tensor in ours.items()}
-    _check(state_dict, expected)
+    check_tensors(state_dict, expected)
     for model, names in models:
         filled = {
-            name: state_dict[names[name]].reshape(tensor.shape).float()
+            name: state_dict[names[name]].reshape(tensor.shape).to(dtype)
             for name, tensor in model.state_dict().items()
         }
         model.load_state_dict(filled, strict=True, assign=True)
 
 
-def _check(state_dict: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
+def check_tensors(state_dict: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
     """Raises CheckpointError unless names and shapes are these; axes of length 1 do not count."""
     missing = [name for name in expected if name not in state_dict]
     left_over = [name for name in state_dict if name not in expected]

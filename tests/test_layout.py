@@ -22,7 +22,7 @@ FLOW = [
         "layers backbones.family backbones.lvdm backbones.videocrafter backbones.unets",
         "backbones.lvdm_pipeline backbones",
         "latents prism integration hooks attachment adapter originals convert",
-        "result generation about",
+        "result generation about convert_files",
         "checkpoint feed runlog train diffusion pairset prepare tasks prism_task",
         "actors.wording actors.basetasks actors.judges actors.judge_training actors.pretrain",
         "metrics report evaluate",
