@@ -138,17 +138,21 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         references: Sequence[ReferenceVideo],
         prompt: str | Sequence[str] = "",
         size: tuple[int, int] | None = None,
+        negative_prompt: str | None = None,
     ) -> None:
         """Have the pipeline act as in these videos, from its next call on, until replaced or cleared.
 
         prompt: what the pipeline will be called with, one or several; with the references' captions it tells
         the Prism what the action is. size: pixels (height, width) that frames are cropped and resized to,
-        instead of the base's native ones.
+        instead of the base's native ones. negative_prompt: given, both branches of guidance read, each what
+        the Prism makes of its own prompt, as in the released EchoReel; the pipeline must then guide.
         Raises AdapterMismatch when not attached to a pipeline, SettingsError when a size is needed.
         """
         pipe = self._pipeline()
         size = size or self._native_size()
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if negative_prompt is not None:
+            prompts = [negative_prompt] * len(prompts) + prompts
         kept = [reference for reference in references if reference.strength > 0]
         asked = encode_captions(pipe, prompts)
         parts = []
@@ -158,6 +162,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             latents = repeat(latents, "1 c t h w -> b c t h w", b=len(prompts))
             parts.append(self.encode(latents, shown, asked))
         self.set_tokens(parts, [reference.strength for reference in kept])
+        self._references.each_branch = negative_prompt is not None
 
     def set_tokens(self, tokens: Tensor | Sequence[Tensor], strengths: Sequence[float] | None = None) -> None:
         """Have the base read these action tokens (B, T * K, A): of one reference, or a sequence, one of each.
@@ -187,6 +192,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def clear_references(self) -> None:
         """Have the base read nothing, and be its own self again."""
         self._references.action = None
+        self._references.each_branch = False
         self._references.memories = None
 
     def set_scale(self, scale: float) -> None:
@@ -208,7 +214,8 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def set_guidance(self, guidance: Guidance) -> None:
         """Which branch of classifier-free guidance reads. Raises SettingsError.
 
-        "positive", so that guidance amplifies the action, or "both", as in the released EchoReel.
+        "positive", so that guidance amplifies the action, or "both". Not asked for references that were set
+        with a negative prompt: both branches read those.
         """
         if guidance not in ("positive", "both"):
             raise SettingsError(f'got guidance {guidance!r}, need "positive" or "both"')

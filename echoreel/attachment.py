@@ -29,8 +29,9 @@ class References:
     """What the base shall read, and how: the adapter's state that is no parameter."""
 
     action: ActionTokens | None = None
+    each_branch: bool = False  # `action` holds sets for the negative prompts, then for the positive ones
     scale: float = 1.0  # at 0 nothing is computed at all
-    gain: Tensor = field(default_factory=lambda: torch.tensor(1.0))  # 0-dim, so that compiled code stays
+    gain: Tensor = field(default_factory=lambda: torch.tensor(1.0, device="cpu"))  # 0-dim, so that compiled code stays
     window: tuple[float, float] = (0.0, 1.0)  # fractions of the denoising steps
     guidance: Guidance = "positive"
     memories: dict[str, Memory] | None = None  # of `action`, per site
@@ -135,7 +136,7 @@ class Attachment:
     def _reading(self, sample: Tensor, sets: int) -> Reading:
         rows = sample.shape[0]
         pipe = self.base.pipe
-        guided = pipe is not None and self.base.family.guided(pipe)
+        guided = pipe is not None and self.base.family.guided(pipe) and not self.references.each_branch
         if guided and rows == sets:
             # Someone calls the denoiser with a set for each row, while the pipeline still says what its last
             # call was like; or the pipeline itself calls, which shows in two equal halves.

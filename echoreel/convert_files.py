@@ -149,8 +149,8 @@ def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _autoencoder(tensors: Mapping[str, Tensor]) -> AutoencoderKL:
-    vae = AutoencoderKL(**AUTOENCODER_SETTINGS)
-    ours = convert_ldm_vae_checkpoint(dict(tensors), vae.config)
+    vae: AutoencoderKL = AutoencoderKL(**AUTOENCODER_SETTINGS)
+    ours = convert_ldm_vae_checkpoint(dict(tensors), vae.config)  # type: ignore[no-untyped-call]
     used = {tensor.data_ptr() for tensor in ours.values()}
     ours |= {name: tensor for name, tensor in tensors.items() if tensor.data_ptr() not in used}
     _load(vae, ours)
@@ -173,7 +173,7 @@ def _load(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def _tokenizer(name: str) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(name)  # type: ignore[no-untyped-call]
+        return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"tokenizer {name}: cannot be had; give the folder or hub id of {TOKENIZER}"

@@ -123,7 +123,9 @@ def generate(
             if settings.compare:
                 base_videos = [_film(pipe, prompt, s, settings, "base") for s in seeds]
             size = (settings.height, settings.width) if settings.height and settings.width else None
-            adapter.set_references(list(references), prompt=prompt, size=size)
+            both = settings.guidance == "both" and (settings.guidance_scale or 0) > 1
+            negative = (settings.negative_prompt or "") if both else None
+            adapter.set_references(list(references), prompt, size, negative)
             videos = [_film(pipe, prompt, s, settings, "ours") for s in seeds]
     else:
         videos = [_film(pipe, prompt, s, settings, "base") for s in seeds]

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from einops import rearrange, repeat
@@ -15,7 +16,9 @@ from echoreel.adapter import ActionAdapter
 from echoreel.backbones.lvdm import LVDMUNet
 from echoreel.errors import AdapterMismatch, EchoReelError, SettingsError
 from echoreel.integration import ActionTokens, FrameIntegration, FrameIntegrationSettings, Grid
+from echoreel.latents import encode_captions, encode_video
 from echoreel.prism import DensePrismSettings
+from echoreel.references import ReferenceVideo
 
 PROMPT = "a man doing a cartwheel"
 
@@ -120,6 +123,27 @@ def test_the_preset_is_of_the_released_sizes() -> None:
     assert 0.48e9 < count["prism"] < 0.50e9
     assert 0.126e9 < count["integrations"] < 0.128e9
     assert adapter.prism.token_width == 4096
+
+
+def test_each_branch_of_guidance_reads_what_its_own_prompt_made_of_the_reference() -> None:
+    pipe = toy_lvdm_pipeline()
+    adapter = paper_adapter(pipe).attach(pipe)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    reference, negative = ReferenceVideo(frames, caption="a woman dancing"), "a park"
+    adapter.set_references([reference], PROMPT, negative_prompt=negative)
+    start = torch.randn(1, 4, FRAMES, 8, 8, generator=torch.Generator().manual_seed(0))
+    options = {"num_inference_steps": 1, "eta": 0.0, "guidance_scale": 3.0, "output_type": "latent"}
+    got = pipe(PROMPT, negative_prompt=negative, latents=start, **options).frames
+
+    shown, noises = encode_captions(pipe, [reference.caption]), []
+    adapter.attach(pipe.unet)
+    for text in (encode_captions(pipe, [negative]), encode_captions(pipe, [PROMPT])):
+        with torch.no_grad():
+            adapter.set_tokens(adapter.encode(encode_video(pipe, frames), shown, text))
+            noises.append(pipe.unet(start, pipe.scheduler.timesteps[0], text).sample)
+    noise = noises[0] + 3.0 * (noises[1] - noises[0])
+    want = pipe.scheduler.step(noise, pipe.scheduler.timesteps[0], start, eta=0.0).prev_sample
+    assert_close(got, want)
 
 
 def test_the_pipeline_takes_what_diffusers_pipelines_take() -> None:

@@ -30,10 +30,10 @@ class LVDMPipelineOutput(BaseOutput):
     frames: np.ndarray[Any, Any] | Tensor | list[Any]
 
 
-class LVDMPipeline(DiffusionPipeline):  # type: ignore[misc]
+class LVDMPipeline(DiffusionPipeline):
     """LVDM's text to video; its defaults (50 steps of DDIM, eta 1, guidance 12) are EchoReel's demo's."""
 
-    model_cpu_offload_seq = "text_encoder->unet->vae"
+    model_cpu_offload_seq = "text_encoder->unet->vae"  # type: ignore[assignment]
     _callback_tensor_inputs = ("latents", "prompt_embeds")
     vae: Any
     text_encoder: Any
@@ -50,10 +50,10 @@ class LVDMPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler: DDIMScheduler,
     ) -> None:
         super().__init__()
-        self.register_modules(
+        self.register_modules(  # type: ignore[no-untyped-call]
             vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
         )
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.vae_scale_factor = 2 ** (len(vae.config["block_out_channels"]) - 1)
         self.video_processor = VideoProcessor(do_resize=False, vae_scale_factor=self.vae_scale_factor)
         self._guidance_scale = 1.0
 
@@ -185,5 +185,5 @@ class LVDMPipeline(DiffusionPipeline):  # type: ignore[misc]
         frames = latents
         if output_type != "latent":
             frames = self.video_processor.postprocess_video(decode_frames(self, latents), output_type)
-        self.maybe_free_model_hooks()
+        self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
         return LVDMPipelineOutput(frames=frames) if return_dict else (frames,)

@@ -68,7 +68,7 @@ class TextAndImageAttention(nn.Module):
         return out
 
 
-class VideoCrafterUNet(UNet3DConditionModel):  # type: ignore[misc]
+class VideoCrafterUNet(UNet3DConditionModel):
     """The U-Net. The defaults are those of VideoCrafter 2; its own videos are 320 x 512 pixels.
 
     fps: the frame rate that is asked for where a call gives none. image_tokens: how many of the context's
@@ -112,13 +112,14 @@ class VideoCrafterUNet(UNet3DConditionModel):  # type: ignore[misc]
             cross_attention_dim=cross_attention_dim,
             attention_head_dim=attention_head_dim,
         )
-        self.time_embedding = Clocks(block_out_channels[0], 4 * block_out_channels[0])
+        width = block_out_channels[0]
+        self.time_embedding = Clocks(width, 4 * width)  # type: ignore[assignment]
         for path, attention in self.named_modules():
             if image_tokens and TEXT_ATTENTION in path and path.endswith(".attn2"):
                 width = attention.to_q.in_features
                 attention.set_processor(TextAndImageAttention(width, cross_attention_dim, image_tokens))
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         sample: Tensor,
         timestep: Tensor | float,
