@@ -31,7 +31,8 @@ class References:
     action: ActionTokens | None = None
     each_branch: bool = False  # `action` holds sets for the negative prompts, then for the positive ones
     scale: float = 1.0  # at 0 nothing is computed at all
-    gain: Tensor = field(default_factory=lambda: torch.tensor(1.0, device="cpu"))  # 0-dim, so that compiled code stays
+    # 0-dim, so that compiled code stays; on the CPU even where the adapter is made on the meta device
+    gain: Tensor = field(default_factory=lambda: torch.tensor(1.0, device="cpu"))
     window: tuple[float, float] = (0.0, 1.0)  # fractions of the denoising steps
     guidance: Guidance = "positive"
     memories: dict[str, Memory] | None = None  # of `action`, per site

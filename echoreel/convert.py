@@ -63,7 +63,6 @@ def convert_echoreel_lvdm(
         dtype,
         unused_names(adapter, unet),
     )
-    adapter.set_scale(1.0)  # made anew, off the meta device
     return unet, adapter
 
 

@@ -80,9 +80,8 @@ def convert_file(source: Path, kind: str, out: Path, tokenizer: str = TOKENIZER)
     """
     if kind not in KINDS:
         raise SettingsError(f"got kind {kind!r}, need one of {', '.join(KINDS)}")
-    for folder in (out / "base", out / "adapter"):
-        if folder.exists():
-            raise CheckpointError(f"{folder}: is there already; give another folder or remove it")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise CheckpointError(f"{out}: is there already; give another folder or remove it")
     vocabulary = _tokenizer(tokenizer)
     tensors = read_tensors(source)
     unet_tensors = _taken(tensors, UNET)
@@ -93,11 +92,8 @@ def convert_file(source: Path, kind: str, out: Path, tokenizer: str = TOKENIZER)
         unet, adapter = convert_echoreel_lvdm(unet_tensors, UNET_SETTINGS, PRISM_SETTINGS, dtype=None)
     vae, text_encoder = _autoencoder(_taken(tensors, AUTOENCODER)), _text_encoder(_taken(tensors, TEXT))
     check_tensors(tensors, {})
-    out.mkdir(parents=True, exist_ok=True)
-    written = [_written(lvdm_pipeline(vae, text_encoder, vocabulary, unet), out / "base")]
-    if adapter is not None:
-        written.append(_written(adapter, out / "adapter"))
-    return written
+    _write(lvdm_pipeline(vae, text_encoder, vocabulary, unet), adapter, out)
+    return [out / "base"] if adapter is None else [out / "base", out / "adapter"]
 
 
 def read_tensors(source: Path) -> dict[str, Tensor]:
@@ -180,14 +176,14 @@ def _tokenizer(name: str) -> Any:
         ) from error
 
 
-def _written(model: LVDMPipeline | ActionAdapter, folder: Path) -> Path:
-    """Saved beside, then renamed: a folder of that name is whole."""
-    beside = folder.with_name(folder.name + ".partial")
+def _write(base: LVDMPipeline, adapter: ActionAdapter | None, out: Path) -> None:
+    """Save beside, then rename: a folder of that name is whole."""
+    beside = out.with_name(out.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
-    model.save_pretrained(beside, max_shard_size=SHARD)
-    if isinstance(model, LVDMPipeline):
-        recommended = RecommendedSettings(num_inference_steps=50, guidance_scale=12.0, num_frames=16, fps=8.0)
-        text = recommended.model_dump_json(indent=2, exclude_none=True)
-        (beside / RECOMMENDATION).write_text(text, encoding="utf-8")
-    os.replace(beside, folder)
-    return folder
+    base.save_pretrained(beside / "base", max_shard_size=SHARD)
+    recommended = RecommendedSettings(num_inference_steps=50, guidance_scale=12.0, num_frames=16, fps=8.0)
+    text = recommended.model_dump_json(indent=2, exclude_none=True)
+    (beside / "base" / RECOMMENDATION).write_text(text, encoding="utf-8")
+    if adapter is not None:
+        adapter.save_pretrained(beside / "adapter", max_shard_size=SHARD)
+    os.replace(beside, out)
