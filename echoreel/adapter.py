@@ -15,13 +15,19 @@ from torch import Tensor, nn
 from echoreel.attachment import Attachment, Guidance, References
 from echoreel.backbones import Base, base_of, find_sites
 from echoreel.errors import AdapterMismatch, SettingsError
-from echoreel.integration import ActionIntegration, ActionTokens, IntegrationSettings
+from echoreel.integration import (
+    ActionTokens,
+    FrameIntegrationSettings,
+    IntegrationSettings,
+    integration_settings,
+    make_integration,
+)
 from echoreel.latents import encode_captions, encode_video
 from echoreel.pictures import fitted
 from echoreel.prism import CompactPrismSettings, DensePrismSettings, make_prism, prism_settings
 from echoreel.references import ReferenceVideo
 
-Preset: TypeAlias = Literal["compact", "dense", "paper"]
+Preset: TypeAlias = Literal["compact", "dense", "paper", "paper-lvdm"]
 
 
 class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -43,11 +49,11 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         integration_config: dict[str, Any],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        settings = IntegrationSettings.model_validate(integration_config)
+        settings = integration_settings(integration_config)
         self.prism = make_prism(prism_settings.validate_python(prism_config), latent_channels, caption_width)
         self.integrations = nn.ModuleDict(
             {
-                _key(path): ActionIntegration(width, self.prism.token_width, settings)
+                _key(path): make_integration(width, self.prism.token_width, settings)
                 for path, width in sites.items()
             }
         )
@@ -132,17 +138,21 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         references: Sequence[ReferenceVideo],
         prompt: str | Sequence[str] = "",
         size: tuple[int, int] | None = None,
+        negative_prompt: str | None = None,
     ) -> None:
         """Have the pipeline act as in these videos, from its next call on, until replaced or cleared.
 
         prompt: what the pipeline will be called with, one or several; with the references' captions it tells
         the Prism what the action is. size: pixels (height, width) that frames are cropped and resized to,
-        instead of the base's native ones.
+        instead of the base's native ones. negative_prompt: given, both branches of guidance read, each what
+        the Prism makes of its own prompt, as in the released EchoReel; the pipeline must then guide.
         Raises AdapterMismatch when not attached to a pipeline, SettingsError when a size is needed.
         """
         pipe = self._pipeline()
         size = size or self._native_size()
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if negative_prompt is not None:
+            prompts = [negative_prompt] * len(prompts) + prompts
         kept = [reference for reference in references if reference.strength > 0]
         asked = encode_captions(pipe, prompts)
         parts = []
@@ -152,6 +162,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             latents = repeat(latents, "1 c t h w -> b c t h w", b=len(prompts))
             parts.append(self.encode(latents, shown, asked))
         self.set_tokens(parts, [reference.strength for reference in kept])
+        self._references.each_branch = negative_prompt is not None
 
     def set_tokens(self, tokens: Tensor | Sequence[Tensor], strengths: Sequence[float] | None = None) -> None:
         """Have the base read these action tokens (B, T * K, A): of one reference, or a sequence, one of each.
@@ -181,6 +192,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def clear_references(self) -> None:
         """Have the base read nothing, and be its own self again."""
         self._references.action = None
+        self._references.each_branch = False
         self._references.memories = None
 
     def set_scale(self, scale: float) -> None:
@@ -202,7 +214,8 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def set_guidance(self, guidance: Guidance) -> None:
         """Which branch of classifier-free guidance reads. Raises SettingsError.
 
-        "positive", so that guidance amplifies the action, or "both", as in the released EchoReel.
+        "positive", so that guidance amplifies the action, or "both". Not asked for references that were set
+        with a negative prompt: both branches read those.
         """
         if guidance not in ("positive", "both"):
             raise SettingsError(f'got guidance {guidance!r}, need "positive" or "both"')
@@ -270,10 +283,14 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             )
 
 
-PRESETS: dict[str, tuple[CompactPrismSettings | DensePrismSettings, IntegrationSettings]] = {
+PRESETS: dict[
+    str,
+    tuple[CompactPrismSettings | DensePrismSettings, IntegrationSettings | FrameIntegrationSettings],
+] = {
     "compact": (CompactPrismSettings(), IntegrationSettings(feed_forward=96)),
     "dense": (DensePrismSettings(width=128, depth=3, heads=4, caption_width=128), IntegrationSettings()),
     "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),
+    "paper-lvdm": (DensePrismSettings(), FrameIntegrationSettings()),  # to the letter, as released
 }
 
 

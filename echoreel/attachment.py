@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from echoreel.backbones import Base
 from echoreel.errors import AdapterMismatch
 from echoreel.hooks import InnermostHook
-from echoreel.integration import ActionIntegration, ActionTokens, Grid
-from echoreel.layers import KeysValues
+from echoreel.integration import ActionTokens, Grid, Integration, Memory
 
 Guidance: TypeAlias = Literal["positive", "both"]
 
@@ -30,11 +29,13 @@ class References:
     """What the base shall read, and how: the adapter's state that is no parameter."""
 
     action: ActionTokens | None = None
+    each_branch: bool = False  # `action` holds sets for the negative prompts, then for the positive ones
     scale: float = 1.0  # at 0 nothing is computed at all
-    gain: Tensor = field(default_factory=lambda: torch.tensor(1.0))  # 0-dim, so that compiled code stays
+    # 0-dim, so that compiled code stays; on the CPU even where the adapter is made on the meta device
+    gain: Tensor = field(default_factory=lambda: torch.tensor(1.0, device="cpu"))
     window: tuple[float, float] = (0.0, 1.0)  # fractions of the denoising steps
     guidance: Guidance = "positive"
-    memories: dict[str, KeysValues] | None = None  # of `action`, per site
+    memories: dict[str, Memory] | None = None  # of `action`, per site
     versions: tuple[tuple[int, int], ...] = ()  # of the parameters that `memories` were computed with
 
     def weigh(self) -> None:
@@ -61,7 +62,7 @@ class Call:
     height: int  # of the latents, as `width`
     width: int
     gain: Tensor  # 0-dim, or (rows that read, 1, 1) with a window
-    memories: dict[str, KeysValues]
+    memories: dict[str, Memory]
 
 
 def reading_rows(rows: int, sets: int, guided: bool, guidance: Guidance) -> Reading:
@@ -85,9 +86,7 @@ def reading_rows(rows: int, sets: int, guided: bool, guidance: Guidance) -> Read
 class Attachment:
     """The hooks in one base. Made attached; `remove` restores the base."""
 
-    def __init__(
-        self, base: Base, integrations: dict[str, ActionIntegration], references: References
-    ) -> None:
+    def __init__(self, base: Base, integrations: dict[str, Integration], references: References) -> None:
         self.base = base
         self.references = references
         self.integrations = integrations  # by site path
@@ -138,7 +137,7 @@ class Attachment:
     def _reading(self, sample: Tensor, sets: int) -> Reading:
         rows = sample.shape[0]
         pipe = self.base.pipe
-        guided = pipe is not None and self.base.family.guided(pipe)
+        guided = pipe is not None and self.base.family.guided(pipe) and not self.references.each_branch
         if guided and rows == sets:
             # Someone calls the denoiser with a set for each row, while the pipeline still says what its last
             # call was like; or the pipeline itself calls, which shows in two equal halves.
@@ -167,7 +166,7 @@ class Attachment:
         inside: Tensor = ((passed >= start * count) & (passed + 1 <= end * count)).to(gain.dtype)
         return inside
 
-    def _memories(self) -> dict[str, KeysValues]:
+    def _memories(self) -> dict[str, Memory]:
         """Keys and values of every site: in the graph where gradients flow, else once for all calls."""
         references = self.references
         if torch.is_grad_enabled():
@@ -184,7 +183,7 @@ class Attachment:
         if not torch.compiler.is_compiling():
             self.references.versions = self._versions()
 
-    def _computed(self) -> dict[str, KeysValues]:
+    def _computed(self) -> dict[str, Memory]:
         action = self.references.action
         assert action is not None
         return {path: integration.memory(action) for path, integration in self.integrations.items()}

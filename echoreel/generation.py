@@ -21,6 +21,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from echoreel.adapter import ActionAdapter
 from echoreel.backbones import base_of
+from echoreel.backbones.lvdm_pipeline import LVDMPipeline
 from echoreel.config import Settings, validated
 from echoreel.errors import AdapterMismatch, BaseUnsupported, EchoReelError, SettingsError
 from echoreel.pictures import Frames
@@ -32,6 +33,9 @@ RECOMMENDATION = "generation.json"  # in a base's folder
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 DEFAULT_FPS = 8.0
 AS_RECOMMENDED = GenerationSettings()
+
+
+PIPELINES = {"LVDMPipeline": LVDMPipeline}  # that diffusers does not know by name
 
 
 class RecommendedSettings(Settings):
@@ -68,8 +72,9 @@ def load_base(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if dtype is None:
         dtype = torch.bfloat16 if device.type == "cuda" and source != WEIGHTS / "base" else torch.float32
-    load: Any = DiffusionPipeline.from_pretrained
     try:
+        pipeline: Any = PIPELINES.get(DiffusionPipeline.load_config(str(source))["_class_name"])
+        load = (pipeline or DiffusionPipeline).from_pretrained
         pipe = load(str(source), dtype=dtype, use_safetensors=True)
     except Exception as error:  # the hub, the disk or any class that the folder names: no common type
         raise BaseUnsupported(_cannot_load("base", source, error)) from error
@@ -118,7 +123,9 @@ def generate(
             if settings.compare:
                 base_videos = [_film(pipe, prompt, s, settings, "base") for s in seeds]
             size = (settings.height, settings.width) if settings.height and settings.width else None
-            adapter.set_references(list(references), prompt=prompt, size=size)
+            both = settings.guidance == "both" and (settings.guidance_scale or 0) > 1
+            negative = (settings.negative_prompt or "") if both else None
+            adapter.set_references(list(references), prompt, size, negative)
             videos = [_film(pipe, prompt, s, settings, "ours") for s in seeds]
     else:
         videos = [_film(pipe, prompt, s, settings, "base") for s in seeds]

@@ -7,7 +7,7 @@ adapter returns the base's own video. With the batch outermost, the layouts of a
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,16 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from echoreel.config import Settings
-from echoreel.layers import Attention, KeysValues, PlaceEmbedding, centres, cycle, key_places, query_places
+from echoreel.layers import (
+    Attention,
+    KeysValues,
+    PlaceEmbedding,
+    RelativeAttention,
+    centres,
+    cycle,
+    key_places,
+    query_places,
+)
 
 # Initial sharpness of the heads, as slopes of the squared distance where the clip and the picture are 1 long.
 # 1024 makes the neighbouring frame of 16 e^4 times less likely, 64 the next slot of a 4 x 4 grid as well.
@@ -28,9 +37,18 @@ LEAST_HEAD = 8  # channels, 5 of which tell places
 class IntegrationSettings(Settings):
     """Sizes of the new cross-attentions."""
 
+    kind: Literal["places"] = "places"
     inner_width: PositiveInt | None = 64  # of the attention; None: the site's own width
     heads: PositiveInt = 4  # fewer at sites where a head would have under `LEAST_HEAD` channels
     feed_forward: PositiveInt | None = None  # width of a hidden layer behind the attention; None: the paper's
+
+
+class FrameIntegrationSettings(Settings):
+    """Sizes of the new cross-attentions in the paper's form."""
+
+    kind: Literal["frames"] = "frames"
+    heads: PositiveInt = 8
+    reach: PositiveInt = 16  # frames, beyond which relative positions are all alike
 
 
 @dataclass(frozen=True)
@@ -41,18 +59,27 @@ class ActionTokens:
     places: Tensor  # (M, 3): time, row, column, each from -0.5 to 0.5
     bias: Tensor  # (M,): logarithm of the reference's strength over the largest strength
     strength: float  # the largest strength: what is added is multiplied by it
+    frames: Tensor  # (M,): number of the frame in its reference
 
     @classmethod
     def of_references(cls, parts: list[Tensor], strengths: list[float], slot_centres: Tensor) -> Self:
         """Tokens (B, T * K, A) of each reference, their strengths above 0, and the slots' centres (K, 2)."""
-        slots, places = slot_centres.float(), []
+        slots, places, numbers = slot_centres.float(), [], []
         for part in parts:
-            times = centres(part.shape[1] // len(slots), part.device)
+            count = part.shape[1] // len(slots)
+            numbers.append(torch.arange(count, device=part.device).repeat_interleave(len(slots)))
+            times = centres(count, part.device)
             when = repeat(times, "t -> (t k) 1", k=len(slots))
             places.append(torch.cat([when, repeat(slots, "k p -> (t k) p", t=len(times))], dim=-1))
         logs = torch.tensor([math.log(strength / max(strengths)) for strength in strengths])
         bias = logs.repeat_interleave(torch.tensor([part.shape[1] for part in parts]))
-        return cls(torch.cat(parts, dim=1), torch.cat(places), bias.to(parts[0].device), max(strengths))
+        return cls(
+            tokens=torch.cat(parts, dim=1),
+            places=torch.cat(places),
+            bias=bias.to(parts[0].device),
+            strength=max(strengths),
+            frames=torch.cat(numbers),
+        )
 
 
 @dataclass(frozen=True)
@@ -142,3 +169,76 @@ class ActionIntegration(nn.Module):
         """How fast a head's interest falls with the squared distance in time, row and column: (heads, 3)."""
         space = self.log_space_slopes.float().exp()
         return torch.stack([self.log_time_slopes.float().exp(), space, space], dim=-1)
+
+
+class FrameMemory(NamedTuple):
+    """What `FrameIntegration` reads."""
+
+    keys: Tensor  # (B, heads, M, head width)
+    values: Tensor  # the same
+    frames: Tensor  # (M,): number of the frame in its reference
+    bias: Tensor  # (M,): added to the logits
+
+
+class FrameIntegration(nn.Module):
+    """The new layer of one site as released: each frame reads whole frames of the reference.
+
+    Keys and values have learned relative positions in time (Shaw et al. 2018, Eq. 3 and 4). The reference is
+    the same for all places, so they fold into one set of keys and values per frame that reads.
+    """
+
+    def __init__(self, width: int, token_width: int, settings: FrameIntegrationSettings) -> None:
+        super().__init__()
+        self.width = width
+        self.norm = nn.LayerNorm(width)
+        self.attention = RelativeAttention(
+            width, settings.heads, width // settings.heads, settings.reach, token_width
+        )
+        nn.init.zeros_(self.attention.out.weight)
+        nn.init.zeros_(self.attention.out.bias)
+
+    def memory(self, action: ActionTokens) -> FrameMemory:
+        """Keys and values of the action tokens: needed once per generation."""
+        keys, values = self.attention.keys_values(action.tokens)
+        return FrameMemory(keys, values, action.frames, action.bias.to(keys.dtype))
+
+    def forward(self, hidden_BNC: Tensor, memory: FrameMemory, grid: Grid, groups: int = 1) -> Tensor:
+        """As `ActionIntegration.forward`."""
+        attention, sets = self.attention, memory.keys.shape[0]
+        numbers = torch.arange(grid.frames, device=hidden_BNC.device)
+        relative_keys, relative_values = attention.relative(memory.frames[None] - numbers[:, None])
+        keys = rearrange(memory.keys, "b n m d -> b 1 n m d") + rearrange(relative_keys, "t m d -> t 1 m d")
+        values = rearrange(memory.values, "b n m d -> b 1 n m d") + rearrange(
+            relative_values, "t m d -> t 1 m d"
+        )
+        queries = attention.queries(self.norm(hidden_BNC.to(self.norm.weight.dtype)))
+        sizes = {"t": grid.frames, "h": grid.height, "w": grid.width}
+        by_frame = f"(g b r) n ({grid.order}) d -> b t n (g r h w) d"
+        queries = rearrange(queries, by_frame, g=groups, b=sets, **sizes)
+        found = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=memory.bias, scale=attention.scale
+        )
+        flat = f"b t n (g r h w) d -> (g b r) ({grid.order}) (n d)"
+        found = rearrange(found, flat, g=groups, h=grid.height, w=grid.width)
+        out: Tensor = attention.out(found)
+        return out.to(hidden_BNC.dtype)
+
+
+Integration: TypeAlias = ActionIntegration | FrameIntegration
+Memory: TypeAlias = KeysValues | FrameMemory
+
+
+def integration_settings(config: dict[str, Any]) -> IntegrationSettings | FrameIntegrationSettings:
+    """Settings from their plain dict, of the first form where it names no kind."""
+    if config.get("kind") == "frames":
+        return FrameIntegrationSettings.model_validate(config)
+    return IntegrationSettings.model_validate(config)
+
+
+def make_integration(
+    width: int, token_width: int, settings: IntegrationSettings | FrameIntegrationSettings
+) -> Integration:
+    """The layer of one site that the settings describe, adding exactly nothing at first."""
+    if isinstance(settings, FrameIntegrationSettings):
+        return FrameIntegration(width, token_width, settings)
+    return ActionIntegration(width, token_width, settings)

@@ -146,29 +146,38 @@ class Attention(nn.Module):
 
 
 class RelativeAttention(Attention):
-    """Self-attention with learned relative positions on keys and values (Shaw et al. 2018, Eq. 3 and 4).
+    """Attention with learned relative positions on keys and values (Shaw et al. 2018, Eq. 3 and 4).
 
     Positions further apart than `reach` count as `reach`.
     """
 
-    def __init__(self, width: int, heads: int, head_width: int, reach: int) -> None:
-        super().__init__(width, heads, head_width)
+    def __init__(
+        self, width: int, heads: int, head_width: int, reach: int, context_width: int | None = None
+    ) -> None:
+        super().__init__(width, heads, head_width, context_width)
         self.reach = reach
         self.relative_keys = nn.Parameter(torch.randn(2 * reach + 1, head_width) * 0.02)
         self.relative_values = nn.Parameter(torch.randn(2 * reach + 1, head_width) * 0.02)
 
     def read(self, queries_BHTD: Tensor, keys_values: KeysValues) -> Tensor:
-        """As `Attention.read`, for as many queries as keys."""
+        """As `Attention.read`, of as many queries as keys: a self-attention.
+
+        Not fused: values differ from query to query, and fused kernels do not give their weights.
+        """
         keys_BHSD, values_BHSD = keys_values
         positions = torch.arange(queries_BHTD.shape[2], device=queries_BHTD.device)
-        distances_TS = (positions[None] - positions[:, None]).clamp(-self.reach, self.reach) + self.reach
+        relative_keys, relative_values = self.relative(positions[None] - positions[:, None])
         logits = queries_BHTD @ rearrange(keys_BHSD, "b h s d -> b h d s")
-        logits = logits + torch.einsum("bhtd,tsd->bhts", queries_BHTD, self.relative_keys[distances_TS])
+        logits = logits + torch.einsum("bhtd,tsd->bhts", queries_BHTD, relative_keys)
         weights = (logits * self.scale).softmax(dim=-1)
-        found = weights @ values_BHSD
-        found = found + torch.einsum("bhts,tsd->bhtd", weights, self.relative_values[distances_TS])
+        found = weights @ values_BHSD + torch.einsum("bhts,tsd->bhtd", weights, relative_values)
         out: Tensor = self.out(rearrange(found, "b h t d -> b t (h d)"))
         return out
+
+    def relative(self, distances_TS: Tensor) -> KeysValues:
+        """What keys and values gain at these distances in positions, key minus query: both (T, S, D)."""
+        rows = distances_TS.clamp(-self.reach, self.reach) + self.reach
+        return self.relative_keys[rows], self.relative_values[rows]
 
 
 class FeedForward(nn.Sequential):
@@ -191,3 +200,21 @@ class GatedFeedForward(nn.Module):
         value, gate = self.gated(x).chunk(2, dim=-1)
         out: Tensor = self.out(value * F.gelu(gate))
         return out
+
+
+def over_places(attention: nn.Module, x_BTSD: Tensor) -> Tensor:
+    """Self-attention among the places of each frame."""
+    x: Tensor = attention(rearrange(x_BTSD, "b t s d -> (b t) s d"))
+    return rearrange(x, "(b t) s d -> b t s d", t=x_BTSD.shape[1])
+
+
+def over_time(attention: nn.Module, x_BTSD: Tensor) -> Tensor:
+    """Self-attention among the frames at each place."""
+    x: Tensor = attention(rearrange(x_BTSD, "b t s d -> (b s) t d"))
+    return rearrange(x, "(b s) t d -> b t s d", s=x_BTSD.shape[2])
+
+
+def over_caption(attention: nn.Module, x_BTSD: Tensor, captions_BLD: Tensor) -> Tensor:
+    """Every token reads the captions."""
+    x: Tensor = attention(rearrange(x_BTSD, "b t s d -> b (t s) d"), captions_BLD)
+    return rearrange(x, "b (t s) d -> b t s d", t=x_BTSD.shape[1])

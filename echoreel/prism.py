@@ -25,6 +25,9 @@ from echoreel.layers import (
     centres,
     cycle,
     key_places,
+    over_caption,
+    over_places,
+    over_time,
     query_places,
 )
 
@@ -265,24 +268,6 @@ def joined(captions_BLD: Tensor | None, prompts_BLD: Tensor | None) -> Tensor | 
     """The tokens of both texts, or of the one that is there."""
     given = [text for text in (captions_BLD, prompts_BLD) if text is not None]
     return torch.cat(given, dim=1) if given else None
-
-
-def over_places(attention: nn.Module, x_BTSD: Tensor) -> Tensor:
-    """Self-attention among the places of each frame."""
-    x: Tensor = attention(rearrange(x_BTSD, "b t s d -> (b t) s d"))
-    return rearrange(x, "(b t) s d -> b t s d", t=x_BTSD.shape[1])
-
-
-def over_time(attention: nn.Module, x_BTSD: Tensor) -> Tensor:
-    """Self-attention among the frames at each place."""
-    x: Tensor = attention(rearrange(x_BTSD, "b t s d -> (b s) t d"))
-    return rearrange(x, "(b s) t d -> b t s d", s=x_BTSD.shape[2])
-
-
-def over_caption(attention: nn.Module, x_BTSD: Tensor, captions_BLD: Tensor) -> Tensor:
-    """Every token reads the captions."""
-    x: Tensor = attention(rearrange(x_BTSD, "b t s d -> b (t s) d"), captions_BLD)
-    return rearrange(x, "b (t s) d -> b t s d", t=x_BTSD.shape[1])
 
 
 def slot_grid(count: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Action Integration: every layout is a view, rows share out the token sets, near frames are preferred."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,7 +32,8 @@ def action(batch: int = 1, frames: int = 5, slots: int = 2) -> ActionTokens:
     places = torch.rand(frames, slots, 3) - 0.5
     places[..., 0] = centres(frames)[:, None]
     tokens = torch.randn(batch, frames * slots, 6)
-    return ActionTokens(tokens, places.flatten(0, 1), torch.zeros(frames * slots), 1.0)
+    numbers = torch.arange(frames).repeat_interleave(slots)
+    return ActionTokens(tokens, places.flatten(0, 1), torch.zeros(frames * slots), 1.0, numbers)
 
 
 @pytest.mark.parametrize("feed_forward", [None, 5])
@@ -113,9 +115,9 @@ def test_rows_read_their_own_set() -> None:
 def test_a_weaker_reference_is_read_less() -> None:
     integration, grid = layer(), Grid(3, 2, 2, "t h w")
     hidden, both = torch.randn(1, 12, 24), action(frames=6)
-    alone = ActionTokens(both.tokens[:, :6], both.places[:6], both.bias[:6], 1.0)
+    alone = ActionTokens(both.tokens[:, :6], both.places[:6], both.bias[:6], 1.0, both.frames[:6])
     away = torch.cat([torch.zeros(6), torch.full((6,), -400.0)])
-    weak = ActionTokens(both.tokens, both.places, away, 1.0)
+    weak = replace(both, bias=away)
     want = integration(hidden, integration.memory(alone), grid)
     assert_close(integration(hidden, integration.memory(weak), grid), want)
 
@@ -134,7 +136,13 @@ def test_a_sharp_head_reads_the_same_moment_though_lengths_differ(frames: int, r
         integration.log_time_slopes.fill_(8.0)
     times = centres(reference_frames)
     places = torch.stack([times, torch.zeros_like(times), torch.zeros_like(times)], dim=-1)
-    plain = ActionTokens(torch.zeros(1, reference_frames, 6), places, torch.zeros(reference_frames), 1.0)
+    plain = ActionTokens(
+        torch.zeros(1, reference_frames, 6),
+        places,
+        torch.zeros(reference_frames),
+        1.0,
+        torch.arange(reference_frames),
+    )
     keys, _ = integration.memory(plain)
     values = repeat(times, "m -> 1 1 m d", d=8)
     attention.out = torch.nn.Identity()

@@ -1,5 +1,7 @@
 """Toy bases: the real diffusers and transformers classes, tiny and with random weights, made in a second."""
 
+from typing import Any
+
 import torch
 from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, UNetMotionModel
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
@@ -8,6 +10,8 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from echoreel.adapter import ActionAdapter
+from echoreel.backbones.lvdm import LVDMUNet
+from echoreel.backbones.lvdm_pipeline import LVDMPipeline
 from echoreel.integration import IntegrationSettings
 from echoreel.prism import CompactPrismSettings
 
@@ -69,9 +73,46 @@ def toiest_unet() -> UNetMotionModel:
     ).eval()
 
 
+def toy_lvdm(seed: int = 0) -> LVDMUNet:
+    """Latents (B, 4, T, 8, 8), captions of width 16; 6 sites of width 8 and 16."""
+    torch.manual_seed(seed)
+    return LVDMUNet(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        attention_levels=(True, False),
+        layers_per_block=2,
+        attention_heads=2,
+        cross_attention_dim=16,
+        reach=2,
+        norm_num_groups=4,
+    ).eval()
+
+
 def toy_pipeline(seed: int = 0, unet: UNetMotionModel | None = None) -> AnimateDiffPipeline:
     """Videos of 32 x 32 pixels, latents (B, 4, T, 8, 8)."""
     unet = unet or toy_unet(seed)
+    scheduler = DDIMScheduler(
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+    pipe = AnimateDiffPipeline(**toy_encoders(seed), unet=unet, motion_adapter=None, scheduler=scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def toy_lvdm_pipeline(seed: int = 0) -> LVDMPipeline:
+    """As `toy_pipeline`, on LVDM's U-Net."""
+    scheduler = DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False)
+    pipe = LVDMPipeline(**toy_encoders(seed), unet=toy_lvdm(seed), scheduler=scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def toy_encoders(seed: int = 0) -> dict[str, Any]:
+    """An autoencoder from 4 x 4 pixels to a place, a tokenizer and a text encoder of width 16."""
     torch.manual_seed(seed + 1)
     vae = AutoencoderKL(
         block_out_channels=(8, 8, 8),
@@ -95,23 +136,7 @@ def toy_pipeline(seed: int = 0, unet: UNetMotionModel | None = None) -> AnimateD
         bos_token_id=2,
         eos_token_id=3,
     )
-    scheduler = DDIMScheduler(
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
-        clip_sample=False,
-    )
-    pipe = AnimateDiffPipeline(
-        vae=vae.eval(),
-        text_encoder=CLIPTextModel(text).eval(),
-        tokenizer=tokenizer,
-        unet=unet,
-        motion_adapter=None,
-        scheduler=scheduler,
-    )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return {"vae": vae.eval(), "text_encoder": CLIPTextModel(text).eval(), "tokenizer": tokenizer}
 
 
 def toy_inputs(batch: int = 1, frames: int = FRAMES, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

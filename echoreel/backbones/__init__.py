@@ -10,12 +10,12 @@ from typing import Any
 from torch import nn
 
 from echoreel.backbones.family import Family
-from echoreel.backbones.unets import ANIMATEDIFF
+from echoreel.backbones.unets import ANIMATEDIFF, LVDM
 from echoreel.errors import BaseUnsupported
 
-__all__ = ["FAMILIES", "Base", "Family", "base_of", "find_sites"]
+__all__ = ["ANIMATEDIFF", "FAMILIES", "LVDM", "Base", "Family", "base_of", "find_sites"]
 
-FAMILIES: tuple[Family, ...] = (ANIMATEDIFF,)
+FAMILIES: tuple[Family, ...] = (ANIMATEDIFF, LVDM)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """U-Net bases with temporal transformer blocks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,11 +10,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from echoreel.backbones.family import Family
+from echoreel.backbones.lvdm import LVDMUNet
 
 FRAMES_AT_ONCE = 16  # through the autoencoder, to bound memory
 
 
-def _encode_frames(pipe: Any, pixels_BCTHW: Tensor) -> Tensor:
+def encode_frames(pipe: Any, pixels_BCTHW: Tensor) -> Tensor:
     """Per-frame latents of an image autoencoder, times its scaling factor; the mean, so no chance."""
     frames = rearrange(pixels_BCTHW, "b c t h w -> (b t) c h w")
     parts = [pipe.vae.encode(part).latent_dist.mode() for part in torch.split(frames, FRAMES_AT_ONCE)]
@@ -21,7 +23,7 @@ def _encode_frames(pipe: Any, pixels_BCTHW: Tensor) -> Tensor:
     return _videos(latents, pixels_BCTHW.shape[0])
 
 
-def _decode_frames(pipe: Any, latents_BCTHW: Tensor) -> Tensor:
+def decode_frames(pipe: Any, latents_BCTHW: Tensor) -> Tensor:
     frames = rearrange(latents_BCTHW, "b c t h w -> (b t) c h w") / pipe.vae.config.scaling_factor
     pixels = torch.cat([pipe.vae.decode(part).sample for part in torch.split(frames, FRAMES_AT_ONCE)])
     return _videos(pixels, latents_BCTHW.shape[0])
@@ -42,6 +44,13 @@ def _predict(denoiser: nn.Module, noisy_BCTHW: Tensor, timesteps: Tensor, captio
     """UNetMotionModel wants the captions of every frame."""
     captions = captions_BLD.repeat_interleave(noisy_BCTHW.shape[2], dim=0)
     prediction: Tensor = denoiser(noisy_BCTHW, timesteps, captions).sample
+    return prediction
+
+
+def _predict_lvdm(
+    denoiser: nn.Module, noisy_BCTHW: Tensor, timesteps: Tensor, captions_BLD: Tensor
+) -> Tensor:
+    prediction: Tensor = denoiser(noisy_BCTHW, timesteps, captions_BLD).sample
     return prediction
 
 
@@ -72,8 +81,19 @@ ANIMATEDIFF = Family(
     latent_size=_sample_size,
     pixels_per_place=lambda pipe: int(pipe.vae_scale_factor),
     guided=lambda pipe: bool(getattr(pipe, "do_classifier_free_guidance", False)),
-    encode_video=_encode_frames,
-    decode_video=_decode_frames,
+    encode_video=encode_frames,
+    decode_video=decode_frames,
     encode_captions=_encode_captions,
     predict=_predict,
+)
+
+LVDM = replace(
+    ANIMATEDIFF,
+    name="LVDM",
+    denoiser=LVDMUNet,
+    pipelines=("LVDMPipeline",),
+    sites=r"((down|up)\.\d+|middle)\.transformer\.blocks\.\d+\.attentions",
+    width="space.query",
+    layout="b t (h w) c",
+    predict=_predict_lvdm,
 )

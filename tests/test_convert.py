@@ -1,0 +1,173 @@
+"""Released checkpoints: agreement with the originals' outputs; names, shapes and settings taken strictly."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from echoreel.adapter import ActionAdapter
+from echoreel.backbones.lvdm import LVDMUNet
+from echoreel.convert import convert_echoreel_lvdm, convert_lvdm, convert_videocrafter
+from echoreel.errors import BaseUnsupported, CheckpointError, SettingsError
+from echoreel.originals import adapter_names, original_names, unused_names
+
+SHARED = Path(__file__).parents[2] / "shared" / "reference"
+pytestmark = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="no fixtures of the originals beside the checkout"
+)
+TOLERANCE = 1e-4
+BFLOAT16 = 0.06  # of the output's standard deviation, root mean square
+
+
+class Fixture:
+    def __init__(self, name: str) -> None:
+        self.settings: dict[str, Any] = json.loads((SHARED / f"{name}.json").read_text())
+        self.weights = load_file(SHARED / f"{name}.weights.safetensors")
+        self.io = load_file(SHARED / f"{name}.io.safetensors")
+
+    def doubled(self, name: str) -> Tensor:
+        """The input, and one unlike it: a batch of two."""
+        x = self.io[name][:1]
+        return torch.cat([x, x.flip(-1)]) if x.ndim > 1 else torch.cat([x, x + 100])
+
+
+@pytest.fixture(scope="module")
+def lvdm() -> Fixture:
+    return Fixture("echoreel_lvdm_shared")
+
+
+@pytest.fixture(scope="module", params=["t2v", "i2v"])
+def videocrafter(request: pytest.FixtureRequest) -> Fixture:
+    return Fixture(f"videocrafter_{request.param}_shared")
+
+
+def converted(fixture: Fixture) -> tuple[LVDMUNet, ActionAdapter]:
+    return convert_echoreel_lvdm(fixture.weights, fixture.settings["unet"], fixture.settings["prism"])
+
+
+def assert_near(got: Tensor, want: Tensor) -> None:
+    assert (got - want).abs().max() < TOLERANCE
+
+
+def assert_near_in_bfloat16(got: Tensor, want: Tensor) -> None:
+    assert got.dtype == torch.bfloat16
+    assert (got - want).square().mean().sqrt() < BFLOAT16 * want.std()
+
+
+@torch.no_grad()
+def test_echoreel_on_lvdm_agrees(lvdm: Fixture) -> None:
+    unet, adapter = converted(lvdm)
+    io = lvdm.io
+    inputs = io["latent"], io["timestep"]
+    assert_near(unet(*inputs, encoder_hidden_states=io["text"]).sample, io["base_output"])
+    adapter.attach(unet)
+    tokens = adapter.encode(io["reference_latent"], torch.cat([io["text"], io["reference_text"]], 1))
+    assert_near(tokens, io["prism_temporal"])
+    adapter.set_tokens(tokens)
+    assert_near(unet(*inputs, encoder_hidden_states=io["text"]).sample, io["output"])
+
+    unet.bfloat16(), adapter.bfloat16()
+    half = {name: x.bfloat16() for name, x in io.items()}
+    adapter.set_tokens(
+        adapter.encode(half["reference_latent"], torch.cat([half["text"], half["reference_text"]], 1))
+    )
+    got = unet(half["latent"], io["timestep"], encoder_hidden_states=half["text"]).sample
+    assert_near_in_bfloat16(got, io["output"])
+
+
+@torch.no_grad()
+def test_the_halves_of_a_batch_are_what_they_are_alone(lvdm: Fixture) -> None:
+    """The original pairs clips with other clips' references there."""
+    unet, adapter = converted(lvdm)
+    adapter.attach(unet)
+    latent, timestep, text = (lvdm.doubled(name) for name in ("latent", "timestep", "text"))
+    context = torch.cat([text, lvdm.doubled("reference_text")], 1)
+    tokens = adapter.encode(lvdm.doubled("reference_latent"), context)
+    adapter.set_tokens(tokens)
+    together = unet(latent, timestep, encoder_hidden_states=text).sample
+    assert_near(together[:1], lvdm.io["output"])
+    adapter.set_tokens(tokens[1:])
+    assert_near(together[1:], unet(latent[1:], timestep[1:], encoder_hidden_states=text[1:]).sample)
+
+
+@torch.no_grad()
+def test_lvdm_alone_converts_without_echoreel(lvdm: Fixture) -> None:
+    plain = {name: x for name, x in lvdm.weights.items() if "inject" not in name}
+    unet, io = convert_lvdm(plain, lvdm.settings["unet"]), lvdm.io
+    assert_near(
+        unet(io["latent"], io["timestep"], encoder_hidden_states=io["text"]).sample, io["base_output"]
+    )
+
+
+@torch.no_grad()
+def test_videocrafter_agrees(videocrafter: Fixture) -> None:
+    unet = convert_videocrafter(videocrafter.weights, videocrafter.settings["unet"])
+    io = videocrafter.io
+
+    def noise(rows: slice, dtype: torch.dtype = torch.float32) -> Tensor:
+        latent, text = io["latent"][rows].to(dtype), io["text"][rows].to(dtype)
+        return unet(latent, io["timestep"][rows], encoder_hidden_states=text, fps=io["fps"][rows]).sample
+
+    together = noise(slice(0, 2))
+    assert_near(together, io["output"])
+    for row in range(2):
+        assert_near(noise(slice(row, row + 1)), together[row : row + 1])
+    unet.bfloat16()
+    assert_near_in_bfloat16(noise(slice(0, 2), torch.bfloat16), io["output"])
+
+
+def test_a_context_without_the_image_is_refused() -> None:
+    fixture = Fixture("videocrafter_i2v_shared")
+    unet = convert_videocrafter(fixture.weights, fixture.settings["unet"])
+    with pytest.raises(BaseUnsupported, match="got a context of 77 tokens, need the text's and then 256"):
+        unet(fixture.io["latent"], 1, encoder_hidden_states=fixture.io["text"][:, :77])
+
+
+def test_names_and_shapes_of_the_full_size() -> None:
+    """Every name of the released files, and no other."""
+    with torch.device("meta"):
+        unet = LVDMUNet()
+        adapter = ActionAdapter.for_base(unet, preset="paper-lvdm")
+    shapes = {theirs: [*unet.get_parameter(ours).shape] for ours, theirs in original_names(unet).items()}
+    assert_same_shapes(shapes, json.loads((SHARED / "keys_lvdm.json").read_text()))
+    for ours, theirs in adapter_names(adapter, unet).items():
+        shapes[theirs] = [*adapter.get_parameter(ours).shape]
+    shapes |= {name: [*shape] for name, shape in unused_names(adapter, unet).items()}
+    assert_same_shapes(shapes, json.loads((SHARED / "keys_echoreel_lvdm.json").read_text()))
+
+
+def assert_same_shapes(got: dict[str, list[int]], want: dict[str, list[int]]) -> None:
+    def long(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
+        return {name: [length for length in shape if length != 1] for name, shape in shapes.items()}
+
+    assert long(got) == long(want)
+
+
+def test_gaps_leftovers_and_other_shapes_are_listed(lvdm: Fixture) -> None:
+    tensors = dict(lvdm.weights)
+    del tensors["out.2.bias"]
+    tensors["out.3.bias"] = torch.zeros(4)
+    tensors["out.0.bias"] = torch.zeros(33)
+    with pytest.raises(
+        CheckpointError,
+        match=r"1 missing: out\.2\.bias; 1 left over: out\.3\.bias; 1 of another shape: out\.0\.bias \(33,\)",
+    ):
+        convert_echoreel_lvdm(tensors, lvdm.settings["unet"], lvdm.settings["prism"])
+    with pytest.raises(CheckpointError, match=r"left over: .* and \d+ more"):
+        convert_lvdm(lvdm.weights, lvdm.settings["unet"])
+
+
+def test_settings_of_other_models_are_refused(lvdm: Fixture) -> None:
+    settings, prism = lvdm.settings["unet"], lvdm.settings["prism"]
+    with pytest.raises(SettingsError, match="use_relative_position: got False"):
+        convert_lvdm(lvdm.weights, settings | {"use_relative_position": False})
+    with pytest.raises(SettingsError, match="num_haeds: unknown key; did you mean num_heads"):
+        convert_lvdm(lvdm.weights, settings | {"num_haeds": 4})
+    with pytest.raises(SettingsError, match="need heads that fill it"):
+        convert_echoreel_lvdm(lvdm.weights, settings, prism | {"d_head": 8})
+    with pytest.raises(SettingsError, match="need the U-Net's 48"):
+        convert_echoreel_lvdm(lvdm.weights, settings, prism | {"input_context_dim": 64})
