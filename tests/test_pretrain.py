@@ -1,4 +1,4 @@
-"""Training the embedded base: what captions are said to tell, what batches hold, and one recipe start to end."""
+"""Training the embedded base: what captions tell, what batches hold, and one recipe start to end."""
 
 from pathlib import Path
 
