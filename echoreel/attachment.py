@@ -30,7 +30,10 @@ class References:
 
     action: ActionTokens | None = None
     each_branch: bool = False  # `action` holds sets for the negative prompts, then for the positive ones
-    scale: float = 1.0  # at 0 nothing is computed at all
+    scale: float = 1.0
+    zero: bool = (
+        False  # scale is 0: then nothing is computed at all; compiled code looks at this, not at `scale`
+    )
     # 0-dim, so that compiled code stays; on the CPU even where the adapter is made on the meta device
     gain: Tensor = field(default_factory=lambda: torch.tensor(1.0, device="cpu"))
     window: tuple[float, float] = (0.0, 1.0)  # fractions of the denoising steps
@@ -42,6 +45,7 @@ class References:
         """Settle what additions are multiplied by: the scale and the references' strength."""
         strength = 1.0 if self.action is None else self.action.strength
         self.gain = torch.full_like(self.gain, self.scale * strength)
+        self.zero = self.scale == 0
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class Attachment:
     def _begin(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Settle this call of the denoiser."""
         self.call = None
-        if self.references.action is None or self.references.scale == 0:
+        if self.references.action is None or self.references.zero:
             return
         if not torch.compiler.is_compiling():
             self._place_hooks()

@@ -58,7 +58,9 @@ def common(
 )
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the video should show.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where to: .mp4, .gif or .webp.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to: .mp4, .gif or .webp.")
+    ] = Path("out.mp4"),
     reference: Annotated[
         list[Path] | None,
         typer.Option("--reference", "-r", metavar="FILE", help="A video that shows the action; repeatable."),
