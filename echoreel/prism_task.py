@@ -1,7 +1,7 @@
 """Teaching a fresh Prism alone, before the adapter trains: guess the target's latents from its reference.
 
 That is the base's denoising problem at pure noise, with a small reader in the place of the base. A step
-costs a third of one through the embedded base, and no zero-initialised layer hides its gradient.
+costs a fraction of one through the embedded base, and no zero-initialised layer hides its gradient.
 Captions tell the target's look, so what is worth reading in the reference is its motion. Not in the paper;
 see docs/decisions/0006-prism-first.md.
 """
@@ -20,9 +20,16 @@ from echoreel.adapter import ActionAdapter, Preset
 from echoreel.checkpoint import load_trained
 from echoreel.config import Settings
 from echoreel.diffusion import changing
+from echoreel.errors import SettingsError
 from echoreel.feed import seeded
-from echoreel.generation import load_adapter, load_base
-from echoreel.integration import ActionIntegration, ActionTokens, Grid, IntegrationSettings
+from echoreel.generation import load_base
+from echoreel.integration import (
+    ActionIntegration,
+    ActionTokens,
+    Grid,
+    IntegrationSettings,
+    integration_settings,
+)
 from echoreel.layers import PlaceEmbedding, centres
 from echoreel.pairset import Pairs, PairSet, step_indices
 from echoreel.tasks import CaptionTokens, save_adapter, shuffled_roles
@@ -35,7 +42,6 @@ class PrismRecipe(Settings):
     folder: Path
     base: str = "embedded"  # or a folder, or a hub id: its captions are read
     preset: Preset = "compact"
-    start: str | None = None  # an adapter whose Prism goes on; none = a fresh one
     pairs: Path
     batch: PositiveInt = 12
     held_back: PositiveInt = 32  # the first pairs, never trained on
@@ -65,7 +71,12 @@ class Reader(nn.Module):
     def __init__(self, adapter: ActionAdapter, channels: int) -> None:
         super().__init__()
         self.prism: Any = adapter.prism
-        settings = IntegrationSettings.model_validate(adapter.config["integration_config"])
+        settings = integration_settings(adapter.config["integration_config"])
+        if not isinstance(settings, IntegrationSettings):
+            raise SettingsError(
+                "got a preset whose integrations read whole frames, need one that reads by place to teach a "
+                "Prism alone; take compact, dense or paper, or leave this step out"
+            )
         self.integration = ActionIntegration(2 * channels, self.prism.token_width, settings)
         last = self.integration.feed or self.integration.attention
         nn.init.normal_(last.out.weight, std=0.1)
@@ -114,8 +125,6 @@ class PrismTask:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             self.adapter = ActionAdapter.for_base(base, recipe.preset)
-            if recipe.start is not None:
-                self.adapter.prism.load_state_dict(load_adapter(recipe.start).prism.state_dict())
             self.module = Reader(self.adapter, data.shape[1])
         self._data, self._recipe, self._captions = data, recipe, CaptionTokens(base)
         self._held_back = data.batch(range(recipe.held_back))

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from toys import FRAMES, toy_pipeline
+from toys import FRAMES, toy_adapter, toy_pipeline
 
 from echoreel.adapter import ActionAdapter
 from echoreel.checkpoint import RunFolder
 from echoreel.config import load_settings
-from echoreel.errors import BaseUnsupported, CheckpointError
+from echoreel.errors import BaseUnsupported, CheckpointError, SettingsError
 from echoreel.feed import seeded
+from echoreel.integration import FrameIntegrationSettings
 from echoreel.pairset import Pairs, PairSet, PairSetError, PairSetWriter
-from echoreel.prism_task import PrismRecipe, train_prism
+from echoreel.prism_task import PrismRecipe, Reader, train_prism
 from echoreel.tasks import AdapterRecipe, AdapterTask, AdapterTaskSettings, shuffled_roles, train_adapter
 from echoreel.train import FitSettings, fit
 
@@ -205,3 +206,12 @@ def test_a_prism_learns_alone_and_an_adapter_goes_on_from_it_with_the_prism_froz
     before, after = (ActionAdapter.from_pretrained(path).state_dict() for path in (start, folder))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"integrations"}
+
+
+def test_integrations_that_read_whole_frames_are_not_taught_by_place() -> None:
+    config = dict(toy_adapter(toy_pipeline()).config)
+    parts = ("family", "sites", "latent_channels", "caption_width", "prism_config")
+    frames = FrameIntegrationSettings(heads=2).model_dump()
+    adapter = ActionAdapter(**{name: config[name] for name in parts}, integration_config=frames)
+    with pytest.raises(SettingsError, match="got a preset whose integrations read whole frames"):
+        Reader(adapter, 4)
