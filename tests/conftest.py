@@ -1,10 +1,31 @@
-"""For every test: one thread, so that results repeat and other work on the machine is left in peace."""
+"""For every test: one thread, so that results repeat and other work on the machine is left in peace. For the
+contract: every base, and an adapter that acts."""
 
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never download
 
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
 import torch
+from contract import BASES
+from toys import toy_adapter
+
+from echoreel.adapter import ActionAdapter
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(params=BASES)
+def pipe(request: pytest.FixtureRequest) -> Any:
+    return BASES[request.param]()
+
+
+@pytest.fixture
+def adapter(pipe: Any) -> Iterator[ActionAdapter]:
+    adapter = toy_adapter(pipe)
+    yield adapter
+    adapter.detach()

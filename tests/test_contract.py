@@ -1,69 +1,26 @@
-"""The contract of an attached adapter (DESIGN, section 3), for every backbone, on real classes."""
+"""The contract of an attached adapter (DESIGN, section 3), for every backbone, on real classes.
+
+Item 4 is in test_contract_together.py.
+"""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import accelerate
 import pytest
 import torch
-from diffusers import AnimateDiffPipeline, MotionAdapter, UNetMotionModel
-from diffusers.hooks import HookRegistry, ModelHook, apply_group_offloading
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
-from torch import Tensor, nn
+from contract import PROMPT, film, predict
+from torch import Tensor
 from torch.testing import assert_close
 from toys import (
-    FRAMES,
-    toiest_unet,
-    toy_adapter,
     toy_inputs,
-    toy_lvdm_pipeline,
-    toy_pipeline,
     toy_tokens,
 )
 
 from echoreel.adapter import ActionAdapter
 from echoreel.backbones import base_of
 from echoreel.errors import AdapterMismatch
-from echoreel.integration import ActionIntegration
-
-BASES: dict[str, Callable[[], Any]] = {"AnimateDiff": toy_pipeline, "LVDM": toy_lvdm_pipeline}
-PROMPT = "a man doing a cartwheel"
-
-
-@pytest.fixture(params=BASES)
-def pipe(request: pytest.FixtureRequest) -> Any:
-    return BASES[request.param]()
-
-
-only_animatediff = pytest.mark.parametrize("pipe", ["AnimateDiff"], indirect=True)
-"""For what other bases do not offer: LoRA, FreeNoise, its names of modules."""
-
-
-@pytest.fixture
-def adapter(pipe: Any) -> Iterator[ActionAdapter]:
-    adapter = toy_adapter(pipe)
-    yield adapter
-    adapter.detach()
-
-
-def predict(pipe: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """One call of the bare denoiser."""
-    base = base_of(pipe)
-    return base.family.predict(base.denoiser, *inputs)
-
-
-@torch.no_grad()
-def film(
-    pipe: Any, seeds: tuple[int, ...] = (0,), prompt: str | list[str] = PROMPT, **options: Any
-) -> Tensor:
-    """Latents of videos, one generator each, by the pipeline's own call."""
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    generator = generators[0] if len(generators) == 1 else generators
-    arguments = {"num_frames": FRAMES, "num_inference_steps": 3, "generator": generator} | options
-    return pipe(prompt, output_type="latent", **arguments).frames
 
 
 def rows(inputs: tuple[Tensor, Tensor, Tensor], index: int) -> tuple[Tensor, ...]:
@@ -210,172 +167,6 @@ def test_gradients(pipe: Any, adapter: ActionAdapter) -> None:
     denoiser.train()
     checkpointed = gradients()
     assert all(torch.equal(plain[name], checkpointed[name]) for name in plain)
-
-
-# 4. State dict, saving, LoRA, cache hooks, offloading and torch.compile behave as without the adapter.
-
-
-def test_the_base_keeps_its_keys_and_saves_itself(pipe: Any, adapter: ActionAdapter, tmp_path: Path) -> None:
-    denoiser = base_of(pipe).denoiser
-    keys, want = [*denoiser.state_dict()], film(pipe)
-    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
-    assert [*denoiser.state_dict()] == keys
-    assert not any(isinstance(module, ActionIntegration) for module in denoiser.modules())
-    pipe.save_pretrained(tmp_path)
-    again = type(pipe).from_pretrained(tmp_path)
-    assert torch.equal(film(again), want)
-
-
-@only_animatediff
-def test_lora_before_or_after(pipe: AnimateDiffPipeline, adapter: ActionAdapter, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    pipe.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
-    pipe.save_lora_weights(tmp_path, unet_lora_layers=get_peft_model_state_dict(pipe.unet))
-
-    def loaded(lora_first: bool) -> Tensor:
-        base, mine = toy_pipeline(), copy.deepcopy(adapter)
-        if lora_first:
-            base.load_lora_weights(tmp_path)
-        mine.attach(base).set_tokens(toy_tokens(mine))
-        if not lora_first:
-            base.load_lora_weights(tmp_path)
-        acting = film(base)
-        assert not any("lora" in name for name in mine.state_dict())
-        mine.detach()
-        assert not torch.allclose(film(base), acting)
-        return acting
-
-    assert torch.equal(loaded(True), loaded(False))
-
-
-class BlockCache(ModelHook):
-    """Repeats a block's output at every second call, as diffusers' caches skip blocks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-        self.kept: Any = None
-
-    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if self.calls % 2 == 0:
-            self.kept = self.fn_ref.original_forward(*args, **kwargs)
-        self.calls += 1
-        return self.kept
-
-
-def cached(unet: UNetMotionModel, on: bool) -> None:
-    for name, module in unet.named_modules():
-        if name.rpartition(".")[0].endswith("motion_modules"):
-            registry = HookRegistry.check_if_exists_or_initialize(module)
-            registry.register_hook(BlockCache(), "cache") if on else registry.remove_hook("cache")
-
-
-@only_animatediff
-def test_cache_hooks_before_or_after(adapter: ActionAdapter, pipe: AnimateDiffPipeline) -> None:
-    plain = film(pipe)
-    cached(pipe.unet, True)
-    cached_base = film(pipe, num_inference_steps=4)
-    cached(pipe.unet, False)
-    videos = []
-    for cache_first in (True, False):
-        adapter.detach()
-        if cache_first:
-            cached(pipe.unet, True)
-        adapter.attach(pipe).set_tokens(toy_tokens(adapter))
-        if not cache_first:
-            cached(pipe.unet, True)
-        videos.append(film(pipe, num_inference_steps=4))
-        adapter.detach()
-        cached(pipe.unet, False)
-        cached(pipe.unet, True)
-        assert torch.equal(film(pipe, num_inference_steps=4), cached_base)
-        cached(pipe.unet, False)
-        assert torch.equal(film(pipe), plain)
-    assert torch.equal(videos[0], videos[1])
-    assert not torch.allclose(videos[0], cached_base)
-
-
-@pytest.mark.parametrize("kind", ["group", "cpu"])
-@pytest.mark.parametrize("offload_first", [True, False])
-def test_offloading(pipe: Any, adapter: ActionAdapter, kind: str, offload_first: bool) -> None:
-    denoiser, tokens = base_of(pipe).denoiser, toy_tokens(adapter)
-    adapter.attach(pipe).set_tokens(tokens)
-    want = film(pipe)
-    adapter.detach()
-
-    def offload() -> None:
-        if kind == "group":
-            cpu = torch.device("cpu")
-            apply_group_offloading(denoiser, onload_device=cpu, offload_device=cpu, offload_type="leaf_level")
-        else:
-            accelerate.cpu_offload(denoiser, torch.device("cpu"))
-
-    if offload_first:
-        offload()
-    adapter.attach(pipe)
-    if not offload_first:
-        offload()
-    assert torch.equal(film(pipe), want)
-    adapter.detach()
-    assert not torch.allclose(film(pipe), want)
-
-
-def test_a_compiled_denoiser_is_one_graph_and_stays_it() -> None:
-    torch._dynamo.reset()
-    pipe = toy_pipeline(unet=toiest_unet())
-    adapter = toy_adapter(pipe).attach(pipe)
-    denoiser, inputs = pipe.unet, toy_inputs(2)
-    text = inputs[2].repeat_interleave(FRAMES, dim=0)
-    graphs = []
-
-    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
-        graphs.append(graph)
-        return graph.forward
-
-    compiled = torch.compile(denoiser, backend=backend, fullgraph=True)
-    with torch.no_grad():
-        for step in range(4):
-            adapter.set_tokens(toy_tokens(adapter, seed=step % 2))
-            adapter.set_scale(1 - 0.1 * step)
-            want = denoiser(*inputs[:2], text).sample
-            assert_close(compiled(*inputs[:2], text).sample, want)
-    assert len(graphs) == 1
-
-
-@only_animatediff
-def test_a_compiled_block_is_one_graph(pipe: AnimateDiffPipeline, adapter: ActionAdapter) -> None:
-    torch._dynamo.reset()
-    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
-    want = film(pipe)
-    pipe.unet.mid_block.motion_modules[0].compile(backend="eager", fullgraph=True)
-    assert_close(film(pipe), want)
-
-
-@only_animatediff
-def test_free_noise_swaps_blocks_and_the_adapter_follows(
-    pipe: AnimateDiffPipeline, adapter: ActionAdapter
-) -> None:
-    pipe.motion_adapter = MotionAdapter((8, 16), 1, motion_norm_num_groups=4, motion_num_attention_heads=2)
-    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
-    pipe.enable_free_noise(context_length=FRAMES, context_stride=2)
-    acting = film(pipe, num_frames=2 * FRAMES)
-    adapter.clear_references()
-    assert not torch.allclose(film(pipe, num_frames=2 * FRAMES), acting)
-    adapter.set_tokens(toy_tokens(adapter))
-    pipe.disable_free_noise()
-    acting = film(pipe)
-    adapter.detach()
-    assert not torch.allclose(film(pipe), acting)
-
-
-def test_a_copy_of_the_denoiser_acts_by_itself(pipe: Any, adapter: ActionAdapter) -> None:
-    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
-    base, inputs = base_of(pipe), toy_inputs(1)
-    want = predict(pipe, inputs)
-    twin = copy.deepcopy(base.denoiser)
-    adapter.clear_references()
-    assert torch.equal(base.family.predict(twin, *inputs), want)
-    assert not torch.allclose(predict(pipe, inputs), want)
 
 
 # 5. Save, load: bit-identical output. Seeds: one generator per video, the same alone or in a batch.

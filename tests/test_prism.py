@@ -47,6 +47,17 @@ def test_in_training_tokens_spread_over_references_and_frames_with_unit_variance
     )
 
 
+def test_three_quarters_of_a_token_tell_only_what_changes_over_time() -> None:
+    """Over the clip they average to the same for every reference; the lasting quarter does not."""
+    torch.manual_seed(0)
+    prism = make_prism(COMPACT, latent_channels=4, caption_width=10).eval()
+    tokens = prism(torch.randn(2, 4, 6, 8, 8)).unflatten(1, (6, 5))
+    first, second = tokens.mean(1)
+    assert_close(first[:, 2:], second[:, 2:])
+    assert (first[:, :2] - second[:, :2]).abs().max() > 0.01
+    assert (tokens[0, 0] - tokens[0, 5])[:, 2:].abs().max() > 0.01
+
+
 def test_the_dense_prism_refuses_another_resolution() -> None:
     prism = make_prism(DENSE, latent_channels=4, caption_width=10)
     with pytest.raises(AdapterMismatch, match="8 x 8 places, need 6 x 4"):

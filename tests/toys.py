@@ -155,10 +155,11 @@ def toy_adapter(base: object, seed: int = 0) -> ActionAdapter:
     adapter = ActionAdapter(
         **{name: sizes[name] for name in ("family", "sites", "latent_channels", "caption_width")},
         prism_config=prism.model_dump(),
-        integration_config=IntegrationSettings(heads=2).model_dump(),
+        integration_config=IntegrationSettings(heads=2, feed_forward=6).model_dump(),
     )
     for integration in adapter.integrations.values():
-        nn.init.normal_(integration.attention.out.weight, std=0.3)
+        last = integration.feed or integration.attention
+        nn.init.normal_(last.out.weight, std=0.3)
     return adapter.eval()
 
 
