@@ -26,7 +26,7 @@ FLOW = [
         "checkpoint feed runlog train diffusion pairset prepare tasks prism_task",
         "actors.wording actors.basetasks actors.judges actors.judge_training actors.pretrain",
         "metrics report evaluate",
-        "answer cli __main__",
+        "answer cli.options cli.app cli.generate cli.training cli.models cli.prepare cli __main__",
     )
     for name in layer.split()
 ]

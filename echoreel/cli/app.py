@@ -1,0 +1,27 @@
+"""The command itself, which the other modules of this package add theirs to."""
+
+from typing import Annotated
+
+import typer
+
+from echoreel import __version__
+
+app = typer.Typer(
+    name="echoreel",
+    help="Make a video diffusion model perform an action by showing it reference videos.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+prepare = typer.Typer(no_args_is_help=True, help="Make what trainings and tests read.")
+app.add_typer(prepare, name="prepare")
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"echoreel {__version__}")
+        raise typer.Exit

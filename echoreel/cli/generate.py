@@ -1,0 +1,171 @@
+"""`echoreel generate`: prompt and references to videos."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from echoreel.answer import answering, hush
+from echoreel.cli.app import app
+from echoreel.cli.options import AsJson, Base, Debug
+from echoreel.errors import SettingsError
+
+if TYPE_CHECKING:
+    from echoreel.references import ReferenceVideo
+
+EACH = "Once for all references, or once for each."
+
+
+@app.command(
+    epilog='Example: echoreel generate "a person in a red sweater doing a cartwheel" '
+    "--reference cartwheel.mp4 --seed 7 --compare -o out.mp4"
+)
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What the video should show.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to: .mp4, .gif or .webp.")
+    ] = Path("out.mp4"),
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option("--reference", "-r", metavar="FILE", help="A video that shows the action; repeatable."),
+    ] = None,
+    caption: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reference-caption",
+            metavar="TEXT",
+            help=f"What the reference shows. Default: the .txt beside it. {EACH}",
+        ),
+    ] = None,
+    start: Annotated[
+        list[float] | None,
+        typer.Option(metavar="SECONDS", help=f"Where in the reference the action begins. {EACH}"),
+    ] = None,
+    end: Annotated[list[float] | None, typer.Option(metavar="SECONDS", help=f"Where it ends. {EACH}")] = None,
+    strength: Annotated[
+        list[float] | None,
+        typer.Option(metavar="X", help=f"Weight of the reference: 0 none, 1 as trained. {EACH}"),
+    ] = None,
+    show_frames: Annotated[
+        bool,
+        typer.Option("--show-frames", help="Write FILE-frames.png: the frames that the references gave."),
+    ] = False,
+    base: Base = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|ID", help="An adapter for that base. Default: the embedded one."),
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="One video per seed; repeatable. Default: 0.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Denoising steps. Default: the base's.")
+    ] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(metavar="X", help="Classifier-free guidance. Default: the base's.")
+    ] = None,
+    negative_prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What it should not show.")
+    ] = None,
+    scale: Annotated[float, typer.Option(metavar="X", help="Of all references: 0 none, 1 as trained.")] = 1.0,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Also make the base's own video; write FILE-compare.png and .mp4."),
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a video of PROMPT in which the action is that of the reference videos.
+
+    FILE.json beside it tells how it was made. The videos of several seeds are named FILE-SEED.
+    """
+    with answering(as_json, debug) as answer:
+        from echoreel.config import checked
+        from echoreel.result import GenerationSettings, check_output, checked_request
+
+        check_output(out)
+        settings = checked(
+            GenerationSettings,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            scale=scale,
+            compare=compare,
+        )
+        seeds = checked_request(prompt, len(reference or []), seed or (0,), settings)
+        references = read_references(reference or [], caption, start, end, strength)
+        for taken in references:
+            answer.say(f"reference: {taken.describe()}")
+        began = time.perf_counter()
+        with answer.busy("loading the models"):
+            hush()
+            from echoreel import generation
+
+            loaded = generation.load_adapter(adapter) if references else None
+            pipe = generation.load_base(base)
+        loading = time.perf_counter() - began
+        files = write_sheets(references, out) if show_frames else []
+        result = generation.generate(
+            prompt, references, base=pipe, adapter=loaded, seed=seeds, settings=settings
+        )
+        files += result.save(out)
+        if compare:
+            files += result.save_comparison(out)
+        for file in files:
+            answer.say(f"wrote {file}")
+        answer.say(f"{result.summary()} ({loading:.1f} s to load)")
+        answer.facts = result.details() | {
+            "files": [str(file) for file in files],
+            "loading_seconds": round(loading, 2),
+        }
+
+
+def read_references(
+    files: Sequence[Path],
+    captions: Sequence[str] | None,
+    starts: Sequence[float] | None,
+    ends: Sequence[float] | None,
+    strengths: Sequence[float] | None,
+) -> "list[ReferenceVideo]":
+    """The references, each with its own options or those given for all. Raises SettingsError, VideoError."""
+    from echoreel.references import ReferenceVideo
+
+    each = zip(
+        files,
+        _each("reference-caption", captions, len(files)),
+        _each("start", starts, len(files)),
+        _each("end", ends, len(files)),
+        _each("strength", strengths, len(files), otherwise=1.0),
+        strict=True,
+    )
+    return [
+        ReferenceVideo.from_file(file, caption, start=start, end=end, strength=strength)
+        for file, caption, start, end, strength in each
+    ]
+
+
+def write_sheets(references: "Sequence[ReferenceVideo]", out: Path) -> list[Path]:
+    """Pictures of the frames taken, beside the output: out-frames.png, or out-frames-1.png and so on."""
+    from echoreel.video import write_image
+
+    written = []
+    for number, reference in enumerate(references, 1):
+        suffix = f"-{number}" if len(references) > 1 else ""
+        written.append(out.with_name(f"{out.stem}-frames{suffix}.png"))
+        write_image(written[-1], reference.sheet())
+    return written
+
+
+def _each(option: str, values: Sequence[Any] | None, count: int, otherwise: Any = None) -> list[Any]:
+    """One value per reference. Raises SettingsError unless there are none, one, or as many as references."""
+    if not values:
+        return [otherwise] * count
+    if len(values) == 1 and count:
+        return [values[0]] * count
+    if len(values) != count:
+        raise SettingsError(
+            f"--{option}: got {len(values)} for {count} references, need one, or one for each"
+        )
+    return list(values)

@@ -1,0 +1,58 @@
+"""`echoreel convert` and `info`: what models are, and the released ones to ours."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echoreel.answer import answering, hush
+from echoreel.cli.app import app
+from echoreel.cli.options import AsJson, Debug
+
+
+@app.command(epilog="Example: echoreel convert checkpoint.pt --kind echoreel-lvdm -o paper")
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A released checkpoint file.")],
+    kind: Annotated[str, typer.Option(metavar="KIND", help="echoreel-lvdm, or lvdm for the base alone.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to: DIR/base, DIR/adapter.")],
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|ID", help="CLIP ViT-L/14's. Default: openai/clip-vit-large-patch14."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Turn the paper's own weights into a base and an adapter for `generate`."""
+    with answering(as_json, debug) as answer:
+        hush()
+        from echoreel.convert_files import TOKENIZER, convert_file
+
+        with answer.busy("converting"):
+            folders = convert_file(source, kind, out, tokenizer or TOKENIZER)
+        for folder in folders:
+            answer.say(f"wrote {folder}; use it with --{folder.name} {folder}")
+        answer.facts = {folder.name: str(folder) for folder in folders}
+
+
+@app.command(epilog="Example: echoreel info --adapter runs/mine/adapter")
+def info(
+    base: Annotated[
+        str | None,
+        typer.Argument(metavar="[DIR|ID]", help="A diffusers pipeline. Default: the embedded one."),
+    ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|ID", help="An adapter. Default: the embedded one, or a fresh one."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say what a base and its adapter are: family, sites, parameters, size of the videos."""
+    with answering(as_json, debug) as answer:
+        with answer.busy("loading the models"):
+            hush()
+            from echoreel.about import describe, lines
+
+            answer.facts = describe(base, adapter)
+        for line in lines(answer.facts):
+            answer.say(line)

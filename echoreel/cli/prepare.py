@@ -1,0 +1,107 @@
+"""`echoreel prepare`: what trainings and tests read."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echoreel.answer import answering, hush
+from echoreel.cli.app import prepare
+from echoreel.cli.options import AsJson, Base, Debug, Overrides, Recipe
+
+
+@prepare.command(epilog="Example: echoreel prepare pairs videos/pairs.jsonl runs/pairs")
+def pairs(
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST.jsonl", help="One pair a line; see the docs.")
+    ],
+    folder: Annotated[Path, typer.Argument(help="Where to.")],
+    base: Base = None,
+    frames: Annotated[int, typer.Option(metavar="N", help="Of each video.")] = 16,
+    fps: Annotated[float, typer.Option(metavar="X", help="Frames a second.")] = 8.0,
+    references: Annotated[int, typer.Option(metavar="N", help="Of each pair: a line's first so many.")] = 1,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Encode pairs of ordinary videos, of one action each, for `train`. Stopped, the same command goes on."""
+    with answering(as_json, debug) as answer:
+        hush()
+        from echoreel.config import checked
+        from echoreel.generation import load_base
+        from echoreel.prepare import PrepareSettings, prepare_pairs
+
+        settings = checked(PrepareSettings, frames=frames, fps=fps, references=references)
+        with answer.busy("encoding"):
+            found = prepare_pairs(load_base(base), manifest, folder, settings)
+        answer.say(f"wrote {len(found)} pairs to {folder}")
+        answer.facts = {"folder": str(folder), "pairs": len(found)}
+
+
+@prepare.command(
+    epilog="Example: echoreel prepare clips clips --motions ../shared/motion --split heldout --count 20"
+)
+def clips(
+    folder: Annotated[Path, typer.Argument(help="Where to: 000000.mp4 beside 000000.txt and so on.")],
+    motions: Annotated[Path, typer.Option(metavar="DIR", help="A motion library.")],
+    split: Annotated[str, typer.Option(metavar="NAME", help="Which of its recordings.")] = "train",
+    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many clips.")] = 16,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Number of the first clip.")] = 0,
+    size: Annotated[int, typer.Option(metavar="PIXELS", help="Height and width.")] = 64,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Film people performing recorded actions: videos and their captions."""
+    with answering(as_json, debug) as answer:
+        from echoreel.actors.clips import write_clips
+        from echoreel.actors.domain import ActorDomain, ActorSettings
+        from echoreel.actors.motions import MotionLibrary
+        from echoreel.config import checked
+
+        settings = checked(ActorSettings, size=size)
+        domain = ActorDomain(MotionLibrary.load(motions).split(split), settings)
+        with answer.busy("filming"):
+            files = write_clips(domain, folder, count, seed)
+        answer.say(f"wrote {len(files)} clips with captions to {folder}")
+        answer.facts = {"files": [str(file) for file in files]}
+
+
+@prepare.command(epilog="Example: echoreel prepare actors recipes/embedded-base.toml")
+def actors(
+    recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """Train the embedded base on actors, and encode the pairs for its adapter. Stopped, it goes on."""
+    with answering(as_json, debug) as answer:
+        hush()
+        from echoreel.actors.pretrain import BaseRecipe, train_base
+        from echoreel.config import load_settings
+
+        folder = train_base(load_settings(recipe, BaseRecipe, overrides or ()))
+        answer.say(f"wrote {folder}; use it with --base {folder}")
+        answer.facts = {"base": str(folder)}
+
+
+@prepare.command(epilog="Example: echoreel prepare prism recipes/prism.toml")
+def prism(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Teach a fresh adapter's Prism alone, for `train` to go on from. Stopped, it goes on."""
+    with answering(as_json, debug) as answer:
+        hush()
+        from echoreel.config import load_settings
+        from echoreel.prism_task import PrismRecipe, train_prism
+
+        folder = train_prism(load_settings(recipe, PrismRecipe, overrides or ()))
+        answer.say(f'wrote {folder}; use it with start = "{folder}" in a recipe of train')
+        answer.facts = {"adapter": str(folder)}
+
+
+@prepare.command(epilog="Example: echoreel prepare judges recipes/judges.toml")
+def judges(
+    recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """Train the judge that `evaluate` measures actions and looks with. Stopped, it goes on."""
+    with answering(as_json, debug) as answer:
+        from echoreel.actors.judge_training import JudgeRecipe, train_judges
+        from echoreel.config import load_settings
+
+        folder = train_judges(load_settings(recipe, JudgeRecipe, overrides or ()))
+        answer.say(f'wrote {folder}; use it with judge = "{folder}" in a recipe of evaluate')
+        answer.facts = {"judge": str(folder)}

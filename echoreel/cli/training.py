@@ -1,0 +1,55 @@
+"""`echoreel train` and `evaluate`: recipes to adapters, adapters to tables."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echoreel.answer import answering, hush
+from echoreel.cli.app import app
+from echoreel.cli.options import AsJson, Debug, Overrides, Recipe
+
+
+@app.command(
+    epilog="Example: echoreel train recipes/adapter.toml --set fit.steps=2000 --set folder=runs/mine"
+)
+def train(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Train an adapter on a base from prepared pairs. Stopped at any moment, the same command goes on."""
+    with answering(as_json, debug) as answer:
+        hush()
+        from echoreel.config import load_settings
+        from echoreel.tasks import AdapterRecipe, train_adapter
+
+        folder = train_adapter(load_settings(recipe, AdapterRecipe, overrides or ()))
+        answer.say(f"wrote {folder}; use it with --adapter {folder}")
+        answer.facts = {"adapter": str(folder)}
+
+
+@app.command(epilog="Example: echoreel evaluate recipes/first-evidence.toml --prompts 4 --json table.json")
+def evaluate(
+    recipe: Recipe,
+    motions: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Another motion library than the recipe's.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="The one split to measure.")] = None,
+    prompts: Annotated[int | None, typer.Option(metavar="N", min=1, help="Prompts of each action.")] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the table here too, as JSON; - prints it instead."),
+    ] = None,
+    overrides: Overrides = None,
+    debug: Debug = False,
+) -> None:
+    """Measure whether references make the base perform their action: a table with 95 % intervals."""
+    as_json = json == Path("-")
+    with answering(as_json, debug) as answer:
+        hush()
+        from echoreel.config import load_settings
+        from echoreel.evaluate import EvaluateSettings
+        from echoreel.evaluate import evaluate as measure
+
+        settings = load_settings(recipe, EvaluateSettings, overrides or ())
+        report = measure(settings, motions, split, prompts, None if as_json else json)
+        answer.say(report.markdown())
+        answer.say(f"wrote {report.folder}" + (f" and {json}" if json else ""))
+        answer.facts = report.details()
