@@ -23,7 +23,7 @@ FLOW = [
         "backbones.lvdm_pipeline backbones",
         "latents prism integration hooks attachment adapter originals convert",
         "result generation about convert_files",
-        "checkpoint feed runlog train diffusion pairset prepare tasks prism_task",
+        "checkpoint feed runlog kernels train diffusion pairset prepare tasks prism_task",
         "actors.wording actors.basetasks actors.judges actors.judge_training actors.pretrain",
         "metrics report evaluate",
         "answer cli.options cli.app cli.generate cli.training cli.models cli.prepare cli __main__",
