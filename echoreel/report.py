@@ -10,7 +10,15 @@ from typing import Any
 from echoreel.checkpoint import write_atomic
 from echoreel.metrics import Interval
 
-MEASURES = ("action_accuracy", "motion_fidelity", "prompt_appearance", "look_leakage")
+CLAIMS = (
+    "action_accuracy",
+    "classifier_accuracy",
+    "motion_fidelity",
+    "prompt_appearance",
+    "look_leakage",
+)
+QUALITY = ("action_accuracy_of_all", "temporal_consistency", "amount_of_motion", "frechet_distance")
+MEASURES = CLAIMS + QUALITY
 
 
 @dataclass(frozen=True)
@@ -21,10 +29,15 @@ class Row:
     split: str
     references: int
     n: int  # videos
-    action_accuracy: Interval
+    action_accuracy: Interval  # the nearest motion of this split's actions is one of the prompt's action
+    classifier_accuracy: Interval  # the judge's classifier names it among them; nan for actions it knows not
     motion_fidelity: Interval
     prompt_appearance: Interval
     look_leakage: Interval
+    action_accuracy_of_all: Interval  # the nearest motion of the whole library's is one of the action
+    temporal_consistency: Interval  # cosine of neighbouring frames in the judge's features
+    amount_of_motion: Interval  # centimetres a frame
+    frechet_distance: float  # from real renders, in the judge's features; nan for one video
 
 
 @dataclass(frozen=True)
@@ -53,29 +66,20 @@ class EvaluationReport:
         return cleaned
 
     def markdown(self) -> str:
-        """The table, and below it the judges' own accuracy."""
-        titles = [
-            "split",
-            "condition",
-            "references",
-            "videos",
-            *(name.replace("_", " ") for name in MEASURES),
-        ]
-        body = [
-            [
-                row.split,
-                row.condition,
-                str(row.references),
-                str(row.n),
-                *(str(getattr(row, name)) for name in MEASURES),
-            ]
-            for row in self.rows
-        ]
-        lines = [_line(titles), _line(["---"] * len(titles)), *map(_line, body), ""]
+        """The tables of the method's claims and of quality, and below them the judges' own accuracy."""
+        lines = [*self._table(CLAIMS), "", *self._table(QUALITY), ""]
         for name, numbers in self.judges.items():
             told = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in numbers.items())
             lines.append(f"Judges on real renders ({name}): {told}.")
         return "\n".join(lines) + "\n"
+
+    def _table(self, measures: Sequence[str]) -> list[str]:
+        titles = ["split", "condition", "references", "videos", *(m.replace("_", " ") for m in measures)]
+        body = [
+            [row.split, row.condition, str(row.references), str(row.n), *(_told(row, m) for m in measures)]
+            for row in self.rows
+        ]
+        return [_line(titles), _line(["---"] * len(titles)), *map(_line, body)]
 
     def write(self, also: Path | None = None) -> list[Path]:
         """Write report.json and report.md into the folder, and the JSON to `also`. Returns the files."""
@@ -86,6 +90,13 @@ class EvaluationReport:
         if also:
             write_atomic(also, data)
         return [*files, *([also] if also else [])]
+
+
+def _told(row: Row, measure: str) -> str:
+    value: Interval | float = getattr(row, measure)
+    if math.isnan(value.mean if isinstance(value, Interval) else value):
+        return "-"
+    return str(value) if isinstance(value, Interval) else f"{value:.1f}"
 
 
 def _line(cells: Sequence[str]) -> str:

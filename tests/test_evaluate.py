@@ -17,9 +17,10 @@ from echoreel.actors.motions import MotionLibrary, synthetic_library
 from echoreel.adapter import ActionAdapter
 from echoreel.config import load_settings
 from echoreel.errors import CheckpointError, MotionLibraryError
-from echoreel.evaluate import EvaluateSettings, Shot, Studio, evaluate, find_motions
+from echoreel.evaluate import EvaluateSettings, evaluate, find_motions
 from echoreel.report import MEASURES, Row
 from echoreel.result import GenerationSettings
+from echoreel.studio import Shot, Studio
 
 ACTORS = ActorSettings().model_copy(update={"frames": 4, "size": 32})
 COUNTS = CaseCounts(actions=16, prompts=2, references=2, seeds=1)
@@ -29,6 +30,7 @@ COUNTS = CaseCounts(actions=16, prompts=2, references=2, seeds=1)
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> EvaluateSettings:
     """Everything small, in files: base, an adapter that is no longer the identity, a judge, a library."""
     folder = tmp_path_factory.mktemp("toys")
+    library = synthetic_library()
     pipe = toy_pipeline()
     pipe.save_pretrained(folder / "base")
     adapter = ActionAdapter.for_base(pipe)
@@ -36,9 +38,10 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> EvaluateSettings:
     for parameter in adapter.integrations.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     adapter.save_pretrained(folder / "adapter")
-    Judge(JudgeSettings(size=16, widths=(8, 8, 8), hidden=16, dilations=(1,))).save(folder / "judge")
+    judge = Judge(JudgeSettings(size=16, widths=(8, 8, 8), hidden=16, dilations=(1,)), library.actions)
+    judge.save(folder / "judge")
     return EvaluateSettings(
-        motions=write_library(folder / "motions", synthetic_library()),
+        motions=write_library(folder / "motions", library),
         folder=folder / "run",
         base=str(folder / "base"),
         adapter=str(folder / "adapter"),
@@ -100,7 +103,8 @@ def test_the_report_has_the_agreed_form_and_the_same_command_goes_on(recipe: Eva
     ]
     assert {r["n"] for r in told["rows"]} == {4, 6}  # 2 prompts of 2 held-out and of 3 trained actions
     for each in told["rows"]:
-        for measure in MEASURES:
+        assert each["frechet_distance"] >= 0
+        for measure in MEASURES[:-1]:
             assert each[measure]["low"] <= each[measure]["mean"] <= each[measure]["high"]
     assert told["judges"].keys() == {"training", "heldout", "train"}
     assert told["seed"] == 0
@@ -111,6 +115,35 @@ def test_the_report_has_the_agreed_form_and_the_same_command_goes_on(recipe: Eva
     assert len(videos) == 10 + 10 * 2 + 10
     assert evaluate(recipe).rows == report.rows
     assert {path: path.stat().st_mtime_ns for path in (recipe.folder / "videos").iterdir()} == videos
+
+
+def test_actions_that_the_judge_does_not_know_are_told_by_their_motion_alone(
+    recipe: EvaluateSettings, tmp_path: Path
+) -> None:
+    judge = Judge(JudgeSettings(size=16, widths=(8, 8, 8), hidden=16, dilations=(1,)), ["flying", "diving"])
+    judge.save(tmp_path)
+    quick = recipe.model_copy(update={"conditions": ("copied",), "judge": tmp_path})
+    report = evaluate(quick, split="heldout", prompts=1)
+    assert np.isnan(report.rows[0].classifier_accuracy.mean)
+    assert not np.isnan(report.rows[0].action_accuracy.mean)
+    assert "| - |" in report.markdown()
+    assert report.details()["rows"][0]["classifier_accuracy"]["mean"] is None
+
+
+def test_a_reference_in_another_look_shows_the_same_motion(recipe: EvaluateSettings) -> None:
+    cases = make_cases(synthetic_library(), ACTORS, COUNTS, seed=0)
+    for case in cases:
+        for plain, other in zip(case.references, case.restyled, strict=True):
+            assert np.array_equal(plain.take.joints, other.take.joints)
+            assert plain.camera.azimuth == other.camera.azimuth
+            assert np.abs(plain.frames.astype(int) - other.frames).mean() > 10
+    quick = recipe.model_copy(update={"conditions": ("ours", "restyled"), "references": (1,)})
+    rows = evaluate(quick, split="heldout", prompts=1).rows
+    assert [(r.condition, r.references) for r in rows] == [("ours", 1), ("restyled", 1)]
+    assert (recipe.folder / "report.png").exists()
+    page = (recipe.folder / "report.html").read_text()
+    assert "sheets/heldout.png" in page
+    assert "<td>restyled</td>" in page
 
 
 def test_one_split_and_fewer_prompts_can_be_asked_for(recipe: EvaluateSettings) -> None:
@@ -134,8 +167,8 @@ def test_what_is_missing_is_named(recipe: EvaluateSettings, tmp_path: Path) -> N
 def test_a_video_is_the_same_alone_and_in_a_batch(recipe: EvaluateSettings, tmp_path: Path) -> None:
     cases = make_cases(synthetic_library(), ACTORS, COUNTS, seed=0)[:3]
     shots = [Shot(case.prompt, case.seeds[0], case.references) for case in cases]
-    together = Studio(recipe.model_copy(update={"folder": tmp_path / "a"})).film(shots, "together")
-    studio = Studio(recipe.model_copy(update={"folder": tmp_path / "b"}))
+    together = Studio(recipe, tmp_path / "a", recipe.generation).film(shots, "together")
+    studio = Studio(recipe, tmp_path / "b", recipe.generation)
     alone = np.concatenate([studio.film([shot], "alone") for shot in shots])
     assert np.abs(together.astype(int) - alone).max() <= 2
 

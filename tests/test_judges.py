@@ -46,6 +46,30 @@ def test_a_judge_reads_videos_of_any_length_and_size(frames: int, size: int) -> 
     assert all(look[part] in classes for look in reading.looks for part, classes in PARTS.items())
 
 
+def test_a_judge_names_the_actions_that_it_knows() -> None:
+    videos = np.random.default_rng(0).integers(0, 256, (3, 4, 16, 16, 3), np.uint8)
+    reading = Judge(TINY, ["waving", "walking"]).eval().read(videos)
+    np.testing.assert_allclose(np.exp(reading.actions).sum(1), 1, rtol=1e-5)
+    assert reading.features.shape == (3, 16)
+    assert np.all(np.abs(reading.consistency) <= 1 + 1e-6)
+    still = np.repeat(videos[:, :1], 4, axis=1)
+    np.testing.assert_allclose(Judge(TINY).eval().read(still).consistency, 1, rtol=1e-5)
+    assert Judge(TINY).eval().read(videos).actions.shape == (3, 0)
+
+
+def test_training_goes_on_from_another_judge(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path)
+    first = train_judges(recipe)
+    again = recipe.model_copy(update={"folder": tmp_path / "again", "start": first})
+    start, task = Judge.load(first), JudgeTask(again, synthetic_library())
+    assert start.actions == synthetic_library().actions
+    for name, tensor in start.state_dict().items():
+        assert torch.equal(task.module.state_dict()[name], tensor), name
+    assert all(parameter.requires_grad for parameter in task.module.parameters())
+    spliced = task.batch(0)["action"]
+    assert set(spliced.tolist()) <= {-100, *range(len(start.actions))}
+
+
 def test_what_is_no_batch_of_videos_is_refused() -> None:
     with pytest.raises(ValueError, match=r"need uint8 \(B, T, H, W, 3\)"):
         Judge(TINY).read(np.zeros((2, 16, 16, 3), np.uint8))

@@ -25,7 +25,7 @@ FLOW = [
         "result generation about convert_files",
         "checkpoint feed runlog kernels train diffusion pairset prepare tasks prism_task",
         "actors.wording actors.basetasks actors.judges actors.judge_training actors.pretrain",
-        "metrics report evaluate",
+        "metrics report page studio evaluate",
         "answer cli.options cli.app cli.generate cli.training cli.models cli.prepare cli __main__",
     )
     for name in layer.split()

@@ -14,9 +14,11 @@ from echoreel.metrics import (
     Interval,
     MetricSettings,
     MotionBank,
+    amount_of_motion,
     bootstrap,
     centred,
     distances,
+    frechet_distance,
     levelled,
     look_leakage,
     motion_fidelity,
@@ -116,3 +118,19 @@ def test_several_videos_of_a_prompt_do_not_make_an_interval_narrower() -> None:
     once = bootstrap(values, [str(i) for i in range(40)], SETTINGS, seed=0)
     often = bootstrap(values * 9, [str(i) for i in range(40)] * 9, SETTINGS, seed=0)
     assert often == Interval(pytest.approx(once.mean), pytest.approx(once.low), pytest.approx(once.high))
+
+
+def test_the_amount_of_motion_is_in_centimetres_a_frame() -> None:
+    joints = np.zeros((5, 18, 3), np.float32)
+    assert amount_of_motion(joints) == 0
+    joints[:, 1:, 0] = np.arange(5)[:, None] * 0.02
+    assert amount_of_motion(joints) == pytest.approx(2)
+
+
+def test_frechet_distance_is_that_of_the_means_and_the_spreads() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(4000, 3)).astype(np.float32)
+    assert frechet_distance(features, features) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(features, features + 2) == pytest.approx(12, rel=1e-4)
+    wider = features * 3  # spreads of 1 and 3: (3 - 1)^2 a dimension, and the means shift a little
+    assert frechet_distance(features, wider) == pytest.approx(12, rel=0.1)

@@ -9,6 +9,7 @@ import numpy as np
 from echoreel.actors.domain import ActorClip, ActorDomain, ActorSettings
 from echoreel.actors.looks import Look, full_caption
 from echoreel.actors.motions import MotionLibrary
+from echoreel.actors.render import MANNEQUIN
 from echoreel.actors.takes import sample_take
 from echoreel.errors import MotionLibraryError
 
@@ -23,6 +24,7 @@ class Case:
     target: ActorClip
     references: tuple[ActorClip, ...]
     shuffled: tuple[ActorClip, ...]  # references of another action
+    restyled: tuple[ActorClip, ...]  # references drawn as nothing that was trained on
 
     @property
     def look(self) -> Look:
@@ -66,18 +68,20 @@ def make_cases(library: MotionLibrary, settings: ActorSettings, counts: CaseCoun
         for number in range(counts.prompts)
     }
     cases = []
-    for (action, number), (target, references, seeds) in filmed.items():
+    for (action, number), (target, references, restyled, seeds) in filmed.items():
         step = np.random.default_rng([seed, 3, number]).integers(1, len(actions))
         other = actions[(actions.index(action) + step) % len(actions)]
         prompt = full_caption(target.look, action)
-        cases.append(Case(action, prompt, seeds, target, references, filmed[other, number][1]))
+        shuffled = filmed[other, number][1]
+        cases.append(Case(action, prompt, seeds, target, references, shuffled, restyled))
     return cases
 
 
 def _film(
     domain: ActorDomain, action: str, number: int, counts: CaseCounts, seed: int
-) -> tuple[ActorClip, tuple[ActorClip, ...], tuple[int, ...]]:
-    """A target, its references and the seeds of its videos. No mirroring, reversing or splicing."""
+) -> tuple[ActorClip, tuple[ActorClip, ...], tuple[ActorClip, ...], tuple[int, ...]]:
+    """A target, its references, these restyled, and the seeds of its videos. No mirroring, reversing or
+    splicing."""
     settings = domain.settings
     rng = np.random.default_rng([seed, zlib.crc32(action.encode()), number])
     recordings = [r for r in domain.library.recordings if r.action == action]
@@ -95,4 +99,9 @@ def _film(
         domain.film(take, rng, azimuth=azimuth + rng.uniform(-spread, spread), unlike=target.look)
         for _ in range(counts.references)
     )
-    return target, references, tuple(int(s) for s in seeds)
+    again = np.random.default_rng([seed, zlib.crc32(action.encode()), number, 2])
+    restyled = tuple(
+        domain.film(take, again, azimuth=clip.camera.azimuth, look=clip.look, style=MANNEQUIN)
+        for clip in references
+    )
+    return target, references, restyled, tuple(int(s) for s in seeds)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from echoreel.actors.looks import Look, hidden_action, sample_caption, sample_look
 from echoreel.actors.motions import MotionLibrary, Recording
-from echoreel.actors.render import Camera, Frames, Light, render
+from echoreel.actors.render import Camera, Frames, Light, Style, render
 from echoreel.actors.takes import Take, mirror, reverse, sample_take, splice
 from echoreel.config import Settings
 
@@ -40,6 +40,7 @@ class ActorClip:
     look: Look
     camera: Camera
     take: Take
+    style: Style | None = None  # that it was drawn in, if not the usual one
 
 
 class ActorDomain:
@@ -92,6 +93,7 @@ class ActorDomain:
         azimuth: float,
         look: Look | None = None,
         unlike: Look | None = None,
+        style: Style | None = None,
     ) -> ActorClip:
         """Film a take from `azimuth` (radians) with a random look, camera height, light and caption.
 
@@ -104,8 +106,8 @@ class ActorDomain:
         light = Light((float(direction[0]), float(direction[1]), float(direction[2])), rng.uniform(0.6, 1.6))
         action = hidden_action(rng) if rng.random() < settings.hide_action else take.action
         caption = sample_caption(look, action, rng)
-        frames, person = render(take.joints, look, camera, light, settings.size)
-        return ActorClip(frames, person, caption, look, camera, take)
+        frames, person = render(take.joints, look, camera, light, settings.size, style)
+        return ActorClip(frames, person, caption, look, camera, take, style)
 
     def _window(self, rng: Generator) -> Take:
         recordings = self._by_action[rng.integers(len(self._by_action))]

@@ -1,5 +1,6 @@
 """Training of the judge: fresh renders of all actions without end, roughened as generated videos are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from echoreel.actors.render import camera_joints
 from echoreel.config import Settings
 from echoreel.train import FitSettings, fit, load_trained, noise_like, seeded
 
+UNKNOWN = -100  # what torch's cross-entropy leaves out
 VALIDATION_SEED = 2**40  # clips of this seed and on are never trained on
 Batch = dict[str, Tensor]
 
@@ -25,6 +27,7 @@ class JudgeRecipe(Settings):
 
     motions: Path = Path("../shared/motion")  # a motion library; the judge sees all its splits
     folder: Path = Path("runs/judges")
+    start: Path | None = None  # a judge to go on from; "judge" is then not read
     judge: JudgeSettings = JudgeSettings()
     domain: ActorSettings = ActorSettings()
     batch: PositiveInt = 8  # clips
@@ -37,6 +40,7 @@ class JudgeRecipe(Settings):
     rough: float = Field(default=0.7, ge=0, le=1)  # share of roughened clips, reached after the frame steps
     validation_clips: PositiveInt = 256
     look_weight: float = Field(default=0.1, ge=0)  # of the cross-entropies, beside joint errors in decimetres
+    action_weight: float = Field(default=0.2, ge=0)  # of the cross-entropy of the action, likewise
     velocity_weight: float = Field(default=0.5, ge=0)  # of errors of joint displacements between frames
     fit: FitSettings = FitSettings(
         steps=3100, learning_rate=1e-3, warmup=100, schedule="cosine", precision="bf16"
@@ -51,7 +55,7 @@ class JudgeTask:
     def __init__(self, recipe: JudgeRecipe, library: MotionLibrary) -> None:
         torch.manual_seed(recipe.fit.seed)
         self.recipe = recipe
-        self.module = Judge(recipe.judge)
+        self.module = _fresh(recipe, library.actions)
         self.domain = ActorDomain(library, recipe.domain)
         self._pool: tuple[int, Batch] = (-1, {})
         plain = recipe.domain.model_copy(update={"splice": 0.0, "reverse": 0.0})
@@ -59,12 +63,13 @@ class JudgeTask:
         self._validation_batch: Batch | None = None
 
     def batch(self, step: int) -> Batch:
-        """Fresh renders: `video` (B, T, 3, H, W), `joints` (B, T, 18, 3), a class each part."""
+        """Fresh renders: `video` (B, T, 3, H, W), `joints` (B, T, 18, 3), a class each part, and the action's
+        (UNKNOWN for spliced and reversed ones)."""
         recipe = self.recipe
         first = (recipe.fit.seed << 40) + step * recipe.batch
         if step >= recipe.frame_steps:
             share = recipe.rough
-            batch = _collate([self.domain.clip(first + i) for i in range(recipe.batch)])
+            batch = self._collate([self.domain.clip(first + i) for i in range(recipe.batch)])
         else:
             share = recipe.rough * step / recipe.frame_steps
             batch = self._frames(step)
@@ -76,16 +81,18 @@ class JudgeTask:
         number = step // recipe.pool_steps
         if self._pool[0] != number:
             first = (recipe.fit.seed << 40) + (1 << 39) + number * recipe.pool_clips
-            self._pool = (number, _collate([self.domain.clip(first + i) for i in range(recipe.pool_clips)]))
+            clips = [self.domain.clip(first + i) for i in range(recipe.pool_clips)]
+            self._pool = (number, self._collate(clips))
         pool = self._pool[1]
         chance = seeded(recipe.fit.seed, 1, step)
-        clips = torch.randint(0, recipe.pool_clips, (recipe.frame_batch,), generator=chance)
+        chosen = torch.randint(0, recipe.pool_clips, (recipe.frame_batch,), generator=chance)
         moments = torch.randint(0, recipe.domain.frames, (recipe.frame_batch,), generator=chance)
-        looks = {part: pool[part][clips] for part in PARTS}
-        return {name: pool[name][clips, moments][:, None] for name in ("video", "joints")} | looks
+        looks = {part: pool[part][chosen] for part in PARTS}
+        unknown = {"action": torch.full_like(chosen, UNKNOWN)}  # no action shows in a single frame
+        return {name: pool[name][chosen, moments][:, None] for name in ("video", "joints")} | looks | unknown
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Joint and velocity errors in decimetres plus cross-entropies of the look."""
+        """Joint and velocity errors in decimetres plus cross-entropies of the look and the action."""
         video = moved(batch["video"].float() / 255, generator)
         outputs = self.module(roughen(video, generator, float(batch["rough"])))
         error = outputs.joints.float() - batch["joints"]
@@ -94,13 +101,16 @@ class JudgeTask:
             pose = pose + self.recipe.velocity_weight * error.diff(dim=1).abs().mean()
         look = torch.stack([F.cross_entropy(outputs.looks[part].float(), batch[part]) for part in PARTS])
         total: Tensor = 10 * pose + self.recipe.look_weight * look.sum()
+        if (batch["action"] != UNKNOWN).any():
+            named = F.cross_entropy(outputs.actions.float(), batch["action"], ignore_index=UNKNOWN)
+            total = total + self.recipe.action_weight * named
         return total
 
     def validate(self) -> dict[str, float]:
         """Joint error (metres) and accuracy of each part, on clean and on roughened renders."""
         if self._validation_batch is None:
             seeds = range(VALIDATION_SEED, VALIDATION_SEED + self.recipe.validation_clips)
-            self._validation_batch = _collate([self._validation.clip(seed) for seed in seeds])
+            self._validation_batch = self._collate([self._validation.clip(seed) for seed in seeds])
         batch = {
             name: t.to(next(self.module.parameters()).device) for name, t in self._validation_batch.items()
         }
@@ -112,16 +122,28 @@ class JudgeTask:
         """No picture: the numbers say it."""
 
     def _measure(self, video: Tensor, batch: Batch) -> dict[str, float]:
-        numbers = {"joint_error": 0.0} | dict.fromkeys(PARTS, 0.0)
+        numbers = {"joint_error": 0.0} | dict.fromkeys((*PARTS, "action"), 0.0)
         for start in range(0, len(video), self.recipe.batch):
             chunk = slice(start, start + self.recipe.batch)
             outputs = self.module(video[chunk])
             distance = (outputs.joints.float() - batch["joints"][chunk]).norm(dim=-1)
             numbers["joint_error"] += float(distance.mean(dim=(1, 2)).sum()) / len(video)
-            for part in PARTS:
-                right = outputs.looks[part].argmax(-1) == batch[part][chunk]
+            for part, logits in (outputs.looks | {"action": outputs.actions}).items():
+                right = logits.argmax(-1) == batch[part][chunk]
                 numbers[part] += float(right.sum()) / len(video)
         return numbers
+
+    def _collate(self, clips: list[ActorClip]) -> Batch:
+        video = np.stack([clip.frames for clip in clips])
+        joints = np.stack([camera_joints(clip.take.joints, clip.camera) for clip in clips])
+        classes = [look_classes(clip.look) for clip in clips]
+        numbers = {action: number for number, action in enumerate(self.module.actions)}
+        return {
+            "video": rearrange(torch.from_numpy(video), "b t h w c -> b t c h w"),
+            "joints": torch.from_numpy(joints),
+            "action": torch.tensor([numbers.get(clip.take.action, UNKNOWN) for clip in clips]),
+            **{part: torch.tensor([each[part] for each in classes]) for part in PARTS},
+        }
 
 
 def train_judges(recipe: JudgeRecipe) -> Path:
@@ -135,6 +157,18 @@ def train_judges(recipe: JudgeRecipe) -> Path:
     finished = recipe.folder / "judge"
     task.module.save(finished)
     return finished
+
+
+def _fresh(recipe: JudgeRecipe, actions: Sequence[str]) -> Judge:
+    """A judge that knows these actions: new, or with all the weights of `start` that fit."""
+    if recipe.start is None:
+        return Judge(recipe.judge, actions)
+    start = Judge.load(recipe.start)
+    judge = Judge(start.settings, actions)
+    same = start.actions == judge.actions
+    kept = {name: t for name, t in start.state_dict().items() if same or not name.startswith("action.2.")}
+    judge.load_state_dict(kept, strict=False)
+    return judge
 
 
 def roughen(video: Tensor, generator: torch.Generator, share: float = 1.0) -> Tensor:
@@ -180,14 +214,3 @@ def _resampled(video: Tensor, side: int) -> Tensor:
     small = F.interpolate(frames, (side, side), mode="bilinear", antialias=True)
     back = small if side > video.shape[-1] else F.interpolate(small, video.shape[-2:], mode="bicubic")
     return rearrange(back, "(b t) c h w -> b t c h w", b=len(video))
-
-
-def _collate(clips: list[ActorClip]) -> Batch:
-    video = np.stack([clip.frames for clip in clips])
-    joints = np.stack([camera_joints(clip.take.joints, clip.camera) for clip in clips])
-    classes = [look_classes(clip.look) for clip in clips]
-    return {
-        "video": rearrange(torch.from_numpy(video), "b t h w c -> b t c h w"),
-        "joints": torch.from_numpy(joints),
-        **{part: torch.tensor([each[part] for each in classes]) for part in PARTS},
-    }

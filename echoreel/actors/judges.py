@@ -1,12 +1,13 @@
 """Judges: a small network that reads from a video how the person moves and what they wear, where.
 
-It reads joints (metres, as the camera sees them) and the look's classes. `judge_training` trains it on fresh
-renders of every action; it ships in `echoreel/weights/judges/`. `metrics` turns its readings into numbers.
+It reads joints (metres, as the camera sees them), the look's classes, and which of the actions that it knows
+is performed: a second opinion beside the joints, from which `metrics` tells actions that nobody trained on.
+`judge_training` trains it on fresh renders of every action; it ships in `echoreel/weights/judges/`.
 """
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +55,9 @@ class Outputs(NamedTuple):
 
     joints: Tensor  # (B, T, 18, 3) metres from the pelvis
     looks: dict[str, Tensor]  # logits (B, classes) of each part of the look
+    actions: Tensor  # logits (B, actions), of none for a judge that knows no actions
+    seen: Tensor  # (B, T, hidden): features of each frame by itself
+    told: Tensor  # (B, hidden): features of the whole video
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +66,18 @@ class Reading:
 
     joints: Joints  # (B, T, 18, 3) metres from the pelvis: to the camera's right, up, and towards it
     looks: tuple[dict[str, str], ...]  # of each video, the class of each of PARTS
+    actions: NDArray[np.float32]  # (B, actions): log-probability of each action that the judge knows
+    features: NDArray[np.float32]  # (B, hidden), for Fréchet distances
+    consistency: NDArray[np.float32]  # (B,): mean cosine of the features of neighbouring frames
 
 
 class Judge(nn.Module):
     """Frames -> joints and look: a convolutional network a frame, then dilated convolutions over time."""
 
-    def __init__(self, settings: JudgeSettings | None = None) -> None:
+    def __init__(self, settings: JudgeSettings | None = None, actions: Sequence[str] = ()) -> None:
         super().__init__()
         self.settings = settings = settings or JudgeSettings()
+        self.actions = tuple(actions)  # that it can name
         self.accuracy: dict[str, float] = {}  # of this judge on fresh renders, stored with its weights
         hidden = settings.hidden
         self.frame = _FrameNetwork(settings)
@@ -77,6 +85,10 @@ class Judge(nn.Module):
         self.joints = nn.Linear(hidden, len(JOINTS) * 3)
         self.look = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.SiLU())
         self.parts = nn.ModuleDict({part: nn.Linear(hidden, len(classes)) for part, classes in PARTS.items()})
+        if actions:
+            self.action = nn.Sequential(
+                nn.Linear(2 * hidden, hidden), nn.SiLU(), nn.Linear(hidden, len(actions))
+            )
 
     def forward(self, video: Tensor) -> Outputs:
         """`video` (B, T, 3, H, W) in [0, 1], any size and length."""
@@ -86,13 +98,18 @@ class Judge(nn.Module):
         if frames.shape[-2:] != size:
             frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
         x = rearrange(self.frame(2 * frames - 1), "(b t) d -> b t d", b=clips)
+        seen = x
         look = self.look(torch.cat([x.mean(1), x.amax(1)], -1))
         for layer in self.time:
             x = layer(x)
         joints = rearrange(self.joints(x), "b t (j c) -> b t j c", c=3)
+        told = torch.cat([x.mean(1), x.amax(1)], -1)
         return Outputs(
             joints - joints[:, :, :1],
             {part: head(look) for part, head in self.parts.items()},
+            self.action(told) if self.actions else told[:, :0],
+            seen,
+            x.mean(1),
         )
 
     @torch.no_grad()
@@ -101,13 +118,19 @@ class Judge(nn.Module):
         device = next(self.parameters()).device
         joints: list[Joints] = []
         looks: list[dict[str, str]] = []
+        others: list[list[Tensor]] = []
         for chunk in _chunks(videos, batch):
             video = rearrange(torch.from_numpy(chunk).to(device), "b t h w c -> b t c h w").float() / 255
             outputs = self(video)
             joints.append(outputs.joints.float().cpu().numpy())
             best = {part: logits.argmax(-1).tolist() for part, logits in outputs.looks.items()}
             looks += [{part: PARTS[part][best[part][i]] for part in PARTS} for i in range(len(chunk))]
-        return Reading(np.concatenate(joints), tuple(looks))
+            alike = F.cosine_similarity(outputs.seen[:, 1:], outputs.seen[:, :-1], dim=-1).mean(1)
+            others.append([outputs.actions.log_softmax(-1), outputs.told, alike])
+        actions, features, consistency = (
+            torch.cat(parts).float().cpu().numpy() for parts in zip(*others, strict=True)
+        )
+        return Reading(np.concatenate(joints), tuple(looks), actions, features, consistency)
 
     def save(self, folder: Path) -> None:
         """Write `judge.safetensors` (float16) and `judge.json`, each beside and renamed."""
@@ -119,6 +142,7 @@ class Judge(nn.Module):
         described = {
             "settings": self.settings.model_dump(mode="json"),
             "parts": PARTS,
+            "actions": self.actions,
             "accuracy": self.accuracy,
         }
         config.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
@@ -135,7 +159,7 @@ class Judge(nn.Module):
         advice = "train one with `echoreel prepare judges recipes/judges.toml`"
         try:
             config = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
-            judge = cls(JudgeSettings.model_validate(config["settings"]))
+            judge = cls(JudgeSettings.model_validate(config["settings"]), config.get("actions", ()))
             state = load_file(folder / "judge.safetensors")
             if {part: tuple(classes) for part, classes in config["parts"].items()} != PARTS:
                 raise CheckpointError(

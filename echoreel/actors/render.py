@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from echoreel.actors.looks import COLOURS, HAIRS, PLACES, SKINS, Look
+from echoreel.actors.looks import COLOURS, HAIRS, PLACES, SKINS, Look, Place
 from echoreel.actors.motions import Joints, joint
 
 Frames = NDArray[np.uint8]  # (T, H, W, 3) RGB
@@ -59,11 +59,37 @@ class Light:
     pattern: float = 0.8
 
 
-def render(joints: Joints, look: Look, camera: Camera, light: Light, size: int) -> tuple[Frames, Frames]:
+@dataclass(frozen=True)
+class Style:
+    """How people are drawn. The default is what everything is trained on."""
+
+    limbs: float = 1.0  # factors of the radii
+    torso: float = 1.0
+    head: float = 1.0
+    shades: int = 0  # steps of the shading; 0 = smooth
+    colour: tuple[float, float, float] | None = None  # of the whole person, instead of the look's
+    place: Place | None = None  # instead of the look's
+
+
+MANNEQUIN = Style(
+    0.62,
+    0.8,
+    1.4,
+    3,
+    (0.78, 0.66, 0.5),
+    Place("in a studio", (0.85, 0.87, 0.92), (0.98, 0.98, 0.99), (0.93, 0.93, 0.95), (0.93, 0.93, 0.95), 0),
+)
+"""A thin, big-headed, one-coloured figure in a bright studio, shaded in steps: a look never trained on."""
+
+
+def render(
+    joints: Joints, look: Look, camera: Camera, light: Light, size: int, style: Style | None = None
+) -> tuple[Frames, Frames]:
     """Film a take: (T, 18, 3) metres -> RGB (T, size, size, 3) uint8, and how much of each pixel is person
     (T, size, size) uint8, both with 2x2 anti-aliasing."""
-    starts, ends, radii, parts = _capsules(joints, look.build)
-    place = PLACES[look.place]
+    style = style or Style()
+    starts, ends, radii, parts = _capsules(joints, look.build, style)
+    place = style.place or PLACES[look.place]
     canvas = np.empty((len(joints), 2 * size, 2 * size, 4), np.float32)  # red, green, blue, coverage
     ground = np.array([place.ground, place.ground_too])
     sky = np.array([place.horizon, place.sky])
@@ -75,7 +101,7 @@ def render(joints: Joints, look: Look, camera: Camera, light: Light, size: int) 
         ends,
         radii,
         parts,
-        _palette(look),
+        _palette(look) if style.colour is None else np.array([style.colour] * 6),
         view,
         zoom,
         sky,
@@ -83,6 +109,7 @@ def render(joints: Joints, look: Look, camera: Camera, light: Light, size: int) 
         place.pattern,
         light.pattern,
         towards_light,
+        style.shades,
         canvas,
     )
     small = (canvas.reshape(len(joints), size, 2, size, 2, 4).mean((2, 4)) * 255 + 0.5).astype(np.uint8)
@@ -110,7 +137,7 @@ def _palette(look: Look) -> Array:
     )
 
 
-def _capsules(joints: Joints, build: float) -> tuple[Array, Array, Array, Array]:
+def _capsules(joints: Joints, build: float, style: Style) -> tuple[Array, Array, Array, Array]:
     """Capsule ends (T, K, 3), radii (K, 2) and parts (K,); the last capsule is the hair."""
     head = joints[:, joint("head")].astype(np.float64)
     up = head - joints[:, joint("neck")]
@@ -126,16 +153,21 @@ def _capsules(joints: Joints, build: float) -> tuple[Array, Array, Array, Array]
         (row[2], row[3]) if row[0] not in torso else tuple(girth.get(row[4], 1.0) * r for r in row[2:4])
         for row in BODY
     ]
+    sizes = [
+        style.head if "head" in row[:2] else style.torso if row[0] in torso else style.limbs for row in BODY
+    ]
     return (
         starts,
         ends,
-        np.array([*radii, (HAIR_RADIUS, HAIR_RADIUS)]),
+        np.array([*radii, (HAIR_RADIUS, HAIR_RADIUS)]) * np.array([*sizes, style.head])[:, None],
         np.array([*(row[4] for row in BODY), HAIR]),
     )
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _film(starts, ends, radii, parts, palette, view, zoom, sky, ground, pattern, cycles, light, canvas):  # type: ignore[no-untyped-def]
+def _film(  # type: ignore[no-untyped-def]
+    starts, ends, radii, parts, palette, view, zoom, sky, ground, pattern, cycles, light, shades, canvas
+):
     size = canvas.shape[1]
     depth = np.empty((size, size))
     for t in range(canvas.shape[0]):
@@ -144,7 +176,16 @@ def _film(starts, ends, radii, parts, palette, view, zoom, sky, ground, pattern,
         depth[:] = FAR
         for k in range(starts.shape[1]):
             _capsule(
-                starts[t, k], ends[t, k], radii[k], palette[parts[k]], view, zoom, light, depth, canvas[t]
+                starts[t, k],
+                ends[t, k],
+                radii[k],
+                palette[parts[k]],
+                view,
+                zoom,
+                light,
+                shades,
+                depth,
+                canvas[t],
             )
 
 
@@ -198,7 +239,7 @@ def _box(start, end, radius, view, zoom, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _capsule(start, end, radii, colour, view, zoom, light, depth, image):  # type: ignore[no-untyped-def]
+def _capsule(start, end, radii, colour, view, zoom, light, shades, depth, image):  # type: ignore[no-untyped-def]
     """Draw one capsule: the sphere at the axis point nearest to the ray stands for its surface there."""
     size = image.shape[0]
     left, right, top, bottom = _box(start, end, max(radii[0], radii[1]), view, zoom, size)
@@ -234,6 +275,8 @@ def _capsule(start, end, radii, colour, view, zoom, light, depth, image):  # typ
             shine = (
                 (ex + hit * dx) * light[0] + (ey + hit * dy) * light[1] + (ez + hit * dz) * light[2]
             ) / radius
+            if shades > 0:
+                shine = math.floor(shine * shades + 0.5) / shades
             shine = max(0.65 + 0.35 * shine, 0.4)
             for c in range(3):
                 image[row, column, c] = min(colour[c] * shine, 1.0)
