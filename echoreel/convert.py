@@ -25,7 +25,7 @@ from echoreel.prism import DensePrismSettings
 
 NAMED = 12  # names that a message lists of each kind of mistake
 TEXT_FPS, IMAGE_FPS = 28, 8  # that the authors' own scripts ask VideoCrafter for
-IMAGE_TOKENS = 256  # of an image in VideoCrafter 1's context
+TEXT_TOKENS = 77  # of the text in VideoCrafter 1's context; the others are the image's
 
 
 def convert_lvdm(
@@ -40,7 +40,7 @@ def convert_lvdm(
     SettingsError for settings of another model.
     """
     unet = _empty_lvdm(validated(OriginalLVDM, dict(unet_settings), "U-Net settings"))
-    _fill(state_dict, [(unet, original_names(unet))], dtype)
+    fill(state_dict, [(unet, original_names(unet))], dtype)
     return unet
 
 
@@ -57,7 +57,7 @@ def convert_echoreel_lvdm(
     theirs = validated(OriginalLVDM, dict(unet_settings), "U-Net settings")
     unet = _empty_lvdm(theirs)
     adapter = _empty_adapter(unet, theirs, validated(OriginalPrism, dict(prism_settings), "Prism settings"))
-    _fill(
+    fill(
         state_dict,
         [(unet, original_names(unet)), (adapter, adapter_names(adapter, unet))],
         dtype,
@@ -74,7 +74,7 @@ def convert_videocrafter(
     """The same for VideoCrafter 2 (text to video) and VideoCrafter 1 (image to video)."""
     theirs = validated(OriginalVideoCrafter, dict(unet_settings), "U-Net settings")
     unet = _empty_videocrafter(theirs)
-    _fill(state_dict, [(unet, original_names(unet))], dtype)
+    fill(state_dict, [(unet, original_names(unet))], dtype)
     return unet
 
 
@@ -111,17 +111,12 @@ def _empty_videocrafter(theirs: OriginalVideoCrafter) -> VideoCrafterUNet:
             cross_attention_dim=theirs.context_dim,
             attention_head_dim=theirs.num_head_channels,
             fps=IMAGE_FPS if theirs.use_image_attention else TEXT_FPS,
-            image_tokens=IMAGE_TOKENS if theirs.use_image_attention else 0,
+            text_tokens=TEXT_TOKENS if theirs.use_image_attention else 0,
         ).eval()
     return unet
 
 
 def _empty_adapter(unet: LVDMUNet, base: OriginalLVDM, theirs: OriginalPrism) -> ActionAdapter:
-    if theirs.n_heads * theirs.d_head != theirs.latent_query_dim:
-        raise SettingsError(
-            f"Prism settings: got {theirs.n_heads} heads of {theirs.d_head} channels for a width of "
-            f"{theirs.latent_query_dim}, need heads that fill it, as in the released Prism"
-        )
     if theirs.input_context_dim != base.context_dim:
         raise SettingsError(
             f"Prism settings: got text tokens of width {theirs.input_context_dim}, need the U-Net's "
@@ -131,6 +126,7 @@ def _empty_adapter(unet: LVDMUNet, base: OriginalLVDM, theirs: OriginalPrism) ->
         width=theirs.latent_query_dim,
         depth=theirs.layers,
         heads=theirs.n_heads,
+        head_width=theirs.d_head,
         caption_width=theirs.latent_context_dim,
         reach=base.temporal_length,
         latent_size=(base.image_size, base.image_size),
@@ -148,7 +144,7 @@ def _empty_adapter(unet: LVDMUNet, base: OriginalLVDM, theirs: OriginalPrism) ->
     return adapter
 
 
-def _fill(
+def fill(
     state_dict: Mapping[str, Tensor],
     models: Sequence[tuple[nn.Module, dict[str, str]]],
     dtype: torch.dtype | None,

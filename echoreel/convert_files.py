@@ -1,39 +1,56 @@
-"""A released checkpoint file -> a folder with the base's pipeline and the adapter, in safetensors.
+"""A released checkpoint file -> a folder with the base's pipeline and, where it has one, the adapter.
 
 Files are memory-mapped and nothing in them is unpickled but tensors, which go through one by one.
 """
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
+from transformers import AutoTokenizer
 
 from echoreel.adapter import ActionAdapter
-from echoreel.backbones.lvdm import LVDMUNet
+from echoreel.backbones.latent_pipeline import LatentVideoPipeline
 from echoreel.backbones.lvdm_pipeline import LVDMPipeline
-from echoreel.convert import check_tensors, convert_echoreel_lvdm, convert_lvdm
+from echoreel.backbones.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
+from echoreel.backbones.videocrafter_scheduler import ScaledDDIMScheduler
+from echoreel.convert import (
+    check_tensors,
+    convert_echoreel_lvdm,
+    convert_lvdm,
+    convert_videocrafter,
+)
+from echoreel.convert_encoders import (
+    AUTOENCODER,
+    CLIP_TEXT,
+    IMAGE_PROJECTION,
+    OPEN_CLIP_TEXT,
+    OPEN_CLIP_VISION,
+    convert_autoencoder,
+    convert_clip_text,
+    convert_image_projection,
+    convert_open_clip_text,
+    convert_open_clip_vision,
+)
 from echoreel.errors import CheckpointError, SettingsError
 from echoreel.generation import RECOMMENDATION, RecommendedSettings
 
-KINDS = ("echoreel-lvdm", "lvdm")
+KINDS = ("echoreel-lvdm", "lvdm", "videocrafter2", "videocrafter1-i2v")
 
-TOKENIZER = "openai/clip-vit-large-patch14"  # its vocabulary is not in the files
+TOKENIZER = "openai/clip-vit-large-patch14"  # its vocabulary, also OpenCLIP's, is not in the files
 WRAPPED = ("module", "state_dict")  # keys under which DeepSpeed and Lightning put the tensors
 WRAPPER = "_forward_module."
-UNET, AUTOENCODER = "model.diffusion_model.", "first_stage_model."
+UNET, AUTOENCODER_PREFIX = "model.diffusion_model.", "first_stage_model."
 TEXT = "cond_stage_model.transformer.text_model."
-SCHEDULE = {  # what can be computed again from the settings below
+OPEN_CLIP, IMAGE, PROJECTION = "cond_stage_model.model.", "embedder.model.", "image_proj_model."
+IGNORED = {  # what can be computed again from the settings below
     "betas",
     "alphas_cumprod",
     "alphas_cumprod_prev",
@@ -49,25 +66,27 @@ SCHEDULE = {  # what can be computed again from the settings below
     "lvlb_weights",
     "logvar",
     "scale_factor",
+    "scale_arr",
     TEXT + "embeddings.position_ids",
+    OPEN_CLIP + "attn_mask",
+    IMAGE + "attn_mask",
+    "embedder.mean",
+    "embedder.std",
 }
-UNET_SETTINGS: dict[str, Any] = {}  # the released ones are the defaults
+UNET_SETTINGS: dict[str, dict[str, Any]] = {  # of each kind; the released ones are the defaults
+    "echoreel-lvdm": {},
+    "lvdm": {},
+    "videocrafter2": {},
+    "videocrafter1-i2v": {"use_image_attention": True},
+}
 PRISM_SETTINGS: dict[str, Any] = {}
-AUTOENCODER_SETTINGS: dict[str, Any] = {  # Stable Diffusion's, at 256 x 256 pixels
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "sample_size": 256,
-    "scaling_factor": 0.18215,
-}
-TEXT_SETTINGS: dict[str, Any] = {  # CLIP ViT-L/14's
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "projection_dim": 768,
+SCHEDULE: dict[str, Any] = {  # of all three models
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
 }
 SHARD = "2GB"  # of written weights, and so of memory while writing
 
@@ -76,7 +95,8 @@ def convert_file(source: Path, kind: str, out: Path, tokenizer: str = TOKENIZER)
     """Write `out`/base, and for an EchoReel checkpoint `out`/adapter; returns the folders.
 
     tokenizer: folder or hub id of CLIP ViT-L/14's. Raises CheckpointError for files that cannot be read,
-    hold other tensors or would be overwritten, SettingsError for an unknown kind or no tokenizer.
+    hold other tensors, would be overwritten or cannot be written, SettingsError for an unknown kind or no
+    tokenizer.
     """
     if kind not in KINDS:
         raise SettingsError(f"got kind {kind!r}, need one of {', '.join(KINDS)}")
@@ -84,15 +104,13 @@ def convert_file(source: Path, kind: str, out: Path, tokenizer: str = TOKENIZER)
         raise CheckpointError(f"{out}: is there already; give another folder or remove it")
     vocabulary = _tokenizer(tokenizer)
     tensors = read_tensors(source)
-    unet_tensors = _taken(tensors, UNET)
-    adapter = None
-    if kind == "lvdm":
-        unet = convert_lvdm(unet_tensors, UNET_SETTINGS, dtype=None)
-    else:
-        unet, adapter = convert_echoreel_lvdm(unet_tensors, UNET_SETTINGS, PRISM_SETTINGS, dtype=None)
-    vae, text_encoder = _autoencoder(_taken(tensors, AUTOENCODER)), _text_encoder(_taken(tensors, TEXT))
+    convert = _lvdm if "lvdm" in kind else _videocrafter
+    base, adapter = convert(tensors, kind, vocabulary)
     check_tensors(tensors, {})
-    _write(lvdm_pipeline(vae, text_encoder, vocabulary, unet), adapter, out)
+    try:
+        _write(base, adapter, out)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{out}: cannot be written ({error}); give a folder with room") from error
     return [out / "base"] if adapter is None else [out / "base", out / "adapter"]
 
 
@@ -120,51 +138,46 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
     if not isinstance(loaded, dict) or not any(isinstance(x, Tensor) for x in loaded.values()):
         raise CheckpointError(f"{source}: holds no tensors by name; give a checkpoint of the whole model")
     named = {str(name).removeprefix(WRAPPER): x for name, x in loaded.items() if isinstance(x, Tensor)}
-    return {name: x for name, x in named.items() if name not in SCHEDULE}
+    return {name: x for name, x in named.items() if name not in IGNORED}
 
 
-def lvdm_pipeline(
-    vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: Any, unet: LVDMUNet
-) -> LVDMPipeline:
-    """The pipeline with LVDM's noise schedule."""
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
+def _lvdm(
+    tensors: dict[str, Tensor], kind: str, vocabulary: Any
+) -> tuple[LatentVideoPipeline, ActionAdapter | None]:
+    """LVDM's pipeline, and the adapter where the kind has one; what they need is taken out of the tensors."""
+    unet_tensors, adapter = _taken(tensors, UNET), None
+    if kind == "lvdm":
+        unet = convert_lvdm(unet_tensors, UNET_SETTINGS[kind], dtype=None)
+    else:
+        unet, adapter = convert_echoreel_lvdm(unet_tensors, UNET_SETTINGS[kind], PRISM_SETTINGS, dtype=None)
+    vae = convert_autoencoder(_taken(tensors, AUTOENCODER_PREFIX), AUTOENCODER)
+    text_encoder = convert_clip_text(_taken(tensors, TEXT), CLIP_TEXT)
+    return LVDMPipeline(vae, text_encoder, vocabulary, unet, DDIMScheduler(**SCHEDULE)), adapter
+
+
+def _videocrafter(
+    tensors: dict[str, Tensor], kind: str, vocabulary: Any
+) -> tuple[LatentVideoPipeline, ActionAdapter | None]:
+    """VideoCrafter's pipeline; what it needs is taken out of the tensors."""
+    vocabulary.pad_token = vocabulary.convert_ids_to_tokens(0)  # OpenCLIP pads with zeros
+    unet = convert_videocrafter(_taken(tensors, UNET), UNET_SETTINGS[kind], dtype=None)
+    vae = convert_autoencoder(_taken(tensors, AUTOENCODER_PREFIX), AUTOENCODER | {"sample_size": 512})
+    text_encoder = convert_open_clip_text(_taken(tensors, OPEN_CLIP), OPEN_CLIP_TEXT)
+    scheduler = ScaledDDIMScheduler(**SCHEDULE)
+    if kind == "videocrafter2":
+        return VideoCrafterPipeline(vae, text_encoder, vocabulary, unet, scheduler), None
+    image_encoder = convert_open_clip_vision(_taken(tensors, IMAGE), OPEN_CLIP_VISION, OPEN_CLIP_TEXT)
+    projection = convert_image_projection(_taken(tensors, PROJECTION), IMAGE_PROJECTION)
+    pipe = VideoCrafterImagePipeline(
+        vae, text_encoder, vocabulary, unet, scheduler, image_encoder, projection
     )
-    return LVDMPipeline(vae, text_encoder, tokenizer, unet, scheduler)
+    return pipe, None
 
 
 def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Those whose names begin so, without the beginning; they are taken out."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors.pop(name) for name in names}
-
-
-def _autoencoder(tensors: Mapping[str, Tensor]) -> AutoencoderKL:
-    vae: AutoencoderKL = AutoencoderKL(**AUTOENCODER_SETTINGS)
-    ours = convert_ldm_vae_checkpoint(dict(tensors), vae.config)  # type: ignore[no-untyped-call]
-    used = {tensor.data_ptr() for tensor in ours.values()}
-    ours |= {name: tensor for name, tensor in tensors.items() if tensor.data_ptr() not in used}
-    _load(vae, ours)
-    return vae
-
-
-def _text_encoder(tensors: Mapping[str, Tensor]) -> CLIPTextModel:
-    encoder = CLIPTextModel(CLIPTextConfig(**TEXT_SETTINGS))
-    _load(encoder, tensors)
-    return encoder
-
-
-def _load(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    expected = {name: tuple(x.shape) for name, x in model.state_dict().items()}
-    check_tensors(tensors, expected)
-    filled = {name: tensors[name].reshape(shape) for name, shape in expected.items()}
-    model.load_state_dict(filled, strict=True, assign=True)
-    model.eval()
 
 
 def _tokenizer(name: str) -> Any:
@@ -176,7 +189,7 @@ def _tokenizer(name: str) -> Any:
         ) from error
 
 
-def _write(base: LVDMPipeline, adapter: ActionAdapter | None, out: Path) -> None:
+def _write(base: LatentVideoPipeline, adapter: ActionAdapter | None, out: Path) -> None:
     """Save beside, then rename: a folder of that name is whole."""
     beside = out.with_name(out.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)

@@ -22,6 +22,7 @@ from pydantic import PositiveFloat, PositiveInt
 from echoreel.adapter import ActionAdapter
 from echoreel.backbones import base_of
 from echoreel.backbones.lvdm_pipeline import LVDMPipeline
+from echoreel.backbones.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
 from echoreel.config import Settings, validated
 from echoreel.errors import AdapterMismatch, BaseUnsupported, EchoReelError, SettingsError
 from echoreel.pictures import Frames
@@ -35,7 +36,10 @@ DEFAULT_FPS = 8.0
 AS_RECOMMENDED = GenerationSettings()
 
 
-PIPELINES = {"LVDMPipeline": LVDMPipeline}  # that diffusers does not know by name
+PIPELINES = {  # that diffusers does not know by name
+    pipeline.__name__: pipeline
+    for pipeline in (LVDMPipeline, VideoCrafterPipeline, VideoCrafterImagePipeline)
+}
 
 
 class RecommendedSettings(Settings):

@@ -21,6 +21,7 @@ from echoreel.backbones.lvdm import (
     SpaceTimeTransformer,
 )
 from echoreel.backbones.videocrafter import VideoCrafterUNet
+from echoreel.backbones.videocrafter_image import ImageProjection, ProjectionLayer, QueriesRead
 from echoreel.config import Settings
 from echoreel.integration import FrameIntegration
 from echoreel.layers import Attention, GatedFeedForward, RelativeAttention
@@ -153,6 +154,18 @@ PARTS: dict[type[nn.Module], Parts] = {
         "processor": "",
     },
     FrameIntegration: {"norm": "video_inject_norm7", "attention": "video_inject_attn3_tmp"},
+    ImageProjection: {
+        "queries": "latents",
+        **{name: name for name in ("proj_in", "layers", "proj_out", "norm_out")},
+    },
+    ProjectionLayer: {"attention": "0", "feed": "1"},
+    QueriesRead: {
+        "norm_features": "norm1",
+        "norm_queries": "norm2",
+        "query": "to_q",
+        "key_value": "to_kv",
+        "out": "to_out",
+    },
 }
 """What the parts of a module are called; modules that are not here call theirs as torch does."""
 

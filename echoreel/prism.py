@@ -55,6 +55,7 @@ class DensePrismSettings(Settings):
     width: PositiveInt = 640
     depth: PositiveInt = 18  # layers
     heads: PositiveInt = 8
+    head_width: PositiveInt | None = None  # None: heads fill the width
     caption_width: PositiveInt = 768  # that captions are projected to
     feed_forward: PositiveInt = 4  # its hidden width, in widths
     head: PositiveInt = 4  # hidden width of the last three layers, in widths
@@ -186,10 +187,11 @@ class DenseLayer(nn.Module):
     def __init__(self, settings: DensePrismSettings) -> None:
         super().__init__()
         width, heads = settings.width, settings.heads
-        self.space = Attention(width, heads, width // heads)
-        self.time = RelativeAttention(width, heads, width // heads, settings.reach)
-        self.caption = Attention(width, heads, width // heads, settings.caption_width)
-        self.time_again = RelativeAttention(width, heads, width // heads, settings.reach)
+        head_width = settings.head_width or width // heads
+        self.space = Attention(width, heads, head_width)
+        self.time = RelativeAttention(width, heads, head_width, settings.reach)
+        self.caption = Attention(width, heads, head_width, settings.caption_width)
+        self.time_again = RelativeAttention(width, heads, head_width, settings.reach)
         self.feeds = nn.ModuleList(GatedFeedForward(width, settings.feed_forward) for _ in range(4))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(8))
 

@@ -37,12 +37,12 @@ class Clocks(nn.Module):
 class TextAndImageAttention(nn.Module):
     """Attention processor: queries read the text, and by other keys and values the image; both are summed.
 
-    The context is the text's tokens, then `image_tokens` of the image.
+    The context is `text_tokens` of the text, then the image's.
     """
 
-    def __init__(self, width: int, context_width: int, image_tokens: int) -> None:
+    def __init__(self, width: int, context_width: int, text_tokens: int) -> None:
         super().__init__()
-        self.image_tokens = image_tokens
+        self.text_tokens = text_tokens
         self.to_k_ip = nn.Linear(context_width, width, bias=False)
         self.to_v_ip = nn.Linear(context_width, width, bias=False)
 
@@ -54,7 +54,7 @@ class TextAndImageAttention(nn.Module):
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """As diffusers calls processors: hidden states (B, N, D), context (B, L, D') -> (B, N, D)."""
-        text, image = encoder_hidden_states.tensor_split((-self.image_tokens,), dim=1)
+        text, image = encoder_hidden_states.tensor_split((self.text_tokens,), dim=1)
 
         def heads(x: Tensor) -> Tensor:
             return rearrange(x, "b n (h d) -> b h n d", h=attn.heads)
@@ -71,8 +71,9 @@ class TextAndImageAttention(nn.Module):
 class VideoCrafterUNet(UNet3DConditionModel):
     """The U-Net. The defaults are those of VideoCrafter 2; its own videos are 320 x 512 pixels.
 
-    fps: the frame rate that is asked for where a call gives none. image_tokens: how many of the context's
-    last tokens are an image's; 0 for text to video, 256 for VideoCrafter 1 image to video.
+    fps: the frame rate that is asked for where a call gives none. text_tokens: how many of the context's
+    first tokens are the text's, and all others an image's: 77 for VideoCrafter 1 image to video; 0 for text
+    to video, where all are the text's.
     """
 
     ignore_for_config = [  # noqa: RUF012  # diffusers' own name and form; arguments of the parent, fixed here
@@ -98,7 +99,7 @@ class VideoCrafterUNet(UNet3DConditionModel):
         cross_attention_dim: int = 1024,
         attention_head_dim: int = 64,
         fps: int = 28,
-        image_tokens: int = 0,
+        text_tokens: int = 0,
     ) -> None:
         super().__init__(
             sample_size=sample_size,
@@ -115,9 +116,9 @@ class VideoCrafterUNet(UNet3DConditionModel):
         width = block_out_channels[0]
         self.time_embedding = Clocks(width, 4 * width)  # type: ignore[assignment]
         for path, attention in self.named_modules():
-            if image_tokens and TEXT_ATTENTION in path and path.endswith(".attn2"):
+            if text_tokens and TEXT_ATTENTION in path and path.endswith(".attn2"):
                 width = attention.to_q.in_features
-                attention.set_processor(TextAndImageAttention(width, cross_attention_dim, image_tokens))
+                attention.set_processor(TextAndImageAttention(width, cross_attention_dim, text_tokens))
 
     def forward(  # type: ignore[override]
         self,
@@ -130,13 +131,13 @@ class VideoCrafterUNet(UNet3DConditionModel):
         """Noisy latents (B, C, T, H, W), timesteps (B,) or one for all, context (B, L, D): their noise.
 
         fps: frames a second (B,), or one for all, or None for the config's. Raises BaseUnsupported when the
-        context has no room for text beside the image's tokens.
+        context has no image's tokens behind the text's.
         """
-        tokens = self.config["image_tokens"]
-        if encoder_hidden_states.shape[1] <= tokens:
+        tokens = self.config["text_tokens"]
+        if tokens and encoder_hidden_states.shape[1] <= tokens:
             raise BaseUnsupported(
-                f"got a context of {encoder_hidden_states.shape[1]} tokens, need the text's and then "
-                f"{tokens} of the image; append them"
+                f"got a context of {encoder_hidden_states.shape[1]} tokens, need {tokens} of the text and "
+                f"then the image's; append those"
             )
         rates = torch.as_tensor(self.config["fps"] if fps is None else fps, device=sample.device)
         output: UNet3DConditionOutput | tuple[Tensor] = super().forward(
