@@ -8,15 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file
+from torch import Tensor
 from toys import toy_encoders
+from toyvideocrafter import text_tower, vision_tower
+from transformers import CLIPTextConfig, CLIPTextModel
 from typer.testing import CliRunner
 
 from echoreel import convert_files
+from echoreel.backbones.videocrafter_image import ImageProjection
 from echoreel.cli import app
 from echoreel.convert_files import convert_file, read_tensors
 from echoreel.errors import CheckpointError, SettingsError
-from echoreel.generation import generate
+from echoreel.generation import generate, load_base
+from echoreel.originals import original_names
 from echoreel.references import ReferenceVideo
 from echoreel.result import GenerationSettings
 
@@ -38,6 +44,16 @@ LDM_NAMES = (  # diffusers' names of an autoencoder's parts -> the originals'
 )
 
 
+def autoencoder_tensors(vae: AutoencoderKL) -> dict[str, Tensor]:
+    """By their names in a released file."""
+    tensors = {}
+    for name, x in vae.state_dict().items():
+        for ours, theirs in LDM_NAMES:
+            name = re.sub(ours, theirs, name)
+        tensors[f"first_stage_model.{name}"] = x
+    return tensors
+
+
 @pytest.fixture
 def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A DeepSpeed checkpoint of a toy LVDM with EchoReel, and the tokenizer's folder."""
@@ -50,16 +66,14 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "num_attention_heads": 4,
         "max_position_embeddings": 77,
     }
-    monkeypatch.setattr(convert_files, "UNET_SETTINGS", settings["unet"])
+    for kind in ("lvdm", "echoreel-lvdm"):
+        monkeypatch.setitem(convert_files.UNET_SETTINGS, kind, settings["unet"])
     monkeypatch.setattr(convert_files, "PRISM_SETTINGS", settings["prism"])
-    monkeypatch.setattr(convert_files, "AUTOENCODER_SETTINGS", dict(parts["vae"].config))
-    monkeypatch.setattr(convert_files, "TEXT_SETTINGS", text_config)
-    text = convert_files.CLIPTextModel(convert_files.CLIPTextConfig(**text_config))
+    monkeypatch.setattr(convert_files, "AUTOENCODER", dict(parts["vae"].config))
+    monkeypatch.setattr(convert_files, "CLIP_TEXT", text_config)
+    text = CLIPTextModel(CLIPTextConfig(**text_config))
     tensors = {f"cond_stage_model.transformer.text_model.{name}": x for name, x in text.state_dict().items()}
-    for name, x in parts["vae"].state_dict().items():
-        for ours, theirs in LDM_NAMES:
-            name = re.sub(ours, theirs, name)
-        tensors[f"first_stage_model.{name}"] = x
+    tensors |= autoencoder_tensors(parts["vae"])
     for name, x in load_file(SHARED / "echoreel_lvdm_shared.weights.safetensors").items():
         tensors[f"model.diffusion_model.{name}"] = x
     tensors["betas"] = torch.zeros(1000)
@@ -94,6 +108,63 @@ def test_a_checkpoint_becomes_what_generate_uses(released: dict[str, Any], tmp_p
 
 
 @needs_fixtures
+@pytest.mark.parametrize("kind", ["videocrafter2", "videocrafter1-i2v"])
+def test_videocrafter_s_file_becomes_a_pipeline(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixture = SHARED / f"videocrafter_{'i2v' if 'i2v' in kind else 't2v'}_shared"
+    settings = json.loads(fixture.with_suffix(".json").read_text())["unet"]
+    torch.manual_seed(0)
+    parts = toy_encoders()
+    parts["tokenizer"].model_max_length = 77
+    parts["tokenizer"].save_pretrained(tmp_path / "tokenizer")
+    text = {
+        "vocab_size": len(parts["tokenizer"]),
+        "hidden_size": 48,
+        "intermediate_size": 12,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "hidden_act": "gelu",
+        "projection_dim": 6,
+    }
+    vision = text | {"hidden_size": 8, "image_size": 28, "patch_size": 14}
+    projection = {"feature_width": 8, "width": 8, "depth": 1, "tokens": 3, "out_width": 48}
+    monkeypatch.setitem(convert_files.UNET_SETTINGS, kind, settings)
+    monkeypatch.setattr(convert_files, "AUTOENCODER", dict(parts["vae"].config))
+    monkeypatch.setattr(convert_files, "OPEN_CLIP_TEXT", text)
+    monkeypatch.setattr(convert_files, "OPEN_CLIP_VISION", vision)
+    monkeypatch.setattr(convert_files, "IMAGE_PROJECTION", projection)
+
+    def tower() -> torch.nn.Module:
+        return text_tower(text["vocab_size"], 48, 77)
+
+    tensors = autoencoder_tensors(parts["vae"]) | {"scale_arr": torch.ones(1400)}
+    tensors |= {f"cond_stage_model.model.{name}": x for name, x in tower().state_dict().items()}
+    unet = load_file(fixture.with_suffix(".weights.safetensors"))
+    tensors |= {f"model.diffusion_model.{name}": x for name, x in unet.items()}
+    if "i2v" in kind:
+        seen = vision_tower(tower(), 8, 6).state_dict()
+        resampler = ImageProjection(**projection)
+        tensors |= {f"embedder.model.{name}": x for name, x in seen.items()}
+        names = original_names(resampler)
+        tensors |= {f"image_proj_model.{names[name]}": x for name, x in resampler.state_dict().items()}
+    torch.save({"state_dict": tensors}, tmp_path / "model.ckpt")
+
+    convert_file(tmp_path / "model.ckpt", kind, tmp_path / "out", str(tmp_path / "tokenizer"))
+    pipe = load_base(tmp_path / "out" / "base")
+    assert pipe.unet.config.fps == (8 if "i2v" in kind else 28)
+    assert pipe.tokenizer("a").input_ids[-1] != pipe.tokenizer.pad_token_id == 0
+    options = {"image": torch.zeros(1, 3, 8, 8)} if "i2v" in kind else {}
+    film = pipe("a man dancing", num_frames=2, height=32, width=32, num_inference_steps=1, **options).frames
+    assert film.shape == (1, 2, 32, 32, 3)
+    assert np.isfinite(film).all()
+
+    torch.save(tensors | {"cond_stage_model.model.ln_final.scale": torch.zeros(1)}, tmp_path / "model.ckpt")
+    with pytest.raises(CheckpointError, match=r"1 left over: ln_final\.scale"):
+        convert_file(tmp_path / "model.ckpt", kind, tmp_path / "again", str(tmp_path / "tokenizer"))
+
+
+@needs_fixtures
 def test_other_tensors_are_refused_and_nothing_is_written(released: dict[str, Any], tmp_path: Path) -> None:
     out, tensors = tmp_path / "paper", released["tensors"]
     for name, kind, message in (
@@ -104,7 +175,23 @@ def test_other_tensors_are_refused_and_nothing_is_written(released: dict[str, An
         torch.save({"state_dict": tensors | {name: torch.zeros(1)}}, released["file"])
         with pytest.raises(CheckpointError, match=message):
             convert_file(released["file"], kind, out, released["tokenizer"])
+    for name in (
+        "first_stage_model.decoder.up.1.block.0.conv1.weight",
+        "cond_stage_model.transformer.text_model.final_layer_norm.bias",
+    ):
+        torch.save({name_: x for name_, x in tensors.items() if name_ != name}, released["file"])
+        with pytest.raises(
+            CheckpointError, match=r"1 missing: (decoder\.up\.1\.block\.0\.conv1|final_layer_norm)"
+        ):
+            convert_file(released["file"], "echoreel-lvdm", out, released["tokenizer"])
     assert not out.exists()
+
+
+@needs_fixtures
+def test_a_folder_that_cannot_be_written_is_told(released: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        convert_file(released["file"], "echoreel-lvdm", tmp_path / "file" / "out", released["tokenizer"])
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
@@ -123,7 +210,9 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 
 
 def test_unknown_kinds_and_tokenizers_are_told(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="got kind 'lvmd', need one of echoreel-lvdm, lvdm"):
+    with pytest.raises(
+        SettingsError, match="got kind 'lvmd', need one of echoreel-lvdm, lvdm, videocrafter2"
+    ):
         convert_file(tmp_path / "a.pt", "lvmd", tmp_path / "out")
     with pytest.raises(SettingsError, match="cannot be had"):
         convert_file(tmp_path / "a.pt", "lvdm", tmp_path / "out", str(tmp_path / "nothing"))

@@ -22,7 +22,7 @@ FLOW = [
         "actors.domain actors.clips actors.cases actors.embedded",
         "layers backbones.family backbones.lvdm backbones.videocrafter backbones.videocrafter_image",
         "backbones.videocrafter_scheduler backbones.unets backbones.latent_pipeline",
-        "backbones.lvdm_pipeline backbones.videocrafter_pipelines backbones",
+        "backbones.lvdm_pipeline backbones.videocrafter_pipelines backbones.videocrafter_bases backbones",
         "latents prism integration hooks attachment adapter originals convert convert_encoders",
         "result generation about convert_files",
         "checkpoint feed runlog kernels train diffusion pairset prepare tasks prism_task",

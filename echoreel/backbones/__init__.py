@@ -11,11 +11,12 @@ from torch import nn
 
 from echoreel.backbones.family import Family
 from echoreel.backbones.unets import ANIMATEDIFF, LVDM
+from echoreel.backbones.videocrafter_bases import VIDEOCRAFTER
 from echoreel.errors import BaseUnsupported
 
-__all__ = ["ANIMATEDIFF", "FAMILIES", "LVDM", "Base", "Family", "base_of", "find_sites"]
+__all__ = ["ANIMATEDIFF", "FAMILIES", "LVDM", "VIDEOCRAFTER", "Base", "Family", "base_of", "find_sites"]
 
-FAMILIES: tuple[Family, ...] = (ANIMATEDIFF, LVDM)
+FAMILIES: tuple[Family, ...] = (ANIMATEDIFF, LVDM, VIDEOCRAFTER)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from echoreel.cli.options import AsJson, Debug
 @app.command(epilog="Example: echoreel convert checkpoint.pt --kind echoreel-lvdm -o paper")
 def convert(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A released checkpoint file.")],
-    kind: Annotated[str, typer.Option(metavar="KIND", help="echoreel-lvdm, or lvdm for the base alone.")],
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help="echoreel-lvdm, lvdm, videocrafter2 or videocrafter1-i2v.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to: DIR/base, DIR/adapter.")],
     tokenizer: Annotated[
         str | None,
