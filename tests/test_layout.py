@@ -17,7 +17,7 @@ FLOW = [
     for layer in (
         "errors config",
         "pictures decode video references",
-        "lexicon grammar actions",
+        "lexicon grammar actions embedding ranking",
         "actors actors.vocabulary actors.motions actors.takes actors.looks actors.render",
         "actors.domain actors.clips actors.cases actors.embedded",
         "layers backbones.family backbones.lvdm backbones.videocrafter backbones.videocrafter_image",
