@@ -18,6 +18,7 @@ FLOW = [
         "errors config",
         "pictures decode video references",
         "lexicon grammar actions embedding ranking",
+        "captions clips catalogues downloads store rows adding picking",
         "actors actors.vocabulary actors.motions actors.takes actors.looks actors.render",
         "actors.domain actors.clips actors.cases actors.embedded",
         "layers backbones.family backbones.lvdm backbones.videocrafter backbones.videocrafter_image",
