@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 from libraries import write_library
+from toys import toy_pipeline
 
 from echoreel.actors.domain import ActorDomain, ActorSettings
-from echoreel.actors.judge_training import JudgeRecipe, JudgeTask, moved, roughen, train_judges
+from echoreel.actors.judge_training import JudgeRecipe, JudgeTask, autoencoded, moved, roughen, train_judges
 from echoreel.actors.judges import EMBEDDED, PARTS, Judge, JudgeSettings, look_classes
 from echoreel.actors.motions import JOINTS, synthetic_library
 from echoreel.config import load_settings
 from echoreel.errors import CheckpointError
+from echoreel.generation import load_base
 from echoreel.train import FitSettings, seeded
 
 TINY = JudgeSettings(size=16, widths=(8, 8, 8), hidden=16, dilations=(1,))
@@ -68,6 +70,20 @@ def test_training_goes_on_from_another_judge(tmp_path: Path) -> None:
     assert all(parameter.requires_grad for parameter in task.module.parameters())
     spliced = task.batch(0)["action"]
     assert set(spliced.tolist()) <= {-100, *range(len(start.actions))}
+
+
+def test_clips_pass_through_the_autoencoder_of_a_base(tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    toy_pipeline().save_pretrained(folder)
+    recipe = tiny_recipe(tmp_path).model_copy(update={"base": str(folder), "frame_steps": 0})
+    task = JudgeTask(recipe, synthetic_library())
+    clips = task.batch(0)
+    video = clips["video"].float() / 255
+    shown = autoencoded(video, load_base(folder).vae)
+    assert shown.shape == video.shape
+    assert not torch.allclose(shown, video, atol=0.01)
+    plain = JudgeTask(recipe.model_copy(update={"base": None}), synthetic_library())
+    assert task.loss(clips, seeded(0)) != plain.loss(clips, seeded(0))
 
 
 def test_what_is_no_batch_of_videos_is_refused() -> None:

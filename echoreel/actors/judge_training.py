@@ -1,7 +1,9 @@
-"""Training of the judge: fresh renders of all actions without end, roughened as generated videos are."""
+"""Training of the judge: fresh renders of all actions without end, roughened as generated videos are, some of
+them by the base's own autoencoder."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from echoreel.actors.judges import PARTS, Judge, JudgeSettings, look_classes
 from echoreel.actors.motions import MotionLibrary
 from echoreel.actors.render import camera_joints
 from echoreel.config import Settings
+from echoreel.generation import load_base
 from echoreel.train import FitSettings, fit, load_trained, noise_like, seeded
 
 UNKNOWN = -100  # what torch's cross-entropy leaves out
@@ -38,6 +41,8 @@ class JudgeRecipe(Settings):
     pool_clips: PositiveInt = 3000  # whose frames are drawn from ...
     pool_steps: PositiveInt = 400  # ... for so many steps, then others are filmed
     rough: float = Field(default=0.7, ge=0, le=1)  # share of roughened clips, reached after the frame steps
+    base: str | None = None  # whose autoencoder clips pass through: "embedded", a folder, or none
+    autoencoded: float = Field(default=0.5, ge=0, le=1)  # share of clips that do, once frames are learned
     validation_clips: PositiveInt = 256
     look_weight: float = Field(default=0.1, ge=0)  # of the cross-entropies, beside joint errors in decimetres
     action_weight: float = Field(default=0.2, ge=0)  # of the cross-entropy of the action, likewise
@@ -57,6 +62,8 @@ class JudgeTask:
         self.recipe = recipe
         self.module = _fresh(recipe, library.actions)
         self.domain = ActorDomain(library, recipe.domain)
+        base: Any = None if recipe.base is None else load_base(recipe.base)
+        self._autoencoder = None if base is None else base.vae.eval().requires_grad_(False)
         self._pool: tuple[int, Batch] = (-1, {})
         plain = recipe.domain.model_copy(update={"splice": 0.0, "reverse": 0.0})
         self._validation = ActorDomain(library, plain)
@@ -94,6 +101,9 @@ class JudgeTask:
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Joint and velocity errors in decimetres plus cross-entropies of the look and the action."""
         video = moved(batch["video"].float() / 255, generator)
+        if self._autoencoder is not None and video.shape[1] > 1:
+            count = round(self.recipe.autoencoded * len(video))
+            video = torch.cat([autoencoded(video[:count], self._autoencoder), video[count:]])
         outputs = self.module(roughen(video, generator, float(batch["rough"])))
         error = outputs.joints.float() - batch["joints"]
         pose = error.abs().mean()
@@ -194,6 +204,16 @@ def roughen(video: Tensor, generator: torch.Generator, share: float = 1.0) -> Te
     contrast = 1 + strength(0.2) * noise_like(tint[:, :, :1], generator)
     mean = video.mean(dim=(1, 2, 3, 4), keepdim=True)
     return ((video - mean) * contrast + mean).clamp(0, 1)
+
+
+@torch.no_grad()
+def autoencoded(video: Tensor, autoencoder: Any) -> Tensor:
+    """Videos (B, T, 3, H, W) in [0, 1] as a base's autoencoder hands them back: with its faults, not its
+    denoiser's motions."""
+    autoencoder.to(video.device)
+    frames = 2 * rearrange(video, "b t c h w -> (b t) c h w") - 1
+    shown = autoencoder.decode(autoencoder.encode(frames).latent_dist.mode()).sample.float()
+    return rearrange((shown.clamp(-1, 1) + 1) / 2, "(b t) c h w -> b t c h w", b=len(video))
 
 
 def moved(video: Tensor, generator: torch.Generator) -> Tensor:
