@@ -179,8 +179,9 @@ def test_motions_are_found_from_the_checkout(tmp_path: Path, monkeypatch: pytest
     assert find_motions(Path("nowhere")) == Path("nowhere")
 
 
-def test_the_committed_recipe_is_valid() -> None:
+@pytest.mark.parametrize(("name", "prompts"), [("first-evidence", 10), ("actorbench", 20)])
+def test_the_committed_recipes_are_valid(name: str, prompts: int) -> None:
     recipes = Path(__file__).resolve().parents[1] / "recipes"
-    recipe = load_settings(recipes / "first-evidence.toml", EvaluateSettings)
-    assert recipe.prompts >= 10
+    recipe = load_settings(recipes / f"{name}.toml", EvaluateSettings)
+    assert recipe.prompts >= prompts
     assert recipe.actions >= 16

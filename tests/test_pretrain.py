@@ -8,7 +8,14 @@ import torch
 from diffusers import AnimateDiffPipeline
 from libraries import write_library
 
-from echoreel.actors.basetasks import CaptionedLatents, ClipTask, FrameTask
+from echoreel.actors.basetasks import (
+    AutoencoderTask,
+    CaptionedLatents,
+    ClipTask,
+    DecoderTask,
+    FrameTask,
+)
+from echoreel.actors.domain import ActorDomain, ActorSettings
 from echoreel.actors.embedded import BaseSettings, build_text_encoder
 from echoreel.actors.looks import full_caption, sample_look
 from echoreel.actors.motions import synthetic_library
@@ -50,6 +57,17 @@ def test_the_text_encoder_learns_to_tell_colours(tmp_path: Path) -> None:
     fit(task, FitSettings(steps=120, learning_rate=5e-3, warmup=10, ema=0.9, validate_every=0), tmp_path)
     after = task.validate()
     assert after["shirt"] > before["shirt"] + 0.2
+
+
+def test_the_decoder_goes_on_alone_and_latents_stay(tmp_path: Path) -> None:
+    domain = ActorDomain(synthetic_library(), ActorSettings(frames=4, size=16))
+    first = AutoencoderTask(domain, TINY, batch_clips=1)
+    before = {name: t.clone() for name, t in first.module.state_dict().items()}
+    task = DecoderTask(first)
+    fit(task, FitSettings(steps=3, learning_rate=1e-2, warmup=0, validate_every=0), tmp_path)
+    moved = {name for name, t in task.module.state_dict().items() if not torch.equal(t, before[name])}
+    assert moved
+    assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
 
 
 def clips(count: int = 6) -> CaptionedLatents:

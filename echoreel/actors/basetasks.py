@@ -60,7 +60,7 @@ class AutoencoderTask:
     def __init__(
         self, domain: ActorDomain, settings: BaseSettings, batch_clips: int = 8, seed: int = 0
     ) -> None:
-        self.domain, self.batch_clips, self.seed = domain, batch_clips, seed
+        self.domain, self.settings, self.batch_clips, self.seed = domain, settings, batch_clips, seed
         self.module: Any = build_autoencoder(settings, domain.settings.size)
         self._held_back = torch.cat([self._frames(seed + 10_000_000 + index)[:, :3] for index in range(16)])
 
@@ -100,6 +100,30 @@ class AutoencoderTask:
         frames = torch.from_numpy(clip.frames[seed % 2 :: 2]).float() / 127.5 - 1
         person = torch.from_numpy(clip.person[seed % 2 :: 2, ..., None]).float() / 255
         return rearrange(torch.cat([frames, person], -1), "t h w c -> t c h w")
+
+
+class DecoderTask(AutoencoderTask):
+    """The decoder of a trained autoencoder goes on alone: latents stay what they are, and all made of them.
+
+    It sees latents with a little noise (of standard deviation 0.1, before scaling), as denoisers leave it.
+    """
+
+    name = "decoder"
+
+    def __init__(self, trained: AutoencoderTask) -> None:
+        super().__init__(trained.domain, trained.settings, trained.batch_clips, trained.seed + 20_000_000)
+        self.module.load_state_dict(trained.module.state_dict())
+        self.module.requires_grad_(False)
+        self.module.decoder.requires_grad_(True)
+        self.module.post_quant_conv.requires_grad_(True)
+
+    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        frames, person = batch["frames"][:, :3], batch["frames"][:, 3:]
+        with torch.no_grad():
+            latents = self.module.encode(frames).latent_dist.mode()
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        decoded = self.module.decode(latents + 0.1 * noise).sample.float()
+        return _picture_loss(decoded, frames, 1 + 4 * person)
 
 
 def _picture_loss(decoded: Tensor, frames: Tensor, weight: Tensor) -> Tensor:

@@ -212,7 +212,7 @@ def autoencoded(video: Tensor, autoencoder: Any) -> Tensor:
     denoiser's motions."""
     autoencoder.to(video.device)
     frames = 2 * rearrange(video, "b t c h w -> (b t) c h w") - 1
-    shown = autoencoder.decode(autoencoder.encode(frames).latent_dist.mode()).sample.float()
+    shown: Tensor = autoencoder.decode(autoencoder.encode(frames).latent_dist.mode()).sample.float()
     return rearrange((shown.clamp(-1, 1) + 1) / 2, "(b t) c h w -> b t c h w", b=len(video))
 
 

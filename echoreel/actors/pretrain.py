@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from echoreel.actors.basetasks import AutoencoderTask, CaptionedLatents, ClipTask, FrameTask
+from echoreel.actors.basetasks import AutoencoderTask, CaptionedLatents, ClipTask, DecoderTask, FrameTask
 from echoreel.actors.domain import ActorDomain, ActorSettings
 from echoreel.actors.embedded import BaseSettings, build_scheduler
 from echoreel.actors.motions import MotionLibrary
@@ -49,6 +49,7 @@ class BaseRecipe(Settings):
     clip_frames: int = Field(0, ge=0)  # frames in every other batch of the last stage; 0 = clips only
     start: Path | None = None  # a base whose denoiser goes on in the last stage, without the frames' one
     autoencoder: FitSettings = FitSettings(steps=1500, learning_rate=1e-3)
+    decoder: FitSettings | None = None  # the autoencoder's decoder goes on alone, with the same latents
     captions: FitSettings = FitSettings(steps=1000, learning_rate=1e-3)
     frames: FitSettings = FitSettings(steps=3000, learning_rate=1e-3)
     clips: FitSettings = FitSettings(steps=3000, learning_rate=5e-4)
@@ -104,6 +105,9 @@ def _autoencoder(recipe: BaseRecipe, library: MotionLibrary) -> Any:
         ActorDomain(library, recipe.actors), recipe.base, recipe.autoencoder_clips, recipe.seed
     )
     _run(task, recipe.autoencoder, recipe.folder / "autoencoder")
+    if recipe.decoder is not None:
+        task = DecoderTask(task)
+        _run(task, recipe.decoder, recipe.folder / "decoder")
     autoencoder = task.module.eval().requires_grad_(False)
     frames = torch.cat([task.batch(step)["frames"][:, :3] for step in range(8)]).to(_device(autoencoder))
     with torch.no_grad():
