@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from echoreel.errors import EchoReelError
 from echoreel.grammar import Decision, decide
-from echoreel.lexicon import NOMINAL, Lexicon, lexicon, plain_singular
+from echoreel.lexicon import NOMINAL, Lexicon, lexicon
 
 LONGEST = 1000  # characters of a text that are looked at
 REMEMBERED = 1 << 18  # decisions and actions kept at most; then they are forgotten and begun again
@@ -105,15 +105,15 @@ def _action(text: str, code: str, alone: bool) -> Action | None:
     """The action of a verb and the words after it (`text`, of which `code` tells the classes)."""
     words, tokens = lexicon(), text.split(" ")
     lists, actions = words.lists, words.lists["action_nouns"]
-    verb = words.lemmas.get(tokens[0], plain_singular(tokens[0]))
+    verb = words.verb(tokens[0])
     if alone:
         return _named(verb) if code[0] not in "gG" else _said(verb, (), [], False)
     kinds, j, with_it = code[::2], 1, []
     while j < len(tokens) and kinds[j] in "as":
         j += 1
     if j < len(tokens) and (kinds[j] in "rpt"):
-        with_it.append(tokens[j])
-        j += 1
+        with_it.append("out of" if tokens[j : j + 2] == ["out", "of"] else tokens[j])
+        j += len(with_it[-1].split())
     if with_it == ["of"]:  # "the kneading of dough"
         with_it = []
     nouns, one = _objects(tokens[j:], code[2 * j :], words)
@@ -138,24 +138,30 @@ def _action(text: str, code: str, alone: bool) -> Action | None:
 def _belongs(verb: str, word: str, kind: str, head: str) -> bool:
     """Whether a particle, or a preposition with its noun, says what is done and not where."""
     places = lexicon().lists["places"]
-    if kind == "r":
+    if kind == "r" or word == "out of":
         return word in ("onto", "into", "over", "off") or head not in places or not head
     return bool(head) and word in lexicon().acts_with.get(verb, ()) and head not in places
 
 
 def _objects(tokens: list[str], code: str, words: Lexicon) -> tuple[list[tuple[str, str]], bool]:
     """(word, its singular) of what is acted on, and whether it is one thing with an article before it."""
-    kinds, nouns, one = code[::2], list[tuple[str, str]](), False
+    kinds, nouns, one, of = code[::2], list[tuple[str, str]](), False, ""
     for j, token in enumerate(tokens):
-        if kinds[j] == "p":  # "of": a measure before it says nothing, "a cup of coffee"
-            if nouns and nouns[-1][1] in words.lists["measures"]:
+        if token == "of" and nouns:
+            if nouns[-1][1] in words.lists["frames"]:  # "a photo of"
+                break
+            if nouns[-1][1] in words.lists["measures"]:  # "a cup of"
                 nouns, one = [], False
-            continue
+            else:
+                of = "of "
+        if token == "'s" and nouns:
+            nouns[-1] = (nouns[-1][0] + "'s", nouns[-1][1])
         if kinds[j] == "d" and not nouns:
             one = code[2 * j + 1] in "1'"
         if kinds[j] in NOMINAL or (kinds[j] in "gG" and j + 1 < len(tokens)):
-            nouns.append((token, token if kinds[j] in "gG" else words.singular(token)))
-    if not nouns and tokens and kinds[-1] == "j":
+            nouns.append((of + token, token if kinds[j] in "gG" else words.singular(token)))
+            of = ""
+    if not nouns and tokens and kinds[-1] in "jar":
         nouns.append((tokens[-1], tokens[-1]))
     return nouns[:3], one
 
@@ -174,11 +180,13 @@ def _named(noun: str) -> Action:
 def _said(verb: str, with_it: tuple[str, ...], nouns: list[tuple[str, str]], one: bool) -> Action:
     if verb in lexicon().lists["done"] and not nouns:
         return Action(f"doing {_article(verb)} {verb}", verb, (verb,))
-    parts = [lexicon().progressive.get(verb, verb + "ing"), *with_it]
-    if nouns and one and nouns[-1][0] == nouns[-1][1]:
+    parts = [lexicon().ing(verb), *with_it]
+    if nouns and one and nouns[-1][0].removeprefix("of ") == nouns[-1][1]:
         parts.append(_article(nouns[0][0]))
     parts += [word for word, _ in nouns]
-    return Action(" ".join(parts), verb, (verb, *with_it, *(lemma for _, lemma in nouns)))
+    return Action(
+        " ".join(parts), verb, (verb, *(word.split()[0] for word in with_it), *(lemma for _, lemma in nouns))
+    )
 
 
 def _article(word: str) -> str:

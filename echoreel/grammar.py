@@ -230,12 +230,14 @@ def _noun_phrase(kinds: str, i: int) -> tuple[int, int]:
             nouns += 1
         elif nouns and k == "'":
             pass
-        elif not (k in "dja" and not nouns) and not (
-            k in "gGeEV" and j + 1 < len(kinds) and kinds[j + 1] in NOMINAL and not nouns
+        elif (
+            not (k in "dja" and not nouns)
+            and not (k == "r" and j > i and kinds[j - 1] == "d")
+            and not (k in "gGeEV" and j + 1 < len(kinds) and kinds[j + 1] in NOMINAL and not nouns)
         ):
             break
         j += 1
-    if not nouns and j > i + 1 and kinds[j - 1] == "j":  # "a net": some nouns are adjectives more often
+    if not nouns and j > i + 1 and kinds[j - 1] in "jar":  # "a net", "a back": nouns for once
         return j, 1
     return (j, nouns) if nouns else (i, 0)
 
@@ -248,7 +250,7 @@ def _end(kinds: str, roles: str, i: int) -> int:
     if j < len(kinds) and kinds[j] == "r":
         j += 1
     end, nouns = _noun_phrase(kinds, j)
-    if not nouns and j < len(kinds) and (kinds[j] in "pt" or kinds[j] == "r"):
+    if not nouns and j < len(kinds) and ((kinds[j] in "pt" and kinds[j - 1] != "r") or roles[j] == "o"):
         end, nouns = _noun_phrase(kinds, j + 1)
     if not nouns:
         return j

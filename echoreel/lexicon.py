@@ -30,6 +30,7 @@ from typing import Any
 
 ASSETS = Path(__file__).parent / "assets"
 FILE = ASSETS / "lexicon.txt.gz"
+RELATED = ASSETS / "related.txt.gz"
 WORDS = 1 << 18  # kept at most, with those that texts brought
 VERBAL = frozenset("gGVvukZzKeEoO")
 NOMINAL = frozenset("nNmMoOvukzK")
@@ -61,6 +62,8 @@ class Codes(dict[str, str]):
         if "-" in token:
             last = self[token.rsplit("-", 1)[1]]
             return "j-" if last[0] in "eEj" else last
+        if token.endswith("ing") and len(token) > 5:
+            return "g-"
         return "N-" if plain_singular(token) != token else "n-"
 
 
@@ -75,6 +78,21 @@ class Lexicon:
     firsts: frozenset[str]  # of those pairs
     lists: dict[str, frozenset[str]]  # of lexicon.toml
     acts_with: dict[str, frozenset[str]]  # verb -> prepositions that bring what it acts on
+
+    def verb(self, word: str) -> str:
+        """Dictionary form of a verb's form, or of a noun that names an action."""
+        found = self.lemmas.get(word)
+        if found is not None:
+            return found
+        before, dash, last = word.rpartition("-")
+        if dash:
+            return f"{before}-{self.verb(last)}"
+        return word[:-3] if word.endswith("ing") and self.codes[word][0] == "g" else plain_singular(word)
+
+    def ing(self, verb: str) -> str:
+        """The -ing form of a verb."""
+        before, dash, last = verb.rpartition("-")
+        return self.progressive.get(verb) or before + dash + self.progressive.get(last, last + "ing")
 
     def singular(self, noun: str) -> str:
         """Dictionary form of a noun."""
@@ -107,7 +125,7 @@ def lexicon() -> Lexicon:
         word, kind, lemma = line.split()
         codes[word], lemmas[word] = kind + _role(kind, lemma, lists), lemma
         if kind == "g":
-            progressive.setdefault(lemma, word)
+            progressive[lemma] = min(progressive.get(lemma, word), word, key=len)
     for word, found in told["homographs"].items():
         kind, lemma = found.split()
         codes[word], lemmas[word] = kind + _role(kind, lemma, lists), lemma
@@ -116,10 +134,18 @@ def lexicon() -> Lexicon:
     }
     _correct(codes, lemmas, lists, told["closed"])
     for one in pairs.values():
-        codes.setdefault(one, "n-")
+        if not one.endswith("ing"):
+            codes.setdefault(one, "n-")
     acts_with = {verb: frozenset(words.split()) for verb, words in told["acts_with"].items()}
     firsts = frozenset(first for first, _ in pairs)
     return Lexicon(codes, lemmas, progressive, pairs, firsts, lists, acts_with)
+
+
+@cache
+def related_verbs() -> dict[str, tuple[str, ...]]:
+    """Verb -> up to eight common verbs that mean the same or something more general, from WordNet."""
+    lines = gzip.decompress(RELATED.read_bytes()).decode().splitlines()
+    return {verb: tuple(words) for verb, *words in (line.split() for line in lines)}
 
 
 def _role(kind: str, lemma: str, lists: dict[str, frozenset[str]]) -> str:

@@ -1,8 +1,8 @@
-"""Distil echoreel/assets/lexicon.txt.gz, which words are verbs, from two public lexicons.
+"""Distil echoreel/assets/lexicon.txt.gz (which words are verbs) and related.txt.gz (verbs near in meaning).
 
     python scripts/lexicon.py WORDNET_FOLDER
 
-WORDNET_FOLDER holds `index.noun`, `data.noun`, `cntlist.rev` and so on (Debian's wordnet-base has them in
+WORDNET_FOLDER holds `index.noun`, `data.verb`, `cntlist.rev` and so on (Debian's wordnet-base has them in
 /usr/share/wordnet); the inflections are those of the package lemminflect 0.2.3. A line of the result is
 `word class lemma`; the classes are told in echoreel/lexicon.py.
 """
@@ -10,21 +10,26 @@ WORDNET_FOLDER holds `index.noun`, `data.noun`, `cntlist.rev` and so on (Debian'
 import gzip
 import sys
 from collections import Counter, defaultdict
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from echoreel.lexicon import FILE, plain_singular
+from echoreel.lexicon import FILE, RELATED, plain_singular
 
 ANIMATE = {"05", "18"}  # WordNet's lexicographer files of animals and people
 PARTS = {"1": "noun", "2": "verb", "3": "adj", "4": "adv", "5": "adj"}
 NAMES = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
+VAGUE = (
+    "move be make do act change get have touch express communicate travel go cause interact perform alter "
+    "modify displace transfer take give put"
+)
 MORE_VERBS = (
-    "backflip breakdance deadlift freestyle handstand headbutt moonwalk rollerblade skydive somersault "
-    "text twerk vlog bungee parkour livestream multitask facepalm fistbump airdrop unbox dunk snorkel "
-    "kayak canoe wakeboard longboard powerwash selfie frontflip zipline barrel-roll bodysurf crowdsurf "
-    "high-five blow-dry air-guitar chainsaw drone hula-hoop layup barbecue grill bicycle cycle jog sprint "
-    "windsurf kitesurf paraglide hang-glide free-fall hitchhike jackhammer sandblast spray-paint "
-    "belly-dance tap-dance pole-dance "
+    "tattoo backflip breakdance deadlift freestyle handstand headbutt moonwalk rollerblade skydive "
+    "somersault text twerk vlog bungee parkour livestream multitask facepalm fistbump airdrop unbox "
+    "dunk snorkel kayak canoe wakeboard longboard powerwash selfie frontflip zipline barrel-roll "
+    "bodysurf crowdsurf high-five blow-dry air-guitar chainsaw drone hula-hoop layup barbecue grill "
+    "bicycle cycle jog sprint windsurf kitesurf paraglide hang-glide free-fall hitchhike jackhammer "
+    "sandblast spray-paint belly-dance tap-dance pole-dance "
 )
 
 
@@ -39,10 +44,52 @@ def main(wordnet: Path) -> None:
         found = classed(word, inflected[word], forms, counts, animate)
         if found is not None:
             lines.append(f"{word} {found[0]} {found[1]}")
-    text = "\n".join(lines) + "\n"
-    with gzip.GzipFile(FILE, "wb", 9, mtime=0) as file:
-        file.write(text.encode())
-    print(f"wrote {len(lines)} words to {FILE.name}, {FILE.stat().st_size} bytes")
+    written(FILE, lines)
+    near = {verb: related(verb, counts, *synsets(wordnet)) for verb in sorted(forms)}
+    written(RELATED, [" ".join((verb, *words)) for verb, words in near.items() if words])
+
+
+def written(path: Path, lines: list[str]) -> None:
+    """Write lines, compressed, the same bytes for the same lines."""
+    with gzip.GzipFile(path, "wb", 9, mtime=0) as file:
+        file.write(("\n".join(lines) + "\n").encode())
+    print(f"wrote {len(lines)} lines to {path.name}, {path.stat().st_size} bytes")
+
+
+@cache
+def synsets(folder: Path) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[str]]]:
+    """WordNet's verbs: synset -> its words, synset -> more general ones, word -> its synsets by frequency."""
+    words, above, senses = {}, {}, {}
+    for line in (folder / "data.verb").read_text().splitlines():
+        if not line.startswith(" "):
+            offset, _, _, count, *rest = line.split(" ")
+            words[offset] = [rest[2 * i].lower() for i in range(int(count, 16))]
+            pointers = rest[2 * len(words[offset]) + 1 :]
+            above[offset] = [pointers[i + 1] for i in range(0, len(pointers) - 3) if pointers[i] == "@"]
+    for line in (folder / "index.verb").read_text().splitlines():
+        if not line.startswith(" "):
+            lemma, _, count, *rest = line.split()
+            senses[lemma] = rest[-int(count) :]
+    return words, above, senses
+
+
+def related(
+    verb: str,
+    counts: dict[str, Counter[str]],
+    words: dict[str, list[str]],
+    above: dict[str, list[str]],
+    senses: dict[str, list[str]],
+) -> list[str]:
+    """Common verbs that mean what its two commonest senses mean, or are a step or two more general."""
+    first = senses.get(verb, [])[:2]
+    found = [word for sense in first for word in words[sense]]
+    found += [word for sense in first for one in above[sense] for word in words[one][:2]]
+    found += [words[two][0] for sense in first for one in above[sense] for two in above[one]]
+    return [
+        word
+        for word in dict.fromkeys(found)
+        if word != verb and word.isalpha() and word not in VAGUE.split() and counts[word]["verb"] >= 3
+    ][:8]
 
 
 def counted(folder: Path) -> tuple[dict[str, Counter[str]], set[str]]:
@@ -130,6 +177,8 @@ def classed(
         plural = "noun" not in parts
         if noun in animate:
             return "M" if plural else "m", noun
+        if not plural and word.endswith("ing"):  # "pudding": any other unknown -ing is taken for a verb's
+            return "n", word
         return ("N", noun) if plural and plain_singular(word) != noun else None
     lemma = parts[verb_form]
     of_lemma = counts.get(lemma, Counter())

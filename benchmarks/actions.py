@@ -1,0 +1,159 @@
+"""How well actions are found in texts, how fast, and how well those of other words are matched.
+
+    python benchmarks/actions.py [--texts N] [--out FILE.json]
+
+Texts with the right answer are in tests/data: `actions_tuned.tsv` the rules were made on,
+`actions_apart.tsv` not. `paraphrases.tsv` are prompts that say an action of `catalogue_actions.txt` in
+other words; the catalogue is each action with 9 people in 14 places. Precision at 5 is the share of the
+five best clips whose verb (or whose verb and object) is right. The even lines chose the weights and the
+threshold of ranking.py, the odd ones did not.
+"""
+
+import argparse
+import json
+import platform
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from echoreel.actions import Action, find_action, find_actions
+from echoreel.embedding import load_embedder
+from echoreel.ranking import FITS, ActionIndex, embed_actions, embed_query
+
+DATA = Path(__file__).parent.parent / "tests" / "data"
+PEOPLE = (
+    "a man",
+    "a woman",
+    "an old lady",
+    "a boy",
+    "a girl",
+    "a raccoon",
+    "a robot",
+    "a chef",
+    "an athlete",
+)
+PLACES = (
+    "in a garden", "on the beach", "at home", "near a bridge", "in a forest", "in the street", "at night",
+    "by a lake", "in a studio", "on a roof", "in the snow", "under a tree", "at school", "on a stage",
+)  # fmt: skip
+UNASKED = (
+    "a spaceship landing on mars",
+    "a hacker breaking into a server",
+    "a planet orbiting a star",
+    "a judge sentencing a thief",
+    "a priest baptizing a child",
+    "a dentist pulling a tooth",
+    "a beaver building a dam",
+    "a hen laying an egg",
+    "a lawyer suing a company",
+    "a pilot ejecting from a jet",
+    "a chemist distilling alcohol",
+    "a plumber unclogging a drain",
+)  # actions that the catalogue lacks
+
+
+def read(name: str) -> list[list[str]]:
+    """Rows of a file of tab-separated values."""
+    return [line.split("\t") for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+
+
+def accuracy(name: str) -> dict[str, Any]:
+    """Share of texts whose verb, and whose verb and object, are right."""
+    verbs = objects = 0
+    rows = read(name)
+    for text, verb, *acted in rows:
+        names, after = verb.split("|"), (acted[0] if acted else "").split("|")
+        after = after * len(names) if len(after) == 1 else after
+        right = {
+            None if one == "-" else (one, *objects_.split())
+            for one, objects_ in zip(names, after, strict=True)
+        }
+        found = find_action(text)
+        verbs += (None if found is None else found.verb) in {answer and answer[0] for answer in right}
+        objects += (None if found is None else found.lemmas) in right
+    return {"texts": len(rows), "verb": verbs / len(rows), "verb_and_object": objects / len(rows)}
+
+
+def catalogue() -> list[list[Action]]:
+    """The actions, those of a line together, as they are found in captions."""
+    lines = (DATA / "catalogue_actions.txt").read_text(encoding="utf-8").splitlines()
+    return [[found(phrase.strip()) for phrase in line.split(";")] for line in lines]
+
+
+def found(phrase: str) -> Action:
+    action = find_action(f"a person is {phrase} in a park")
+    assert action is not None, phrase
+    return action
+
+
+def speed(count: int, actions: list[Action]) -> dict[str, float]:
+    """Microseconds a caption: of templates, and of texts that were never seen."""
+    chance = random.Random(0)
+    texts = [
+        f"{chance.choice(PEOPLE)} is {chance.choice(actions).phrase} {chance.choice(PLACES)}"
+        for _ in range(count)
+    ]
+    unseen = [row[0] for row in read("actions_apart.tsv") + read("paraphrases.tsv")]
+    find_action("warm")
+    times = {}
+    for name, some in (("unseen_us", unseen), ("templated_us", texts)):
+        began = time.perf_counter()
+        find_actions(some)
+        times[name] = (time.perf_counter() - began) / len(some) * 1e6
+    return times
+
+
+def paraphrases(actions: list[Action], embedded: bool) -> dict[str, Any]:
+    """Precision at 5 of each half, by verb and by verb and object, and what falls below the threshold."""
+    embedder = load_embedder() if embedded else None
+    vectors = embed_actions([action.phrase for action in actions], embedder) if embedder else None
+    index = ActionIndex(actions, vectors)
+    rows = read("paraphrases.tsv")
+    verb, whole, fits = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows), bool)
+    for i, (prompt, right) in enumerate(rows):
+        wanted = [found(phrase) for phrase in right.split("|")]
+        query = find_action(prompt) or Action(prompt, prompt, (prompt,))
+        ranked = index.rank(query, embed_query(query, prompt, embedder) if embedder else None)
+        clips = [actions[one.index] for one in ranked for _ in range(len(PEOPLE) * len(PLACES))][:5]
+        verb[i] = sum(clip.verb in {action.verb for action in wanted} for clip in clips) / 5
+        whole[i] = sum(clip in wanted for clip in clips) / 5
+        fits[i] = bool(ranked) and ranked[0].score >= FITS
+    halves = {"tuned": slice(0, None, 2), "apart": slice(1, None, 2), "all": slice(None)}
+    result: dict[str, Any] = {
+        name: {"prompts": len(verb[half]), "verb": verb[half].mean(), "verb_and_object": whole[half].mean(),
+               "fits": fits[half].mean()}
+        for name, half in halves.items()
+    }  # fmt: skip
+    if embedder:
+        asked = [(text, find_action(text)) for text in UNASKED]
+        best = [index.rank(query, embed_query(query, text, embedder), 1)[0] for text, query in asked if query]
+        result["unasked_fits"] = float(np.mean([one.score >= FITS for one in best]))
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--texts", type=int, default=200_000)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    actions = list(dict.fromkeys(action for line in catalogue() for action in line))
+    result = {
+        "machine": f"{platform.machine()}, python {platform.python_version()}",
+        "tuned": accuracy("actions_tuned.tsv"),
+        "apart": accuracy("actions_apart.tsv"),
+        "speed": speed(arguments.texts, actions),
+        "actions": len(actions),
+        "verbs": len({action.verb for action in actions}),
+        "paraphrases": paraphrases(actions, embedded=True),
+        "paraphrases_without_vectors": paraphrases(actions, embedded=False),
+    }
+    print(json.dumps(result, indent=2, default=float))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=2, default=float) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
