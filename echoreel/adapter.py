@@ -58,7 +58,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             }
         )
         self._references = References()
-        self._attachment: Attachment | None = None
+        self._attachments: tuple[Attachment, ...] = ()  # one for each denoiser of the base
 
     @classmethod
     def for_base(cls, base: Any, preset: Preset = "compact") -> Self:
@@ -110,14 +110,17 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         nn.Module.to(self, device)
         self._references.gain = self._references.gain.to(device)
         layers = {path: self.integrations[_key(path)] for path in self.config["sites"]}
-        self._attachment = Attachment(found, layers, self._references)  # type: ignore[arg-type]
+        self._attachments = tuple(
+            Attachment(found, denoiser, layers, self._references)  # type: ignore[arg-type]
+            for denoiser in found.denoisers
+        )
         return self
 
     def detach(self) -> None:
         """Leave the base as it was; references and scale are kept."""
-        if self._attachment is not None:
-            self._attachment.remove()
-            self._attachment = None
+        for attachment in self._attachments:
+            attachment.remove()
+        self._attachments = ()
 
     def encode(
         self,
@@ -186,8 +189,8 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 action = ActionTokens.of_references(used, [*kept.values()], self.prism.slot_centres)
             self._references.action = action
             self._references.weigh()
-            if self._attachment is not None and not learns:
-                self._attachment.remember()  # already now, so that a compiled denoiser finds it done
+            if self._attachments and not learns:
+                self._attachments[0].remember()  # already now, so that a compiled denoiser finds it done
 
     def clear_references(self) -> None:
         """Have the base read nothing, and be its own self again."""
@@ -223,7 +226,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _pipeline(self) -> Any:
         """Raises AdapterMismatch unless attached to a pipeline."""
-        pipe = None if self._attachment is None else self._attachment.base.pipe
+        pipe = self._attachments[0].base.pipe if self._attachments else None
         if pipe is None:
             raise AdapterMismatch(
                 "got references for an adapter that is not attached to a pipeline, need its autoencoder and "
@@ -233,8 +236,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _native_size(self) -> tuple[int, int]:
         """Pixels (height, width) that the base makes by itself. Raises SettingsError when it does not say."""
-        assert self._attachment is not None
-        base = self._attachment.base
+        base = self._attachments[0].base
         places = base.family.latent_size(base.denoiser)
         if places is None:
             raise SettingsError(
@@ -246,7 +248,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """A copy (deepcopy, pickle) is detached and has no references: hooks and the base are not copied."""
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
-        return state | {"_attachment": None, "_references": References()}
+        return state | {"_attachments": (), "_references": References()}
 
     def _check_tokens(self, parts: list[Tensor]) -> None:
         """Raises AdapterMismatch unless these are action tokens of this adapter, for one batch."""

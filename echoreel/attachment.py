@@ -8,18 +8,21 @@ With gradient checkpointing, layers run again in the backward pass and read the 
 before the denoiser's next call and before other references are set.
 """
 
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import torch
-from einops import parse_shape, rearrange
+from einops import rearrange
 from torch import Tensor, nn
 
 from echoreel.backbones import Base
 from echoreel.errors import AdapterMismatch
 from echoreel.hooks import InnermostHook
-from echoreel.integration import ActionTokens, Grid, Integration, Memory
+from echoreel.integration import ActionTokens, Grid, Integration, Memory, narrowed
 
 Guidance: TypeAlias = Literal["positive", "both"]
 
@@ -50,10 +53,12 @@ class References:
 
 @dataclass(frozen=True)
 class Reading:
-    """Which rows of a batch read: those from `first` on, `groups` times all sets of tokens in order."""
+    """Which rows of a batch read: those from `first` on, `groups` times all sets of tokens in order; of the
+    sets, only those from `sets` on, so many of them, where there are others for other calls."""
 
     first: int = 0
     groups: int = 1
+    sets: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Call:
     height: int  # of the latents, as `width`
     width: int
     gain: Tensor  # 0-dim, or (rows that read, 1, 1) with a window
-    memories: dict[str, Memory]
+    memories: Mapping[str, Memory]
 
 
 def reading_rows(rows: int, sets: int, guided: bool, guidance: Guidance) -> Reading:
@@ -88,21 +93,33 @@ def reading_rows(rows: int, sets: int, guided: bool, guidance: Guidance) -> Read
 
 
 class Attachment:
-    """The hooks in one base. Made attached; `remove` restores the base."""
+    """The hooks in one denoiser of a base. Made attached; `remove` restores it."""
 
-    def __init__(self, base: Base, integrations: dict[str, Integration], references: References) -> None:
+    def __init__(
+        self,
+        base: Base,
+        denoiser: nn.Module,
+        integrations: dict[str, Integration],
+        references: References,
+    ) -> None:
         self.base = base
+        self.denoiser = denoiser
         self.references = references
         self.integrations = integrations  # by site path
         self.call: Call | None = None
         self.hooks: dict[str, InnermostHook] = {}
+        self.context: str | None = None  # that the pipeline says it is in: "cond", "uncond"
         self._order = _token_order(base.family.layout)
+        self._names = [*inspect.signature(type(denoiser).forward).parameters][1:]
         self._place_hooks()
-        self._before = base.denoiser.register_forward_pre_hook(self._begin, with_kwargs=True)
+        self._before = denoiser.register_forward_pre_hook(self._begin, with_kwargs=True)
+        if base.family.negative:
+            denoiser.cache_context = partial(_told, self, type(denoiser).cache_context, denoiser)  # type: ignore[attr-defined, assignment]
 
     def remove(self) -> None:
         """Leave the base as it was."""
         self._before.remove()
+        self.denoiser.__dict__.pop("cache_context", None)
         for hook in self.hooks.values():
             hook.remove()
         self.hooks.clear()
@@ -114,7 +131,7 @@ class Attachment:
     def _place_hooks(self) -> None:
         """A hook at every site that has none: all at first, later those whose module FreeNoise swapped."""
         for path in self.integrations:
-            module = self.base.denoiser.get_submodule(path)
+            module = self.denoiser.get_submodule(path)
             hook = self.hooks.get(path)
             if hook is None or hook.module is not module or not hook.alive():
                 if hook is not None:
@@ -128,24 +145,27 @@ class Attachment:
             return
         if not torch.compiler.is_compiling():
             self._place_hooks()
+        arguments = dict(zip(self._names, args, strict=False)) | kwargs
         family = self.base.family
-        sample = kwargs[family.sample] if family.sample in kwargs else args[0]
-        sizes = parse_shape(sample, family.sample_layout)
+        sample = arguments[family.sample]
+        rows = sample.shape[0]
+        sizes = family.sizes(denoiser, arguments)
         reading = self._reading(sample, self.references.action.tokens.shape[0])
+        if reading is None:
+            return
         gain = self.references.gain
         if self.references.window != (0.0, 1.0):
-            timestep = kwargs[family.timestep] if family.timestep in kwargs else args[1]
-            gain = gain * self._in_window(timestep, sizes["b"])[reading.first :, None, None]
-        self.call = Call(reading, sizes["b"], sizes["t"], sizes["h"], sizes["w"], gain, self._memories())
+            gain = gain * self._in_window(arguments[family.timestep], rows)[reading.first :, None, None]
+        self.call = Call(reading, rows, *sizes, gain, self._memories(reading))
 
-    def _reading(self, sample: Tensor, sets: int) -> Reading:
-        rows = sample.shape[0]
-        pipe = self.base.pipe
-        guided = pipe is not None and self.base.family.guided(pipe) and not self.references.each_branch
-        if guided and rows == sets:
-            # Someone calls the denoiser with a set for each row, while the pipeline still says what its last
-            # call was like; or the pipeline itself calls, which shows in two equal halves.
-            guided = not torch.compiler.is_compiling() and _halves_equal(sample)
+    def _reading(self, sample: Tensor, sets: int) -> Reading | None:
+        """Who reads in this call; None: nobody."""
+        rows, family, pipe = sample.shape[0], self.base.family, self.base.pipe
+        if self.context is not None and family.negative:
+            return self._reading_in_context(rows, sets)
+        guided = False
+        if pipe is not None and not self.references.each_branch:
+            guided = self._guided(pipe, sample, sets)
         if pipe is None and sets not in (1, rows):
             raise AdapterMismatch(
                 f"got {rows} rows for {sets} sets of action tokens, need a set per row or one for all; "
@@ -153,8 +173,32 @@ class Attachment:
             )
         return reading_rows(rows, sets, guided, self.references.guidance)
 
+    def _guided(self, pipe: Any, sample: Tensor, sets: int) -> bool:
+        """Is the batch [negative, positive]?"""
+        said = self.base.family.guided(pipe)
+        if said is False or (said and sample.shape[0] != sets):
+            return bool(said)
+        # Someone calls the denoiser with a set for each row, while the pipeline still says what its last call
+        # was like; or the pipeline itself calls, or one that says nothing, which shows in two equal halves.
+        if torch.compiler.is_compiling():
+            return said is None and sample.shape[0] % (2 * sets) == 0
+        return _halves_equal(self.base.family.shared(sample))
+
+    def _reading_in_context(self, rows: int, sets: int) -> Reading | None:
+        """For pipelines that call the denoiser once for each branch, and say for which."""
+        negative = self.context in self.base.family.negative
+        if self.references.each_branch:
+            half = sets // 2
+            whole = reading_rows(rows, half, False, "both")
+            return Reading(whole.first, whole.groups, (0 if negative else half, half))
+        if negative and self.references.guidance == "positive":
+            return None
+        return reading_rows(rows, sets, False, self.references.guidance)
+
     def _in_window(self, timestep: Tensor | float, rows: int) -> Tensor:
-        """1 for rows whose denoising step is in the window, whole, as ControlNet counts; else 0: (rows,)."""
+        """1 for rows whose denoising step is in the window, whole, as ControlNet counts; else 0: (rows,).
+
+        Where each token has a timestep of its own (a first frame that is given has 0), the latest counts."""
         scheduler = getattr(self.base.pipe, "scheduler", None)
         timesteps = getattr(scheduler, "timesteps", None)
         if timesteps is None:
@@ -163,22 +207,28 @@ class Attachment:
                 "to that, or set_window(0, 1)"
             )
         gain = self.references.gain
-        timestep = torch.as_tensor(timestep, device=gain.device).expand(rows)
-        passed = (timesteps.to(gain.device)[None] > timestep[:, None]).sum(1)
+        timestep = torch.as_tensor(timestep, device=gain.device)
+        timestep = timestep.flatten(1).amax(1) if timestep.ndim > 1 else timestep.expand(rows)
+        timesteps = timesteps.to(timestep)  # pipelines round them to the denoiser's dtype
+        passed = (timesteps[None] > timestep[:, None]).sum(1)
         start, end = self.references.window
         count = timesteps.shape[0]
         inside: Tensor = ((passed >= start * count) & (passed + 1 <= end * count)).to(gain.dtype)
         return inside
 
-    def _memories(self) -> dict[str, Memory]:
+    def _memories(self, reading: Reading) -> Mapping[str, Memory]:
         """Keys and values of every site: in the graph where gradients flow, else once for all calls."""
         references = self.references
         if torch.is_grad_enabled():
-            return self._computed()
-        if references.memories is None or not (torch.compiler.is_compiling() or self._fresh()):
-            self.remember()
-        assert references.memories is not None
-        return references.memories
+            found = self._computed()
+        else:
+            if references.memories is None or not (torch.compiler.is_compiling() or self._fresh()):
+                self.remember()
+            assert references.memories is not None
+            found = references.memories
+        if reading.sets is None:
+            return found
+        return {path: narrowed(memory, *reading.sets) for path, memory in found.items()}
 
     @torch.no_grad()
     def remember(self) -> None:
@@ -242,6 +292,19 @@ def site_sizes(tokens: int, frames: int, height: int, width: int) -> dict[str, i
             f"of a half, a quarter ... of them; this base lays its tokens out in a way that is not supported"
         )
     return {"t": frames, "h": h, "w": w}
+
+
+@contextmanager
+def _told(
+    attachment: Attachment, context: Any, denoiser: nn.Module, name: str, **more: Any
+) -> Iterator[None]:
+    """The denoiser's own `cache_context`, which tells the attachment its name too."""
+    attachment.context = name
+    try:
+        with context(denoiser, name, **more):
+            yield
+    finally:
+        attachment.context = None
 
 
 def _halves_equal(sample: Tensor) -> bool:

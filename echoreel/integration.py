@@ -228,6 +228,12 @@ Integration: TypeAlias = ActionIntegration | FrameIntegration
 Memory: TypeAlias = KeysValues | FrameMemory
 
 
+def narrowed(memory: Memory, first: int, count: int) -> Memory:
+    """The memory of so many sets of action tokens from one on."""
+    keys, values = (part.narrow(0, first, count) for part in memory[:2])
+    return FrameMemory(keys, values, *memory[2:]) if isinstance(memory, FrameMemory) else (keys, values)
+
+
 def integration_settings(config: dict[str, Any]) -> IntegrationSettings | FrameIntegrationSettings:
     """Settings from their plain dict, of the first form where it names no kind."""
     if config.get("kind") == "frames":

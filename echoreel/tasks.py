@@ -17,12 +17,12 @@ from echoreel.backbones import base_of
 from echoreel.checkpoint import PARTIAL, RunFolder, load_trained
 from echoreel.config import Settings
 from echoreel.diffusion import NoiseSchedule, changing, motion_weights, sample_levels
-from echoreel.errors import BaseUnsupported
 from echoreel.feed import noise_like, seeded
 from echoreel.generation import generate, load_adapter, load_base
 from echoreel.latents import decode_video, encode_captions
 from echoreel.pairset import Pairs, PairSet, PairSetError, step_indices
 from echoreel.pictures import Frames, contact_sheet
+from echoreel.recompute import recompute_in_training
 from echoreel.references import ReferenceVideo
 from echoreel.result import GenerationSettings
 from echoreel.train import FREE, FitSettings, fit
@@ -109,11 +109,7 @@ class AdapterTask:
         for part in (v for v in base.components.values() if isinstance(v, torch.nn.Module)):
             part.eval().requires_grad_(False)
         if settings.gradient_checkpointing:
-            if not getattr(found.denoiser, "_supports_gradient_checkpointing", False):
-                raise BaseUnsupported(
-                    f"{type(found.denoiser).__name__} has no gradient checkpointing; turn it off"
-                )
-            found.denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
+            recompute_in_training(found)
         self._device: torch.device | None = None
 
     def batch(self, step: int) -> Pairs:
@@ -245,7 +241,8 @@ class AdapterTask:
         mixed = self._schedule.mix(pairs.targets, noise, levels)
         dtype = next(self._denoiser.parameters()).dtype
         captions = self._captions(pairs.captions).to(noise.device, dtype)
-        prediction = self._family.predict(self._denoiser, mixed.noisy.to(dtype), mixed.timesteps, captions)
+        noisy = mixed.noisy.to(dtype)
+        prediction = self._family.predict(self._denoiser, noisy, mixed.timesteps, captions, {})
         return prediction.float() - mixed.target, mixed.snr
 
     def _place(self, device: torch.device) -> None:

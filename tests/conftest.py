@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from contract import BASES
+from toybases import TOYS
 from toys import toy_adapter
 
 from echoreel.adapter import ActionAdapter
@@ -19,9 +19,9 @@ from echoreel.adapter import ActionAdapter
 torch.set_num_threads(1)
 
 
-@pytest.fixture(params=BASES)
+@pytest.fixture(params=TOYS)
 def pipe(request: pytest.FixtureRequest) -> Any:
-    return BASES[request.param]()
+    return TOYS[request.param].make()
 
 
 @pytest.fixture

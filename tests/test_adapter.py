@@ -43,7 +43,7 @@ def video(seed: int = 0, frames: int = 5, height: int = 48, width: int = 40) -> 
 
 def denoised(adapter: ActionAdapter, rows: int = 1) -> Tensor:
     with torch.no_grad():
-        return ANIMATEDIFF.predict(adapter._attachment.base.denoiser, *toy_inputs(rows))
+        return ANIMATEDIFF.predict(adapter._attachments[0].base.denoiser, *toy_inputs(rows), {})
 
 
 def test_references_are_encoded_with_prompt_and_caption(
@@ -80,7 +80,7 @@ def test_several_references_of_different_lengths_and_strengths(adapter: ActionAd
     nothing = denoised(adapter)
     adapter.detach()
     base = toy_pipeline()
-    assert torch.equal(ANIMATEDIFF.predict(base.unet, *toy_inputs(1)), nothing)
+    assert torch.equal(ANIMATEDIFF.predict(base.unet, *toy_inputs(1), {}), nothing)
 
 
 def test_a_reference_twice_is_the_reference_once(adapter: ActionAdapter) -> None:
@@ -248,7 +248,7 @@ def test_a_copy_is_detached(pipe: AnimateDiffPipeline, adapter: ActionAdapter) -
     adapter.set_tokens(toy_tokens(adapter))
     want = denoised(adapter)
     for made in (copy.deepcopy(adapter), pickle.loads(pickle.dumps(adapter))):
-        assert made._attachment is None
+        assert made._attachments == ()
         adapter.detach()
         made.attach(pipe).set_tokens(toy_tokens(made))
         assert torch.equal(denoised(made), want)
@@ -274,7 +274,7 @@ def test_longer_references_and_other_resolutions_of_the_base(adapter: ActionAdap
     adapter.set_tokens(toy_tokens(adapter, frames=11))
     noisy = torch.randn(1, 4, 6, 7, 10)
     captions = repeat(toy_inputs(1)[2], "1 l d -> t l d", t=6)
-    unet = adapter._attachment.base.denoiser
+    unet = adapter._attachments[0].base.denoiser
     with torch.no_grad():
         acting = unet(noisy, 5, captions).sample
         adapter.clear_references()

@@ -21,6 +21,7 @@ from toys import (
 from echoreel.adapter import ActionAdapter
 from echoreel.backbones import base_of
 from echoreel.errors import AdapterMismatch
+from echoreel.recompute import recompute_in_training
 
 
 def rows(inputs: tuple[Tensor, Tensor, Tensor], index: int) -> tuple[Tensor, ...]:
@@ -163,8 +164,7 @@ def test_gradients(pipe: Any, adapter: ActionAdapter) -> None:
 
     plain = gradients()
     assert all(gradient.abs().max() > 0 for gradient in plain.values())
-    denoiser.enable_gradient_checkpointing()
-    denoiser.train()
+    recompute_in_training(base_of(pipe))
     checkpointed = gradients()
     assert all(torch.equal(plain[name], checkpointed[name]) for name in plain)
 

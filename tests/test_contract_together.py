@@ -185,9 +185,9 @@ def test_free_noise_swaps_blocks_and_the_adapter_follows(
 
 def test_a_copy_of_the_denoiser_acts_by_itself(pipe: Any, adapter: ActionAdapter) -> None:
     adapter.attach(pipe).set_tokens(toy_tokens(adapter))
-    base, inputs = base_of(pipe), toy_inputs(1)
+    inputs = toy_inputs(1)
     want = predict(pipe, inputs)
-    twin = copy.deepcopy(base.denoiser)
+    twin = copy.deepcopy(pipe)
     adapter.clear_references()
-    assert torch.equal(base.family.predict(twin, *inputs), want)
+    assert torch.equal(predict(twin, inputs), want)
     assert not torch.allclose(predict(pipe, inputs), want)

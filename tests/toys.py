@@ -113,6 +113,10 @@ def toy_lvdm_pipeline(seed: int = 0) -> LVDMPipeline:
 
 def toy_encoders(seed: int = 0) -> dict[str, Any]:
     """An autoencoder from 4 x 4 pixels to a place, a tokenizer and a text encoder of width 16."""
+    return {"vae": toy_vae(seed), **toy_text(seed)}
+
+
+def toy_vae(seed: int = 0) -> AutoencoderKL:
     torch.manual_seed(seed + 1)
     vae = AutoencoderKL(
         block_out_channels=(8, 8, 8),
@@ -124,6 +128,12 @@ def toy_encoders(seed: int = 0) -> dict[str, Any]:
         sample_size=32,
         scaling_factor=0.5,
     )
+    return vae.eval()
+
+
+def toy_text(seed: int = 0) -> dict[str, Any]:
+    """A tokenizer and a CLIP text encoder of width 16."""
+    torch.manual_seed(seed + 2)
     tokenizer = toy_tokenizer()
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
@@ -136,7 +146,7 @@ def toy_encoders(seed: int = 0) -> dict[str, Any]:
         bos_token_id=2,
         eos_token_id=3,
     )
-    return {"vae": vae.eval(), "text_encoder": CLIPTextModel(text).eval(), "tokenizer": tokenizer}
+    return {"text_encoder": CLIPTextModel(text).eval(), "tokenizer": tokenizer}
 
 
 def toy_inputs(batch: int = 1, frames: int = FRAMES, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

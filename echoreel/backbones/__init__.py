@@ -1,6 +1,7 @@
 """The table of bases: which family a pipeline or denoiser belongs to, and what its sites are.
 
-Adding a base is one `Family` in a module beside this one and its name in `FAMILIES`.
+Adding a base is one `Family` in a module beside this one and its name in `FAMILIES`, as
+docs/adding-a-backbone.md shows.
 """
 
 import re
@@ -10,13 +11,13 @@ from typing import Any
 from torch import nn
 
 from echoreel.backbones.family import Family
-from echoreel.backbones.unets import ANIMATEDIFF, LVDM
+from echoreel.backbones.unets import ANIMATEDIFF, I2VGENXL, LVDM, MODELSCOPE, SVD
 from echoreel.backbones.videocrafter_bases import VIDEOCRAFTER
 from echoreel.errors import BaseUnsupported
 
 __all__ = ["ANIMATEDIFF", "FAMILIES", "LVDM", "VIDEOCRAFTER", "Base", "Family", "base_of", "find_sites"]
 
-FAMILIES: tuple[Family, ...] = (ANIMATEDIFF, LVDM, VIDEOCRAFTER)
+FAMILIES: tuple[Family, ...] = (ANIMATEDIFF, LVDM, VIDEOCRAFTER, MODELSCOPE, I2VGENXL, SVD)
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,21 @@ class Base:
     denoiser: nn.Module
     pipe: Any | None
 
+    @property
+    def denoisers(self) -> tuple[nn.Module, ...]:
+        """The denoiser, and those that take over from it at other noise levels."""
+        others = [getattr(self.pipe, name, None) for name in self.family.more]
+        return (self.denoiser, *(_plain(other) for other in others if other is not None))
+
 
 def base_of(base: Any) -> Base:
     """The base in a pipeline or denoiser. Raises BaseUnsupported when it is of no family in the table."""
-    for family in FAMILIES:
+    for family in sorted(FAMILIES, key=lambda f: -len(f.denoiser.__mro__)):  # subclasses before their parents
         if isinstance(base, nn.Module):
-            plain = getattr(base, "_orig_mod", base)  # torch.compile wraps the denoiser
-            if isinstance(plain, family.denoiser):
-                return Base(family, plain, None)
+            if isinstance(_plain(base), family.denoiser):
+                return Base(family, _plain(base), None)
             continue
-        denoiser = getattr(base, family.component, None)
-        denoiser = getattr(denoiser, "_orig_mod", denoiser)
+        denoiser = _plain(getattr(base, family.component, None))
         if isinstance(denoiser, family.denoiser):
             return Base(family, denoiser, base)
     known = "; ".join(f"{family.name} ({family.denoiser.__name__})" for family in FAMILIES)
@@ -59,3 +64,7 @@ def find_sites(family: Family, denoiser: nn.Module) -> dict[str, int]:
             f"join, need its temporal transformer blocks; load its motion modules first"
         )
     return sites
+
+
+def _plain(denoiser: Any) -> Any:
+    return getattr(denoiser, "_orig_mod", denoiser)  # torch.compile wraps the denoiser

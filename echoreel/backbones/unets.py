@@ -1,18 +1,40 @@
 """U-Net bases with temporal transformer blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from diffusers import UNetMotionModel
-from einops import rearrange
+import torch.nn.functional as F
+from diffusers import I2VGenXLUNet, UNetMotionModel, UNetSpatioTemporalConditionModel
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+from einops import parse_shape, rearrange, repeat
 from torch import Tensor, nn
 
-from echoreel.backbones.family import Family
+from echoreel.backbones.family import Condition, Family
 from echoreel.backbones.lvdm import LVDMUNet
 
 FRAMES_AT_ONCE = 16  # through the autoencoder, to bound memory
+BLOCKS = r".*\.(resnets|attentions|temp_attentions|temp_convs|motion_modules)\.\d+"
+
+
+def sizes_of(layout: str, argument: str) -> Callable[[Any, Mapping[str, Any]], tuple[int, int, int]]:
+    """`Family.sizes` of a denoiser whose latents lie so, and whose sites have their frames."""
+
+    def sizes(_: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
+        found = parse_shape(arguments[argument], layout)
+        return found["t"], found["h"], found["w"]
+
+    return sizes
+
+
+def says_guidance(pipe: Any) -> bool | None:
+    """What pipelines keep of their last call; None for those that keep nothing, or were never called."""
+    flag = getattr(pipe, "do_classifier_free_guidance", None)
+    if flag is None:
+        scale = getattr(pipe, "guidance_scale", None)
+        return None if scale is None else bool(scale > 1)
+    return bool(flag)
 
 
 def encode_frames(pipe: Any, pixels_BCTHW: Tensor) -> Tensor:
@@ -40,18 +62,126 @@ def _encode_captions(pipe: Any, captions: Sequence[str]) -> Tensor:
     return tokens
 
 
-def _predict(denoiser: nn.Module, noisy_BCTHW: Tensor, timesteps: Tensor, captions_BLD: Tensor) -> Tensor:
+def _clip_tokens(pipe: Any, captions: Sequence[str]) -> Tensor:
+    """As I2VGen-XL encodes prompts with `clip_skip=None`; its own method wants to know of guidance."""
+    ids = pipe.tokenizer(
+        list(captions),
+        padding="max_length",
+        max_length=pipe.tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    tokens: Tensor = pipe.text_encoder(ids.to(pipe._execution_device))[0]
+    return tokens
+
+
+def _no_text(pipe: Any, captions: Sequence[str]) -> Tensor:
+    """Stable Video Diffusion reads no text: one zero token."""
+    return torch.zeros(
+        len(captions), 1, _cross_attention_dim(pipe.unet), dtype=pipe.dtype, device=pipe._execution_device
+    )
+
+
+def _predict_motion(
+    denoiser: Any, noisy_BCTHW: Tensor, timesteps: Tensor, captions_BLD: Tensor, _: Condition
+) -> Tensor:
     """UNetMotionModel wants the captions of every frame."""
     captions = captions_BLD.repeat_interleave(noisy_BCTHW.shape[2], dim=0)
     prediction: Tensor = denoiser(noisy_BCTHW, timesteps, captions).sample
     return prediction
 
 
-def _predict_lvdm(
-    denoiser: nn.Module, noisy_BCTHW: Tensor, timesteps: Tensor, captions_BLD: Tensor
+def _predict(
+    denoiser: Any, noisy_BCTHW: Tensor, timesteps: Tensor, captions_BLD: Tensor, condition: Condition
 ) -> Tensor:
-    prediction: Tensor = denoiser(noisy_BCTHW, timesteps, captions_BLD).sample
+    prediction: Tensor = denoiser(
+        noisy_BCTHW, timesteps, encoder_hidden_states=captions_BLD, **condition
+    ).sample
     return prediction
+
+
+def _predict_svd(
+    denoiser: Any, noisy_BCTHW: Tensor, timesteps: Tensor, _: Tensor, condition: Condition
+) -> Tensor:
+    image = condition["image_latents"].expand_as(noisy_BCTHW)
+    sample = rearrange(torch.cat([noisy_BCTHW, image], dim=1), "b c t h w -> b t c h w")
+    prediction: Tensor = denoiser(
+        sample,
+        timesteps,
+        encoder_hidden_states=condition["image_embeddings"],
+        added_time_ids=condition["added_time_ids"],
+    ).sample
+    return rearrange(prediction, "b t c h w -> b c t h w")
+
+
+def _image_embeddings(pipe: Any, latents_BCTHW: Tensor) -> Tensor:
+    """CLIP's view of the first frames: (B, D)."""
+    frames = rearrange(_decoded(pipe)(pipe, latents_BCTHW[:, :, :1]), "b c 1 h w -> b c h w")
+    side = pipe.image_encoder.config.image_size
+    frames = F.interpolate(frames.float(), (side, side), mode="bicubic", antialias=True).clamp(-1, 1)
+    mean, std = (
+        rearrange(torch.tensor(x, device=frames.device), "c -> c 1 1")
+        for x in (pipe.feature_extractor.image_mean, pipe.feature_extractor.image_std)
+    )
+    pixels = ((frames + 1) / 2 - mean) / std
+    embeddings: Tensor = pipe.image_encoder(pixels.to(pipe.image_encoder.dtype)).image_embeds
+    return embeddings
+
+
+def _decoded(pipe: Any) -> Callable[[Any, Tensor], Tensor]:
+    return _decode_svd if "Temporal" in type(pipe.vae).__name__ else decode_frames
+
+
+def _decode_svd(pipe: Any, latents_BCTHW: Tensor) -> Tensor:
+    """SVD's decoder sees the frames of a video together."""
+    videos = latents_BCTHW / pipe.vae.config.scaling_factor
+    parts = [rearrange(video, "c t h w -> t c h w") for video in videos]
+    pixels = [pipe.vae.decode(part, num_frames=len(part)).sample for part in parts]
+    return rearrange(torch.stack(pixels), "b t c h w -> b c t h w")
+
+
+def _condition_i2vgen(pipe: Any, latents_BCTHW: Tensor) -> dict[str, Tensor]:
+    """Its first frame's latents, then each frame's place in time in their stead; CLIP's view; 16 fps."""
+    batch, _, frames = latents_BCTHW.shape[:3]
+    places = torch.arange(frames).to(latents_BCTHW) / max(frames - 1, 1)
+    image = repeat(places, "t -> b c t h w", **parse_shape(latents_BCTHW[:, :, 0], "b c h w")).clone()
+    image[:, :, 0] = latents_BCTHW[:, :, 0]
+    return {
+        "fps": torch.full((batch,), 16, device=latents_BCTHW.device),
+        "image_latents": image,
+        "image_embeddings": _image_embeddings(pipe, latents_BCTHW)[:, None],
+    }
+
+
+def _condition_svd(pipe: Any, latents_BCTHW: Tensor) -> dict[str, Tensor]:
+    """Unscaled latents of the first frame; CLIP's view; frame rate, motion and noise as its pipeline's."""
+    ids = torch.tensor([6.0, 127.0, 0.02]).to(latents_BCTHW)
+    return {
+        "image_latents": latents_BCTHW[:, :, :1] / pipe.vae.config.scaling_factor,
+        "image_embeddings": _image_embeddings(pipe, latents_BCTHW)[:, None],
+        "added_time_ids": repeat(ids, "n -> b n", b=latents_BCTHW.shape[0]),
+    }
+
+
+def _call_i2vgen(pipe: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Its own default of `clip_skip` fails with transformers 5, whose CLIP has another shape."""
+    return {"clip_skip": None} | arguments
+
+
+def _call_svd(pipe: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """No text, and guidance that rises from the first frame to the last."""
+    texts = ("prompt", "negative_prompt")
+    arguments = {name: value for name, value in arguments.items() if name not in texts}
+    if (scale := arguments.pop("guidance_scale", None)) is not None:
+        arguments |= {"min_guidance_scale": min(1.0, scale), "max_guidance_scale": scale}
+    return arguments
+
+
+def _most_frames(pipe: Any) -> int | None:
+    """Motion modules know so many places in time, and go in windows with FreeNoise."""
+    if getattr(pipe, "free_noise_enabled", False):
+        return None
+    return int(pipe.unet.config.motion_max_seq_length)
 
 
 def _sample_size(denoiser: Any) -> tuple[int, int] | None:
@@ -64,6 +194,10 @@ def _cross_attention_dim(denoiser: Any) -> int:
     return width if isinstance(width, int) else width[0]
 
 
+def _out_channels(denoiser: nn.Module) -> int:
+    return int(denoiser.config.out_channels)  # type: ignore[union-attr, arg-type]
+
+
 ANIMATEDIFF = Family(
     name="AnimateDiff",
     denoiser=UNetMotionModel,
@@ -74,17 +208,18 @@ ANIMATEDIFF = Family(
     layout="(b t) c h w",
     output=None,
     sample="sample",
-    timestep="timestep",
-    sample_layout="b c t h w",
-    latent_channels=lambda denoiser: int(denoiser.config.in_channels),  # type: ignore[union-attr, arg-type]
+    sizes=sizes_of("b c t h w", "sample"),
+    latent_channels=_out_channels,
     caption_width=_cross_attention_dim,
     latent_size=_sample_size,
     pixels_per_place=lambda pipe: int(pipe.vae_scale_factor),
-    guided=lambda pipe: bool(getattr(pipe, "do_classifier_free_guidance", False)),
+    guided=says_guidance,
     encode_video=encode_frames,
     decode_video=decode_frames,
     encode_captions=_encode_captions,
-    predict=_predict,
+    predict=_predict_motion,
+    most_frames=_most_frames,
+    checkpoints=BLOCKS,
 )
 
 LVDM = replace(
@@ -95,5 +230,45 @@ LVDM = replace(
     sites=r"((down|up)\.\d+|middle)\.transformer\.blocks\.\d+\.attentions",
     width="space.query",
     layout="b t (h w) c",
-    predict=_predict_lvdm,
+    predict=_predict,
+    most_frames=lambda pipe: None,
+    checkpoints=None,
+)
+
+MODELSCOPE = replace(
+    ANIMATEDIFF,
+    name="ModelScope",
+    denoiser=UNet3DConditionModel,
+    pipelines=("TextToVideoSDPipeline",),
+    sites=r"transformer_in|((down|up)_blocks\.\d+|mid_block)\.temp_attentions\.\d+",
+    output=0,
+    predict=_predict,
+    most_frames=lambda pipe: None,
+)
+
+I2VGENXL = replace(
+    MODELSCOPE,
+    name="I2VGen-XL",
+    denoiser=I2VGenXLUNet,
+    pipelines=("I2VGenXLPipeline",),
+    encode_captions=_clip_tokens,
+    condition=_condition_i2vgen,
+    call=_call_i2vgen,
+    image=lambda pipe: True,
+)
+
+SVD = replace(
+    MODELSCOPE,
+    name="Stable Video Diffusion",
+    denoiser=UNetSpatioTemporalConditionModel,
+    pipelines=("StableVideoDiffusionPipeline",),
+    sites=r"((down|up)_blocks\.\d+|mid_block)\.attentions\.\d+",
+    sizes=sizes_of("b t c h w", "sample"),
+    shared=lambda sample: sample[:, :, : sample.shape[2] // 2],  # the rest is the image, or nothing
+    encode_captions=_no_text,
+    decode_video=_decode_svd,
+    predict=_predict_svd,
+    condition=_condition_svd,
+    call=_call_svd,
+    image=lambda pipe: True,
 )
