@@ -26,7 +26,7 @@ class _Recompute(ModelHook):
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         assert self.fn_ref is not None  # set when registered
-        forward = self.fn_ref.original_forward
+        forward: Any = self.fn_ref.original_forward
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)

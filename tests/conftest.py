@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(params=TOYS)
 def pipe(request: pytest.FixtureRequest) -> Any:
-    return TOYS[request.param].make()
+    return TOYS[request.param]()
 
 
 @pytest.fixture

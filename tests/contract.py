@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from toybases import TOYS
+from toybases import CALLS, DRAWN
 
 from echoreel.backbones import base_of
 
@@ -41,17 +41,14 @@ def film(
         "generator": generators[0] if len(generators) == 1 else generators,
         "output_type": "latent",
     }
-    arguments |= TOYS[toy_name(pipe)].options
+    arguments |= CALLS.get(type(pipe).__name__, DRAWN)
     if family.image(pipe):
         picture = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
-        arguments["image"] = picture if isinstance(prompt, str) else [picture] * len(prompt)
+        alone = isinstance(prompt, str) or family.name == "Wan"  # which takes one for all
+        arguments["image"] = picture if alone else [picture] * len(prompt)
     arguments = family.call(pipe, arguments | options)
     accepted = inspect.signature(type(pipe).__call__).parameters
     made = pipe(**{name: value for name, value in arguments.items() if name in accepted}).frames
     assert isinstance(made, Tensor)
     return made
 
-
-def toy_name(pipe: Any) -> str:
-    """Its key in `TOYS`."""
-    return str(base_of(pipe).family.name)

@@ -236,7 +236,7 @@ def test_lower_precisions(dtype: torch.dtype) -> None:
 
     def low() -> Tensor:
         with torch.no_grad():
-            return ANIMATEDIFF.predict(pipe.unet, bare[0].to(dtype), bare[1], bare[2].to(dtype)).float()
+            return ANIMATEDIFF.predict(pipe.unet, bare[0].to(dtype), bare[1], bare[2].to(dtype), {}).float()
 
     assert (low() - want).abs().mean() < 0.05 * want.abs().mean()
     adapter.to(dtype)

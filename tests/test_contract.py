@@ -96,6 +96,19 @@ def test_prompts_and_videos_per_prompt_share_out_the_tokens(
         assert_close(many[index : index + 1], alone, atol=1e-4, rtol=1e-4)
 
 
+def branches(pipe: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Rows [negative, positive], called as the pipeline does when it guides."""
+    base = base_of(pipe)
+    if not base.family.negative:
+        return predict(pipe, inputs)
+    rest = {"Wan": "cond", "HunyuanVideo 1.5": "pred_cond"}[base.family.name]
+    parts = []
+    for index, name in enumerate((*base.family.negative, rest)):
+        with base.denoiser.cache_context(name):
+            parts.append(predict(pipe, rows(inputs, index)))
+    return torch.cat(parts)
+
+
 @pytest.mark.parametrize("guidance", ["positive", "both"])
 def test_guidance_in_one_call_is_guidance_in_two(pipe: Any, adapter: ActionAdapter, guidance: str) -> None:
     film(pipe, guidance_scale=5.0)  # the pipeline now guides
@@ -105,21 +118,35 @@ def test_guidance_in_one_call_is_guidance_in_two(pipe: Any, adapter: ActionAdapt
     bare = predict(pipe, negative)
     adapter.attach(pipe).set_guidance(guidance)
     adapter.set_tokens(toy_tokens(adapter))
-    in_one = predict(pipe, doubled)
-    film(pipe, guidance_scale=1.0)  # and now it does not
-    in_two = torch.cat([bare if guidance == "positive" else predict(pipe, negative), predict(pipe, positive)])
-    assert_close(in_one, in_two)
+    guided = branches(pipe, doubled)
+    adapter.attach(base_of(pipe).denoiser)  # and now nobody guides
+    alone = torch.cat([bare if guidance == "positive" else predict(pipe, negative), predict(pipe, positive)])
+    assert_close(guided, alone)
 
 
 def test_negative_rows_are_untouched(pipe: Any, adapter: ActionAdapter) -> None:
     film(pipe, guidance_scale=5.0)
     noisy, timesteps, captions = toy_inputs(2)
     doubled = torch.cat([noisy[:1]] * 2), timesteps, captions
-    want = predict(pipe, doubled)
+    want = branches(pipe, doubled)
     adapter.attach(pipe).set_tokens(toy_tokens(adapter))
-    got = predict(pipe, doubled)
+    got = branches(pipe, doubled)
     assert torch.equal(got[:1], want[:1])
     assert not torch.allclose(got[1:], want[1:])
+
+
+def test_each_branch_reads_what_is_its_own(pipe: Any, adapter: ActionAdapter) -> None:
+    """As references set with a negative prompt do."""
+    film(pipe, guidance_scale=5.0)
+    noisy, timesteps, captions = toy_inputs(2)
+    doubled, tokens = (torch.cat([noisy[:1]] * 2), timesteps, captions), toy_tokens(adapter, batch=2)
+    adapter.attach(pipe).set_tokens(tokens)
+    adapter._references.each_branch = True
+    together = branches(pipe, doubled)
+    adapter.attach(base_of(pipe).denoiser)
+    for index in range(2):
+        adapter.set_tokens(tokens[index : index + 1])
+        assert_close(together[index : index + 1], predict(pipe, rows(doubled, index)))
 
 
 def test_a_set_per_row_works_whatever_the_pipeline_did_last(pipe: Any, adapter: ActionAdapter) -> None:

@@ -1,7 +1,6 @@
 """A toy of every family, and how its pipeline is called: latents are (B, 4, 4, 8, 8), captions 16 wide."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,17 +15,25 @@ from diffusers import (
     UNet3DConditionModel,
     UNetSpatioTemporalConditionModel,
 )
-from toys import FRAMES, toy_lvdm_pipeline, toy_pipeline, toy_text, toy_vae
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-
-@dataclass(frozen=True)
-class Toy:
-    """How to make a toy, and what a call of it needs beside the usual."""
-
-    make: Callable[[], Any]
-    options: dict[str, Any] = field(default_factory=lambda: {"num_frames": FRAMES})
-    loaded: Callable[[Any], None] = lambda pipe: None  # what to do again after loading
+from toydits import (
+    toy_cog,
+    toy_cog_i2v,
+    toy_hunyuan,
+    toy_ltx,
+    toy_wan,
+    toy_wan_22,
+    toy_wan_i2v,
+)
+from toys import (
+    FRAMES,
+    alive,
+    quiet,
+    toy_eye,
+    toy_lvdm_pipeline,
+    toy_pipeline,
+    toy_text,
+    toy_vae,
+)
 
 
 def toy_modelscope() -> TextToVideoSDPipeline:
@@ -98,48 +105,35 @@ def toy_svd() -> StableVideoDiffusionPipeline:
     )
 
 
-def toy_eye() -> dict[str, Any]:
-    """CLIP's image encoder and what prepares pictures for it."""
-    torch.manual_seed(3)
-    config = CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        projection_dim=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=224,
-        patch_size=112,
-    )
-    size = {"height": 224, "width": 224}
-    return {
-        "image_encoder": CLIPVisionModelWithProjection(config).eval(),
-        "feature_extractor": CLIPImageProcessor(crop_size=size, size=size),
-    }
-
-
 def ddim() -> DDIMScheduler:
     return DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False)
 
 
-def alive(denoiser: Any) -> Any:
-    """No weight is zero, as in a trained one: some fresh layers are."""
-    for parameter in denoiser.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
-    return denoiser.eval()
+DRAWN = {"num_frames": FRAMES, "height": 32, "width": 32}
+FILMED = {"num_frames": 1 + 4 * (FRAMES - 1), "height": 64, "width": 64}  # time is compressed, too
 
-
-def quiet(pipe: Any) -> Any:
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-SMALL = {"height": 32, "width": 32}
-
-TOYS: dict[str, Toy] = {
-    "AnimateDiff": Toy(toy_pipeline),
-    "LVDM": Toy(toy_lvdm_pipeline),
-    "ModelScope": Toy(toy_modelscope),
-    "I2VGen-XL": Toy(toy_i2vgenxl, {"num_frames": FRAMES, **SMALL}),
-    "Stable Video Diffusion": Toy(toy_svd, {"num_frames": FRAMES, **SMALL, "decode_chunk_size": 2}),
+TOYS: dict[str, Callable[[], Any]] = {
+    "AnimateDiff": toy_pipeline,
+    "LVDM": toy_lvdm_pipeline,
+    "ModelScope": toy_modelscope,
+    "I2VGen-XL": toy_i2vgenxl,
+    "SVD": toy_svd,
+    "Wan 2.1": toy_wan,
+    "Wan 2.1 I2V": toy_wan_i2v,
+    "Wan 2.2": toy_wan_22,
+    "LTX": toy_ltx,
+    "CogVideoX": toy_cog,
+    "CogVideoX I2V": toy_cog_i2v,
+    "HunyuanVideo 1.5": toy_hunyuan,
 }
+
+CALLS: dict[str, dict[str, Any]] = {
+    "StableVideoDiffusionPipeline": {**DRAWN, "decode_chunk_size": 2},
+    "WanPipeline": FILMED,
+    "WanImageToVideoPipeline": FILMED,
+    "LTXPipeline": {**FILMED, "height": 32, "width": 32},
+    "CogVideoXPipeline": FILMED,
+    "CogVideoXImageToVideoPipeline": FILMED,
+    "HunyuanVideo15Pipeline": {**FILMED, "height": 32, "width": 32},
+}
+"""How each pipeline is called, to make latents of the shape above; `DRAWN` unless listed."""

@@ -7,7 +7,14 @@ from diffusers import AnimateDiffPipeline, AutoencoderKL, DDIMScheduler, UNetMot
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    PreTrainedTokenizerFast,
+)
 
 from echoreel.adapter import ActionAdapter
 from echoreel.backbones.lvdm import LVDMUNet
@@ -147,6 +154,38 @@ def toy_text(seed: int = 0) -> dict[str, Any]:
         eos_token_id=3,
     )
     return {"text_encoder": CLIPTextModel(text).eval(), "tokenizer": tokenizer}
+
+
+def toy_eye() -> dict[str, Any]:
+    """CLIP's image encoder and what prepares pictures for it."""
+    torch.manual_seed(3)
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        projection_dim=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=224,
+        patch_size=112,
+    )
+    size = {"height": 224, "width": 224}
+    return {
+        "image_encoder": CLIPVisionModelWithProjection(config).eval(),
+        "feature_extractor": CLIPImageProcessor(crop_size=size, size=size),
+    }
+
+
+def alive(denoiser: Any) -> Any:
+    """No weight is zero, as in a trained one: some fresh layers are."""
+    for parameter in denoiser.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return denoiser.eval()
+
+
+def quiet(pipe: Any) -> Any:
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def toy_inputs(batch: int = 1, frames: int = FRAMES, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from echoreel.backbones.dits import COGVIDEOX, HUNYUAN, LTX, WAN
 from echoreel.backbones.family import Family
 from echoreel.backbones.unets import ANIMATEDIFF, I2VGENXL, LVDM, MODELSCOPE, SVD
 from echoreel.backbones.videocrafter_bases import VIDEOCRAFTER
@@ -17,7 +18,18 @@ from echoreel.errors import BaseUnsupported
 
 __all__ = ["ANIMATEDIFF", "FAMILIES", "LVDM", "VIDEOCRAFTER", "Base", "Family", "base_of", "find_sites"]
 
-FAMILIES: tuple[Family, ...] = (ANIMATEDIFF, LVDM, VIDEOCRAFTER, MODELSCOPE, I2VGENXL, SVD)
+FAMILIES: tuple[Family, ...] = (
+    ANIMATEDIFF,
+    LVDM,
+    VIDEOCRAFTER,
+    MODELSCOPE,
+    I2VGENXL,
+    SVD,
+    WAN,
+    LTX,
+    COGVIDEOX,
+    HUNYUAN,
+)
 
 
 @dataclass(frozen=True)
