@@ -51,4 +51,3 @@ def film(
     made = pipe(**{name: value for name, value in arguments.items() if name in accepted}).frames
     assert isinstance(made, Tensor)
     return made
-

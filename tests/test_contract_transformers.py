@@ -1,4 +1,4 @@
-"""The contract's item 4 where diffusers has more to offer for transformers: caches, LoRA, casts, compiling."""
+"""The contract: caches, LoRA, casts and compiling, of which transformers have more than U-Nets."""
 
 import copy
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from echoreel.adapter import ActionAdapter
 from echoreel.backbones import base_of
 
 CACHED = ["Wan 2.1", "Wan 2.1 I2V", "Wan 2.2", "LTX", "CogVideoX", "CogVideoX I2V"]
-COMPILED = [*CACHED, "ModelScope", "I2VGen-XL", "SVD"]
-"""HunyuanVideo 1.5 has branches on data in its forward: its blocks are compiled one by one instead."""
+COMPILED = ["Wan 2.1", "LTX", "CogVideoX"]
+"""Tracing is slow. HunyuanVideo 1.5 branches on data in its forward: its blocks are compiled instead."""
 
 
 class Scheme:

@@ -34,6 +34,7 @@ from toys import (
     toy_text,
     toy_vae,
 )
+from toyvideocrafter import toy_videocrafter_pipeline
 
 
 def toy_modelscope() -> TextToVideoSDPipeline:
@@ -115,6 +116,7 @@ FILMED = {"num_frames": 1 + 4 * (FRAMES - 1), "height": 64, "width": 64}  # time
 TOYS: dict[str, Callable[[], Any]] = {
     "AnimateDiff": toy_pipeline,
     "LVDM": toy_lvdm_pipeline,
+    "VideoCrafter": toy_videocrafter_pipeline,
     "ModelScope": toy_modelscope,
     "I2VGen-XL": toy_i2vgenxl,
     "SVD": toy_svd,

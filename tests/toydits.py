@@ -121,7 +121,9 @@ def toy_ltx() -> LTXPipeline:
         patch_size=1,
     )
     scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05)
-    return quiet(LTXPipeline(**t5_parts(), vae=vae.eval(), transformer=alive(transformer), scheduler=scheduler))
+    return quiet(
+        LTXPipeline(**t5_parts(), vae=vae.eval(), transformer=alive(transformer), scheduler=scheduler)
+    )
 
 
 def toy_cog() -> CogVideoXPipeline:

@@ -1,6 +1,5 @@
 """Bases that are diffusion transformers: every block is a site, after all of it."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -46,8 +45,8 @@ def _sizes(_: Any, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
 def _encode_wan(pipe: Any, pixels_BCTHW: Tensor) -> Tensor:
     pixels_BCTHW = whole_steps(pixels_BCTHW, pipe.vae.config.scale_factor_temporal)
     mean, std = _wan_scale(pipe, pixels_BCTHW)
-    latents: Tensor = pipe.vae.encode(pixels_BCTHW).latent_dist.mode()
-    return (latents - mean) / std
+    latents: Tensor = (pipe.vae.encode(pixels_BCTHW).latent_dist.mode() - mean) / std
+    return latents
 
 
 def _decode_wan(pipe: Any, latents_BCTHW: Tensor) -> Tensor:
@@ -119,8 +118,8 @@ WAN = Family(
     output=None,
     sample="hidden_states",
     sizes=_sizes,
-    latent_channels=lambda denoiser: int(denoiser.config.out_channels),  # type: ignore[union-attr, arg-type]
-    caption_width=lambda denoiser: int(denoiser.config.text_dim),  # type: ignore[union-attr, arg-type]
+    latent_channels=lambda denoiser: int(denoiser.config.out_channels),
+    caption_width=lambda denoiser: int(denoiser.config.text_dim),
     latent_size=lambda denoiser: None,
     pixels_per_place=lambda pipe: int(pipe.vae_scale_factor_spatial),
     guided=lambda pipe: False,
@@ -169,7 +168,7 @@ def _predict_ltx(
 ) -> Tensor:
     frames, height, width = noisy_BCTHW.shape[2:]
     rope = condition["rope"].tolist() if "rope" in condition else LTX_ROPE
-    prediction = denoiser(
+    prediction: Tensor = denoiser(
         hidden_states=rearrange(noisy_BCTHW, "b c t h w -> b (t h w) c"),
         encoder_hidden_states=captions_BLD,
         timestep=timesteps,
@@ -197,8 +196,8 @@ LTX = replace(
     pipelines=("LTXPipeline", "LTXImageToVideoPipeline"),
     sites=r"transformer_blocks\.\d+",
     sizes=_ltx_sizes,
-    latent_channels=lambda denoiser: int(denoiser.config.in_channels),  # type: ignore[union-attr, arg-type]
-    caption_width=lambda denoiser: int(denoiser.config.caption_channels),  # type: ignore[union-attr, arg-type]
+    latent_channels=lambda denoiser: int(denoiser.config.in_channels),
+    caption_width=lambda denoiser: int(denoiser.config.caption_channels),
     pixels_per_place=lambda pipe: int(pipe.vae_spatial_compression_ratio),
     guided=says_guidance,
     negative=(),
@@ -220,8 +219,8 @@ def _cog_sizes(denoiser: Any, arguments: Mapping[str, Any]) -> tuple[int, int, i
 
 def _encode_cog(pipe: Any, pixels_BCTHW: Tensor) -> Tensor:
     pixels_BCTHW = whole_steps(pixels_BCTHW, pipe.vae_scale_factor_temporal)
-    latents: Tensor = pipe.vae.encode(pixels_BCTHW).latent_dist.mode()
-    return latents * pipe.vae.config.scaling_factor
+    latents: Tensor = pipe.vae.encode(pixels_BCTHW).latent_dist.mode() * pipe.vae.config.scaling_factor
+    return latents
 
 
 def _decode_cog(pipe: Any, latents_BCTHW: Tensor) -> Tensor:
@@ -245,7 +244,7 @@ def _predict_cog(
     sample = torch.cat([sample[:, :, :1]] * extra + [sample], dim=2)
     if "rope_cos" in more:
         more["image_rotary_emb"] = (more.pop("rope_cos"), more.pop("rope_sin"))
-    prediction = denoiser(
+    prediction: Tensor = denoiser(
         hidden_states=rearrange(sample, "b c t h w -> b t c h w"),
         encoder_hidden_states=captions_BLD,
         timestep=timesteps,
@@ -286,9 +285,9 @@ COGVIDEOX = replace(
     pipelines=("CogVideoXPipeline", "CogVideoXImageToVideoPipeline", "CogVideoXVideoToVideoPipeline"),
     output=0,
     sizes=_cog_sizes,
-    latent_channels=lambda denoiser: int(denoiser.config.out_channels),  # type: ignore[union-attr, arg-type]
-    caption_width=lambda denoiser: int(denoiser.config.text_embed_dim),  # type: ignore[union-attr, arg-type]
-    latent_size=lambda denoiser: (denoiser.config.sample_height, denoiser.config.sample_width),  # type: ignore[union-attr]
+    latent_channels=lambda denoiser: int(denoiser.config.out_channels),
+    caption_width=lambda denoiser: int(denoiser.config.text_embed_dim),
+    latent_size=lambda denoiser: (denoiser.config.sample_height, denoiser.config.sample_width),
     pixels_per_place=lambda pipe: int(pipe.vae_scale_factor_spatial),
     encode_video=_encode_cog,
     decode_video=_decode_cog,
@@ -304,8 +303,8 @@ COGVIDEOX = replace(
 
 def _encode_hunyuan(pipe: Any, pixels_BCTHW: Tensor) -> Tensor:
     pixels_BCTHW = whole_steps(pixels_BCTHW, pipe.vae_scale_factor_temporal)
-    latents: Tensor = pipe.vae.encode(pixels_BCTHW).latent_dist.mode()
-    return latents * pipe.vae.config.scaling_factor
+    latents: Tensor = pipe.vae.encode(pixels_BCTHW).latent_dist.mode() * pipe.vae.config.scaling_factor
+    return latents
 
 
 def _decode_hunyuan(pipe: Any, latents_BCTHW: Tensor) -> Tensor:
@@ -365,7 +364,7 @@ HUNYUAN = replace(
     sites=r"transformer_blocks\.\d+",
     width="attn.to_q",
     output=0,
-    caption_width=lambda denoiser: int(denoiser.config.text_embed_dim),  # type: ignore[union-attr, arg-type]
+    caption_width=lambda denoiser: int(denoiser.config.text_embed_dim),
     negative=("pred_uncond",),
     encode_video=_encode_hunyuan,
     decode_video=_decode_hunyuan,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 Condition = Mapping[str, Tensor]
 
@@ -35,9 +35,9 @@ class Family:
     sample: str  # the denoiser's argument with the noisy latents
     sizes: Callable[[Any, Mapping[str, Any]], tuple[int, int, int]]
     """denoiser, its arguments by name -> frames of a site's tokens, and the latents' height and width"""
-    latent_channels: Callable[[nn.Module], int]
-    caption_width: Callable[[nn.Module], int]
-    latent_size: Callable[[nn.Module], tuple[int, int] | None]  # native places (height, width), if it says so
+    latent_channels: Callable[[Any], int]
+    caption_width: Callable[[Any], int]
+    latent_size: Callable[[Any], tuple[int, int] | None]  # native places (height, width), if it says so
     pixels_per_place: Callable[[Any], int]  # pipe -> pixels to a side of one latent place
     guided: Callable[[Any], bool | None]
     """pipe -> does it now call the denoiser with [negative, positive] in one batch; None: it does not say"""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import I2VGenXLUNet, UNetMotionModel, UNetSpatioTemporalConditionModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from einops import parse_shape, rearrange, repeat
-from torch import Tensor, nn
+from torch import Tensor
 
 from echoreel.backbones.family import Condition, Family
 from echoreel.backbones.lvdm import LVDMUNet
@@ -194,8 +194,8 @@ def _cross_attention_dim(denoiser: Any) -> int:
     return width if isinstance(width, int) else width[0]
 
 
-def _out_channels(denoiser: nn.Module) -> int:
-    return int(denoiser.config.out_channels)  # type: ignore[union-attr, arg-type]
+def _out_channels(denoiser: Any) -> int:
+    return int(denoiser.config.out_channels)
 
 
 ANIMATEDIFF = Family(

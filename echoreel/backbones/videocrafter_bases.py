@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from echoreel.backbones.unets import LVDM
+from echoreel.backbones.unets import BLOCKS, LVDM
 from echoreel.backbones.videocrafter import VideoCrafterUNet
 
 VIDEOCRAFTER = replace(
@@ -14,4 +14,5 @@ VIDEOCRAFTER = replace(
     width="proj_in",
     layout="(b t) c h w",
     output=0,
+    checkpoints=BLOCKS,
 )
