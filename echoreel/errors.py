@@ -55,3 +55,7 @@ class AdapterMismatch(EchoReelError):
 
 class CheckpointError(EchoReelError):
     """A run folder or a weights folder is missing, damaged or from another run."""
+
+
+class ModelMissing(EchoReelError):
+    """A model that a metric needs is not on this machine and cannot be had, or is of another kind."""
