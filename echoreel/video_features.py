@@ -1,4 +1,4 @@
-"""What CLIP and VideoMAE see in ordinary videos, and distances in it. Models come from a folder or the hub.
+"""What CLIP and VideoMAE see in ordinary videos. The models come from a folder or the hub when they are used.
 
 docs/metrics.md has the definitions, what they come from, and their traps.
 """
@@ -14,7 +14,7 @@ import torch
 from einops import reduce
 from numpy.typing import NDArray
 
-from echoreel.errors import EchoReelError, ModelMissing
+from echoreel.errors import ModelMissing
 from echoreel.pictures import Frames
 from echoreel.video import Clip
 
@@ -33,14 +33,14 @@ class ClipEncoder:
 
     def __init__(self, name: str = CLIP) -> None:
         """`name`: a folder, or a hub id. Raises ModelMissing."""
-        from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+        from transformers import AutoTokenizer, CLIPModel
 
         def load(source: str, cached: bool) -> tuple[Any, Any, Any]:
             options: dict[str, Any] = {"local_files_only": cached}
             return (
                 CLIPModel.from_pretrained(source, dtype=torch.float32, **options),
                 AutoTokenizer.from_pretrained(source, **options),
-                AutoImageProcessor.from_pretrained(source, backend="pil", **options),
+                _processor(source, cached),
             )
 
         model, self._tokenizer, self._processor = _loaded("clip", name, load)
@@ -49,7 +49,7 @@ class ClipEncoder:
 
     @torch.inference_mode()
     def pictures(self, frames: Frames) -> Floats:
-        """Frames (T, H, W, 3) uint8 -> (T, D), each of length 1. Of wide frames CLIP sees the middle square."""
+        """Frames (T, H, W, 3) uint8 -> (T, D), each of length 1. Of wide frames the middle square is seen."""
         parts = []
         for start in range(0, len(frames), BATCH):
             inputs = self._processor(list(frames[start : start + BATCH]), return_tensors="pt")
@@ -62,7 +62,7 @@ class ClipEncoder:
         """(D,) of length 1. What is longer than `longest` tokens is cut."""
         inputs = self._tokenizer(text, truncation=True, max_length=self.longest, return_tensors="pt")
         inputs = {key: inputs[key].to(self._model.device) for key in ("input_ids", "attention_mask")}
-        return _unit(self._model.get_text_features(**inputs).pooler_output)[0]
+        return _unit(self._model.get_text_features(**inputs).pooler_output[0])
 
     def too_long(self, text: str) -> bool:
         """Whether `prompt` cuts the text."""
@@ -79,14 +79,13 @@ class VideoEncoder:
 
     def __init__(self, name: str = VIDEOMAE) -> None:
         """`name`: a folder, or a hub id. Raises ModelMissing, also for a VideoMAE that names no actions."""
-        from transformers import AutoImageProcessor, VideoMAEForVideoClassification
+        from transformers import VideoMAEForVideoClassification
 
         def load(source: str, cached: bool) -> tuple[Any, Any, Any]:
-            options: dict[str, Any] = {"local_files_only": cached}
-            model, report = VideoMAEForVideoClassification.from_pretrained(
-                source, dtype=torch.float32, output_loading_info=True, **options
+            loaded: Any = VideoMAEForVideoClassification.from_pretrained(
+                source, dtype=torch.float32, output_loading_info=True, local_files_only=cached
             )
-            return model, report, AutoImageProcessor.from_pretrained(source, backend="pil", **options)
+            return *loaded, _processor(source, cached)
 
         model, report, self._processor = _loaded("videomae", name, load)
         if report["missing_keys"]:
@@ -98,7 +97,7 @@ class VideoEncoder:
 
     @torch.inference_mode()
     def features(self, clip: Clip) -> Floats:
-        """(D,): of as many frames as the model takes, spread evenly over the clip, in the middle of each part."""
+        """(D,): of as many frames as the model takes, spread evenly over the clip."""
         frames = clip.frames[spread(clip, self._model.config.num_frames)]
         pixels = self._processor(list(frames), return_tensors="pt")["pixel_values"].to(self._model.device)
         tokens = self._model.videomae(pixels).last_hidden_state
@@ -113,7 +112,8 @@ def spread(clip: Clip, count: int) -> NDArray[np.intp]:
     times = clip.timestamps
     end = times[-1] + (times[-1] - times[0]) / max(1, len(times) - 1)  # the last frame is on show, too
     middles = times[0] + (np.arange(count) + 0.5) / count * (end - times[0])
-    return np.searchsorted(times, middles + 1e-6, side="right") - 1
+    shown: NDArray[np.intp] = np.searchsorted(times, middles + 1e-6, side="right") - 1
+    return shown
 
 
 def text_alignment(pictures: Floats, prompt: Floats) -> float:
@@ -122,30 +122,8 @@ def text_alignment(pictures: Floats, prompt: Floats) -> float:
 
 
 def frame_consistency(pictures: Floats) -> float:
-    """Mean cosine of each picture (T, D) with the one before it, T >= 2. The first has none, and is not counted."""
+    """Mean cosine of each picture (T, D) but the first with the one before it, T >= 2."""
     return float((pictures[1:] * pictures[:-1]).sum(1).mean())
-
-
-def frechet_distance(first: Floats, second: Floats) -> float:
-    """Squared Fréchet distance of the normal distributions fitted to features (N, D) and (M, D); 0 for equals.
-
-    |m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^1/2)   (Dowson and Landau, 1982)
-
-    With S = R'R, from the QR decomposition of the centred features, the last trace is the sum of the singular
-    values of R1 R2': no root of a singular matrix is taken, which N < D would ask for. Raises EchoReelError
-    below two videos on a side.
-    """
-    if min(len(first), len(second)) < 2:
-        raise EchoReelError(
-            f"Fréchet distance: got {len(first)} and {len(second)} videos, need at least 2 of both kinds"
-        )
-    means, roots = [], []
-    for features in (first.astype(np.float64), second.astype(np.float64)):
-        means.append(features.mean(0))
-        roots.append(np.linalg.qr(features - means[-1], mode="r") / np.sqrt(len(features) - 1))
-    traces = sum((root**2).sum() for root in roots)
-    product = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
-    return max(0.0, float(((means[0] - means[1]) ** 2).sum() + traces - 2 * product))
 
 
 def _loaded(option: str, name: str, load: Callable[[str, bool], Loaded]) -> Loaded:
@@ -179,6 +157,14 @@ def _ask_the_hub(name: str) -> None:
     from huggingface_hub import HfApi
 
     HfApi().model_info(name, timeout=CONNECTION)
+
+
+def _processor(source: str, cached: bool) -> Any:
+    """What resizes, crops and scales pictures for a model: Pillow, so that torchvision changes nothing."""
+    from transformers import AutoImageProcessor
+
+    make: Any = AutoImageProcessor.from_pretrained
+    return make(source, backend="pil", local_files_only=cached)
 
 
 def _device() -> torch.device:

@@ -1,11 +1,11 @@
 """Motion of ordinary videos, with OpenCV: how much of it there is, and how far it is a reference's.
 
-Both measures take a `Clip` of any size; lengths are in the shorter sides of its frames, so that a video and its
+Both measures take a `Clip` of any size; lengths are in shorter sides of its frames, so that a video and its
 enlarged copy measure the same. docs/metrics.md has the definitions, what they come from, and their traps.
 """
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from einops import rearrange
@@ -18,15 +18,16 @@ from echoreel.video import Clip
 Floats = NDArray[np.float32]
 
 RATE = 8.0  # frames a second at which flow and likeness of neighbours are read, at most
+SLACK = 0.01  # seconds by which containers round times, at most
 FASTEST = 0.05  # share of a frame's pixels that `peak` is of, as in VBench's dynamic degree
 
-POINTS = 2000  # tracked, at most
-SPACING = 1 / 55  # between points at the start: the density of DMT's grid
+POINTS = 2000  # followed from the beginning of each part, at most
+SPACING = 1 / 55  # between points at the beginning: the density of DMT's grid
 RETURN = 1 / 256  # how near a point must come to where it was when it is tracked back
-MOMENTS = 16  # at which two motions are compared, from the first frame to the last
-EXCURSION = 0.02  # a point that is never twice so far from where it began does not move, it trembles
-STEP = 0.002  # between two moments; what moves less is at rest then
-SEEN = 0.5  # share of the steps in which a point must be seen to count
+PARTS = 2  # of a video's time: few points can be followed through all of an action
+STEPS = 8  # in each part, of equal time
+STEP = 0.002  # what moves less in a step is at rest then
+EXCURSION = 0.01  # a point that is not twice so far from where it began does not move, it trembles
 
 
 class Motion(NamedTuple):
@@ -36,11 +37,8 @@ class Motion(NamedTuple):
     peak: float  # of the fastest 5 % of the pixels of each moment
 
 
-class Tracks(NamedTuple):
-    """Points followed through a video."""
-
-    points: Floats  # (N, T, 2): x, y in shorter sides of the frame; nan from where a point is lost
-    times: NDArray[np.float64]  # (T,) seconds
+Tracks: TypeAlias = tuple[Floats, ...]
+"""For each part of a video's time the points that move in it: places (N, STEPS + 1, 2) in shorter sides."""
 
 
 def opencv() -> Any:
@@ -56,8 +54,8 @@ def opencv() -> Any:
 
 def paced(clip: Clip, rate: float = RATE) -> NDArray[np.intp]:
     """Indices of the frames on show at each tick of `rate` a second, each frame once."""
-    ticks = np.arange(clip.timestamps[0], clip.timestamps[-1] + 1e-6, 1 / rate)
-    return np.unique(np.searchsorted(clip.timestamps, ticks + 1e-3, side="right") - 1)
+    ticks = np.arange(clip.timestamps[0], clip.timestamps[-1] + SLACK, 1 / rate)
+    return np.unique(np.searchsorted(clip.timestamps, ticks + SLACK, side="right") - 1)
 
 
 def amount_of_motion(clip: Clip) -> Motion:
@@ -68,7 +66,9 @@ def amount_of_motion(clip: Clip) -> Motion:
     cv2 = opencv()
     shown = paced(clip)
     if len(shown) < 2:
-        raise ClipTooShort(f"got {len(clip.frames)} frames, need at least 2 that differ in time to see motion")
+        raise ClipTooShort(
+            f"got {len(clip.frames)} frames, need at least 2 that differ in time to see motion"
+        )
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = _grey(clip.frames[shown])
     totals = np.zeros(2)
@@ -82,84 +82,95 @@ def amount_of_motion(clip: Clip) -> Motion:
 
 
 def point_tracks(clip: Clip) -> Tracks:
-    """Corners of the first frame, followed by pyramidal Lucas-Kanade, each step checked by tracking back.
+    """Corners followed by pyramidal Lucas-Kanade through each half of the clip, every step tracked back.
 
-    Raises ClipTooShort below two frames, MissingExtra.
+    Points that are lost or do not move are left out. Raises ClipTooShort below two frames, MissingExtra.
     """
-    cv2 = opencv()
+    opencv()
     if len(clip.frames) < 2:
         raise ClipTooShort(f"got {len(clip.frames)} frame, need at least 2 to follow points")
-    grey = _grey(clip.frames)
+    grey, times = _grey(clip.frames), clip.timestamps
+    moments = np.linspace(times[0], times[-1], PARTS * STEPS + 1)
+    found = []
+    for part in range(PARTS):
+        asked = moments[part * STEPS : (part + 1) * STEPS + 1]
+        first = int(np.searchsorted(times, asked[0] + 1e-6, side="right")) - 1
+        last = int(np.searchsorted(times, asked[-1] - 1e-6))
+        points = _followed(grey[first : last + 1]) / min(grey.shape[1:])
+        found.append(_moving(_at(points, times[first : last + 1], asked)))
+    return tuple(found)
+
+
+def trajectory_fidelity(video: Tracks, reference: Tracks) -> float:
+    """How far points of a video move in the directions in which the reference's do, -1 to 1; 1 for a copy.
+
+    Two points agree by the mean cosine of their steps; a step that only one of them makes counts 0, one that
+    neither makes does not count. In each half of the time every point of the video is given the best of the
+    reference's points and every one of the reference's the best of the video's; the mean of both means is
+    taken, 0 where only one of them moves, and of that the mean over the halves in which anything moves.
+    A video in which nothing moves gets 0. nan when nothing moves in the reference.
+    """
+    if not any(map(len, reference)):
+        return float("nan")
+    scores = []
+    for shown, true in zip(video, reference, strict=True):
+        if len(shown) and len(true):
+            agreement = _agreement(shown, true)
+            scores.append((agreement.max(1).mean() + agreement.max(0).mean()) / 2)
+        elif len(shown) or len(true):
+            scores.append(0.0)
+    return float(np.mean(scores))
+
+
+def _agreement(first: Floats, second: Floats) -> Floats:
+    """Mean cosine (N, M) of the steps of points (N, T, 2) and (M, T, 2), over those that either makes."""
+    (a, moves_a), (b, moves_b) = _directions(first), _directions(second)
+    both = moves_a @ moves_b.T
+    either = moves_a.sum(1)[:, None] + moves_b.sum(1) - both
+    cosines = rearrange(a, "n t c -> n (t c)") @ rearrange(b, "m t c -> m (t c)").T
+    mean: Floats = (cosines / np.maximum(either, 1)).astype(np.float32)
+    return mean
+
+
+def _directions(points: Floats) -> tuple[Floats, Floats]:
+    """Directions (N, T-1, 2) of steps, 0 at rest, and 1 where there is a step, 0 at rest (N, T-1)."""
+    steps = np.diff(points, axis=1)
+    lengths = np.linalg.norm(steps, axis=-1)
+    moves = lengths >= STEP
+    return np.where(moves[..., None], steps / np.where(moves, lengths, 1)[..., None], 0), moves.astype("f4")
+
+
+def _followed(grey: NDArray[np.uint8]) -> Floats:
+    """Corners of the first frame that can be followed to the last: places (N, T, 2) in pixels."""
+    cv2 = opencv()
     side = min(grey.shape[1:])
-    found = cv2.goodFeaturesToTrack(grey[0], POINTS, qualityLevel=0.001, minDistance=max(1.0, SPACING * side))
-    here = np.zeros((0, 1, 2), np.float32) if found is None else found
-    points = np.full((len(here), len(grey), 2), np.nan, np.float32)
-    points[:, 0] = here[:, 0]
-    alive = np.arange(len(here))
-    for index, (before, after) in enumerate(pairwise(grey), 1):
-        if not len(alive):
-            break
+    corners = cv2.goodFeaturesToTrack(
+        grey[0], POINTS, qualityLevel=0.001, minDistance=max(1.0, SPACING * side)
+    )
+    path = [np.zeros((0, 1, 2), np.float32) if corners is None else corners]
+    for before, after in pairwise(grey):
+        here = path[-1]
+        if not len(here):
+            return np.zeros((0, len(grey), 2), np.float32)
         there, seen, _ = cv2.calcOpticalFlowPyrLK(before, after, here, None)
         back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, there, None)
         missed = np.linalg.norm((back - here)[:, 0], axis=-1) > RETURN * side
         kept = (seen[:, 0] == 1) & (again[:, 0] == 1) & ~missed & _inside(there[:, 0], grey.shape)
-        alive, here = alive[kept], there[kept]
-        points[alive, index] = here[:, 0]
-    return Tracks(points / side, clip.timestamps)
+        path = [places[kept] for places in [*path, there]]
+    return rearrange(np.stack(path), "t n 1 c -> n t c")
 
 
-def trajectory_fidelity(video: Tracks, reference: Tracks) -> float:
-    """How far the points of a video move in the directions in which the reference's do, -1 to 1; 1 for a copy.
-
-    Two points agree by the mean cosine of their steps. A step that only one of them makes counts 0, one that
-    neither makes does not count. Every moving point of the video is given the best of the reference's moving
-    points and every one of the reference's the best of the video's; the mean of both means is the result. A
-    video in which nothing moves gets 0. nan when nothing moves in the reference.
-    """
-    moments = min(MOMENTS, video.points.shape[1], reference.points.shape[1])
-    shown, true = _moving(video, moments), _moving(reference, moments)
-    if not len(true):
-        return float("nan")
-    if not len(shown):
-        return 0.0
-    agreement = _agreement(shown, true)
-    return float((agreement.max(1).mean() + agreement.max(0).mean()) / 2)
+def _at(points: Floats, times: NDArray[np.float64], asked: NDArray[np.float64]) -> Floats:
+    """Places (N, T, 2) of points at `times` (T,) -> (N, A, 2) at those asked for (A,), linearly between."""
+    before = np.clip(np.searchsorted(times, asked, side="right") - 1, 0, len(times) - 2)
+    share = ((asked - times[before]) / (times[before + 1] - times[before]))[:, None].astype(np.float32)
+    return points[:, before] * (1 - share) + points[:, before + 1] * share
 
 
-def _agreement(first: Floats, second: Floats) -> Floats:
-    """Mean cosine (N, M) of the steps of points (N, T, 2) and (M, T, 2), over those that either makes.
-
-    0 for points of which neither moves while both are seen.
-    """
-    (a, seen_a, rest_a), (b, seen_b, rest_b) = _steps(first), _steps(second)
-    cosines = rearrange(a, "n t c -> n (t c)") @ rearrange(b, "m t c -> m (t c)").T
-    counted = seen_a @ seen_b.T - rest_a @ rest_b.T
-    mean: Floats = cosines / np.maximum(counted, 1)
-    return mean
-
-
-def _steps(points: Floats) -> tuple[Floats, Floats, Floats]:
-    """Directions (N, T-1, 2) of steps, 0 at rest or unseen; whether each is seen, and at rest (N, T-1)."""
-    steps = np.diff(points, axis=1)
-    lengths = np.linalg.norm(steps, axis=-1)
-    seen = ~np.isnan(lengths)
-    moves = seen & (np.nan_to_num(lengths) >= STEP)
-    directions = np.where(moves[..., None], steps / np.where(moves, lengths, 1)[..., None], 0)
-    return directions, seen.astype(np.float32), (seen & ~moves).astype(np.float32)
-
-
-def _moving(tracks: Tracks, moments: int) -> Floats:
-    """Places (N, moments, 2) of the points that move and are not soon lost, spread evenly over the video."""
-    times = np.linspace(tracks.times[0], tracks.times[-1], moments)
-    before = np.clip(np.searchsorted(tracks.times, times, side="right") - 1, 0, len(tracks.times) - 2)
-    share = (times - tracks.times[before]) / (tracks.times[before + 1] - tracks.times[before])
-    share = share[:, None].astype(np.float32)
-    left, right = tracks.points[:, before], tracks.points[:, before + 1]
-    places = np.where(share <= 0, left, np.where(share >= 1, right, left * (1 - share) + right * share))
-    far = np.linalg.norm(places - places[:, :1], axis=-1)
-    known = (~np.isnan(far[:, 1:])).mean(1) >= SEEN  # a point that is lost never returns: any two overlap
-    away = (np.nan_to_num(far) >= EXCURSION).sum(1)  # once: dragged along by what hides it, and lost
-    moving: Floats = places[known & (away >= min(2, moments - 1))]
+def _moving(points: Floats) -> Floats:
+    """Those of the points (N, T, 2) that move."""
+    far = np.linalg.norm(points - points[:, :1], axis=-1)
+    moving: Floats = points[(far >= EXCURSION).sum(1) >= 2]  # once: dragged along by what hides it
     return moving
 
 
@@ -169,5 +180,5 @@ def _grey(frames: Frames) -> NDArray[np.uint8]:
 
 
 def _inside(points: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    inside: NDArray[np.bool_] = ((points >= 0) & (points <= (shape[2] - 1, shape[1] - 1))).all(-1)
+    inside: NDArray[np.bool_] = np.all((points >= 0) & (points <= (shape[2] - 1, shape[1] - 1)), axis=-1)
     return inside

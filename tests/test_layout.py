@@ -28,8 +28,9 @@ FLOW = [
         "result generation about convert_files",
         "checkpoint feed runlog kernels train diffusion pairset prepare tasks prism_task",
         "actors.wording actors.basetasks actors.judges actors.judge_training actors.pretrain",
-        "metrics report page studio evaluate",
-        "answer cli.options cli.app cli.generate cli.training cli.models cli.prepare cli __main__",
+        "metrics report page studio evaluate sidecars video_motion video_features video_metrics",
+        "answer cli.options cli.app cli.generate cli.training cli.models cli.prepare cli.measure",
+        "cli __main__",
     )
     for name in layer.split()
 ]

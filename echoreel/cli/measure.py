@@ -1,0 +1,71 @@
+"""`echoreel measure`: numbers for ordinary videos."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echoreel.answer import answering, hush
+from echoreel.cli.app import app
+from echoreel.cli.options import AsJson, Debug
+
+
+@app.command(
+    epilog='Example: echoreel measure out.mp4 --prompt "a raccoon playing the guitar" --reference guitar.mp4'
+)
+def measure(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO|FOLDER...", help="Videos to measure.")],
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What the video should show; once for all, or once for each. "
+            "Default: NAME.txt beside it, or the NAME.json of generate.",
+        ),
+    ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--reference",
+            "-r",
+            metavar="FILE|FOLDER",
+            help="A video whose motion it should show; repeatable; or a folder with one of the same name for "
+            "each. Default: what generate took, from its NAME.json.",
+        ),
+    ] = None,
+    real: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Real videos to take the Fréchet distance to.")
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option(metavar="DIR|ID", help="A CLIP. Default: openai/clip-vit-base-patch32.")
+    ] = None,
+    videomae: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|ID",
+            help="A VideoMAE fine-tuned on actions. Default: MCG-NJU/videomae-base-finetuned-ssv2.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(metavar="X", min=0.1, help="Of each video the first so many. Default: all."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Measure videos: text alignment, frame consistency, motion, trajectory fidelity, Fréchet distance.
+
+    docs/metrics.md says what each number is. What a measure needs and was not given leaves it out.
+    """
+    with answering(as_json, debug) as answer:
+        from echoreel.sidecars import subjects, videos_of
+
+        chosen = subjects(videos_of(videos), prompt or (), reference or ())
+        others = videos_of([real]) if real else []
+        with answer.busy("loading"):
+            hush()
+            from echoreel.video_metrics import measure as measured
+        found = measured(chosen, others, clip=clip, videomae=videomae, seconds=seconds)
+        for line in found.lines():
+            answer.say(line)
+        answer.facts = found.details()
