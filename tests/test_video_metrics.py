@@ -113,7 +113,7 @@ def test_the_whole_of_it(call: Any) -> None:
     assert found["rest"]["motion"] < 0.001 < found["right"]["motion"]
     assert found["right"]["peak_motion"] * HEIGHT == pytest.approx(40, rel=0.1)
     assert found["right"]["motion_pixels"] == pytest.approx(found["right"]["motion"] * HEIGHT)
-    assert found["arc"]["trajectory_fidelity"] > 0.9 > 0.7 > found["right"]["trajectory_fidelity"]
+    assert found["arc"]["trajectory_fidelity"] > 0.9 > 0.8 > found["right"]["trajectory_fidelity"]
     assert found["rest"]["trajectory_fidelity"] == 0
     assert found["rest"]["frame_consistency"] > 0.9999 > found["right"]["frame_consistency"]
     assert all(-1 <= video["text_alignment"] <= 1 for video in found.values())
