@@ -1,6 +1,6 @@
-"""Does trajectory fidelity tell the motion that a video was to show from another? On rendered pairs, whose truth
-is known: a video against its own reference (other person, clothes and place, camera within 30 degrees) and
-against the references of the other pairs.
+"""Does trajectory fidelity tell the motion that a video was to show from another? On rendered pairs, of which
+the truth is known: a video against its own reference (other person, clothes, place, camera within 30 degrees)
+and against the references of the other pairs.
 
     python benchmarks/trajectories.py MOTIONS [--split heldout] [--pairs 16] [--size 128]
 """

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from echoreel.clips import SUFFIXES
 from echoreel.errors import SettingsError, VideoMissing
 from echoreel.references import CAPTION_BYTES
 
-SUFFIXES = (  # of files in a folder that are taken for videos
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".apng", ".mpg", ".mpeg"),
-    *(".ts", ".flv", ".ogv", ".wmv", ".asf", ".mxf", ".ivf"),
-)
 NOTES_BYTES = 2**20  # of a .json that is read
 
 
