@@ -1,7 +1,7 @@
 """ActionAdapter: Action Prism and Action Integrations of a base; attach, set references, save, load."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any, Literal, Self, TypeAlias
 
@@ -22,7 +22,7 @@ from echoreel.integration import (
     integration_settings,
     make_integration,
 )
-from echoreel.latents import encode_captions, encode_video
+from echoreel.latents import encode_captions, encode_video, encoders_of
 from echoreel.pictures import fitted
 from echoreel.prism import CompactPrismSettings, DensePrismSettings, make_prism, prism_settings
 from echoreel.references import ReferenceVideo
@@ -159,10 +159,9 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         kept = [reference for reference in references if reference.strength > 0]
         asked = encode_captions(pipe, prompts)
         parts = []
-        for reference in kept:
-            latents = encode_video(pipe, np.stack([fitted(frame, size) for frame in reference.frames]))
-            shown = encode_captions(pipe, [reference.caption] * len(prompts))
+        for latents, shown in encode_references(pipe, kept, size):
             latents = repeat(latents, "1 c t h w -> b c t h w", b=len(prompts))
+            shown = repeat(shown, "1 l d -> b l d", b=len(prompts))
             parts.append(self.encode(latents, shown, asked))
         self.set_tokens(parts, [reference.strength for reference in kept])
         self._references.each_branch = negative_prompt is not None
@@ -294,6 +293,20 @@ PRESETS: dict[
     "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),
     "paper-lvdm": (DensePrismSettings(), FrameIntegrationSettings()),  # to the letter, as released
 }
+
+
+def encode_references(
+    pipe: Any, references: Sequence[ReferenceVideo], size: tuple[int, int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Latents (1, C, T, h, w), caption tokens (1, L, D) of each: as stored where these encoders made them."""
+    maker = encoders_of(pipe, size) if any(each.encoded for each in references) else ""
+    for reference in references:
+        stored = reference.encoded
+        if stored is not None and stored.maker == maker:
+            yield torch.from_numpy(stored.latents)[None], torch.from_numpy(stored.caption)[None]
+        else:
+            frames = np.stack([fitted(frame, size) for frame in reference.frames])
+            yield encode_video(pipe, frames), encode_captions(pipe, [reference.caption])
 
 
 def _key(path: str) -> str:

@@ -79,9 +79,24 @@ def add_sources(
             add(intake, source, settings, added, tell)
             intake.write()
             tell.done()
-    added.clips, added.known = intake.added, intake.known
-    added.without_action = intake.without_action
     added.seconds = time.perf_counter() - began
+    return _counted(intake, added)
+
+
+def add_part(store: Store, source: str, videos: Sequence[str], settings: AddSettings) -> Added:
+    """Add these videos of the folder `source` or, without any, the source itself: a worker's share."""
+    if not videos:
+        return add_sources(store, [source], settings, quiet=True)
+    intake, added = Intake(store), Added()
+    captions = FolderCaptions(Path(source))
+    with _progress(quiet=True) as progress:
+        files = [(Path(video), captions) for video in videos]
+        add_videos(intake, files, settings, added, _Bar(progress, ""))
+    return _counted(intake, added)
+
+
+def _counted(intake: Intake, added: Added) -> Added:
+    added.clips, added.known, added.without_action = intake.added, intake.known, intake.without_action
     return added
 
 
@@ -132,9 +147,10 @@ def _add_library(intake: Intake, source: Path, settings: AddSettings, added: Add
 
 
 def _add_folder(intake: Intake, source: Path, settings: AddSettings, added: Added, tell: "_Bar") -> None:
+    """Videos with a written caption come first, so that of copies the one that has a caption is taken."""
     folder = Path(source).absolute()
     captions = FolderCaptions(folder)
-    videos = list(find_videos(folder, added.problem))
+    videos = sorted(find_videos(folder, added.problem), key=lambda video: not captions.written(video))
     add_videos(intake, [(video, captions) for video in videos], settings, added, tell)
 
 

@@ -47,10 +47,13 @@ class FolderCaptions:
 
     def of(self, path: Path) -> list[Said]:
         """What is said of a video below the folder; empty where nothing is."""
+        return self.written(path) or _named(path, self.folder)
+
+    def written(self, path: Path) -> list[Said]:
+        """What somebody wrote of it; empty where there are only names."""
         name = path.relative_to(self.folder).as_posix()
-        if text := self._table.get(name) or self._table.get(path.name):
-            return [Said(text)]
-        return beside(path) or _named(path, self.folder)
+        text = self._table.get(name) or self._table.get(path.name)
+        return [Said(text)] if text else beside(path)
 
 
 def beside(path: Path) -> list[Said]:

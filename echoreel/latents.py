@@ -1,5 +1,6 @@
 """Frames and captions -> the base's own latents and text tokens, and back."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from echoreel.backbones import Base, base_of
 from echoreel.errors import BaseUnsupported, VideoError
@@ -45,6 +46,21 @@ def decode_video(pipe: Any, latents: Tensor) -> NDArray[np.uint8]:
 def encode_captions(pipe: Any, captions: Sequence[str]) -> Tensor:
     """B captions -> text tokens (B, L, D), as the base's prompts are encoded. Raises BaseUnsupported."""
     return _pipeline(pipe).family.encode_captions(pipe, captions)
+
+
+def encoders_of(pipe: Any, size: tuple[int, int]) -> str:
+    """Names what encodes videos at `size` (height, width) and captions: other weights, another name.
+
+    Of every tensor some thousand values are read, so that it takes no time for large encoders either.
+    """
+    digest = hashlib.sha256(repr((size, str(pipe.vae.dtype))).encode())
+    for part in sorted(pipe.components):
+        if isinstance(module := pipe.components[part], nn.Module) and part not in ("unet", "transformer"):
+            for name, tensor in module.state_dict().items():
+                flat = tensor.detach().flatten()
+                sample = flat[:: max(1, flat.numel() // 1024)].float().cpu().contiguous()
+                digest.update(f"{part} {name} {tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _pipeline(pipe: Any) -> Base:

@@ -19,12 +19,25 @@ CAPTION_BYTES = 65_536  # read from a caption file at most
 
 
 @dataclass(frozen=True, eq=False)
+class EncodedFrames:
+    """What a base's encoders made of a reference: latents (C, T, h, w) and caption tokens (L, D), float32.
+
+    maker: which encoders at which size, as `latents.encoders_of` names them; others must not use it.
+    """
+
+    latents: NDArray[np.float32]
+    caption: NDArray[np.float32]
+    maker: str
+
+
+@dataclass(frozen=True, eq=False)
 class ReferenceVideo:
     """Frames (T, H, W, 3) uint8 RGB that show the action, T >= 2, `fps` of them a second.
 
     caption: what the video shows; may be empty. strength: 0 (ignored) to 1 (as trained), more exaggerates.
     timestamps: seconds in the source file of each frame (T,); counted from `fps` when not given.
     source: the file, or None for frames made in memory. duration: of the source file, seconds, when known.
+    encoded: the same frames and caption encoded already, used where the base's encoders made it.
     Raises SettingsError for frames, rates or strengths that cannot be, ClipTooShort below two frames.
     """
 
@@ -35,6 +48,7 @@ class ReferenceVideo:
     timestamps: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     source: Path | None = None
     duration: float | None = None
+    encoded: EncodedFrames | None = None
 
     def __post_init__(self) -> None:
         _positive("fps", self.fps)

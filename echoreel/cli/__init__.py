@@ -5,7 +5,14 @@ Results go to stdout (for people, or as one JSON object with --json), progress a
 command has one parameter per option, however many that are.
 """
 
-from echoreel.cli import generate, measure, models, prepare, training  # noqa: F401 - they add their commands
+from echoreel.cli import (  # noqa: F401 - they add their commands
+    generate,
+    library,
+    measure,
+    models,
+    prepare,
+    training,
+)
 from echoreel.cli.app import app
 
 __all__ = ["app", "main"]

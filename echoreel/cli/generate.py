@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from echoreel.answer import answering, hush
+from echoreel.answer import Answer, answering, hush
 from echoreel.cli.app import app
 from echoreel.cli.options import AsJson, Base, Debug
-from echoreel.errors import SettingsError
+from echoreel.errors import EchoReelError, SettingsError
 
 if TYPE_CHECKING:
+    from echoreel.library import Taken
     from echoreel.references import ReferenceVideo
+    from echoreel.result import GenerationSettings
 
 EACH = "Once for all references, or once for each."
 
@@ -48,6 +50,23 @@ def generate(
         list[float] | None,
         typer.Option(metavar="X", help=f"Weight of the reference: 0 none, 1 as trained. {EACH}"),
     ] = None,
+    library: Annotated[
+        str | None,
+        typer.Option(metavar="LIBRARY", help="Take references from it, by the prompt's action."),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--references", metavar="N", min=1, help="With --library: how many.")
+    ] = 1,
+    action: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="With --library: the action, where the prompt does not tell it."),
+    ] = None,
+    require_reference: Annotated[
+        bool,
+        typer.Option(
+            "--require-reference", help="Fail where the library has none, instead of going without."
+        ),
+    ] = False,
     show_frames: Annotated[
         bool,
         typer.Option("--show-frames", help="Write FILE-frames.png: the frames that the references gave."),
@@ -96,8 +115,14 @@ def generate(
         )
         seeds = checked_request(prompt, len(reference or []), seed or (0,), settings)
         references = read_references(reference or [], caption, start, end, strength)
+        picked = None if library is None else take_from(library, prompt, count, action, answer)
+        references += [each for _, each in picked.references] if picked else []
         for taken in references:
             answer.say(f"reference: {taken.describe()}")
+        if require_reference and not references:
+            raise EchoReelError(
+                "no reference; add videos of the action to the library, or name it with --action"
+            )
         began = time.perf_counter()
         with answer.busy("loading the models"):
             hush()
@@ -105,6 +130,8 @@ def generate(
 
             loaded = generation.load_adapter(adapter) if references else None
             pipe = generation.load_base(base)
+            if picked and picked.references:
+                references = with_stored(library or "", picked, references, pipe, settings, answer)
         loading = time.perf_counter() - began
         files = write_sheets(references, out) if show_frames else []
         result = generation.generate(
@@ -120,6 +147,53 @@ def generate(
             "files": [str(file) for file in files],
             "loading_seconds": round(loading, 2),
         }
+        if picked is not None:
+            taken_now = [found.details() for found, _ in picked.references]
+            answer.facts["library"] = picked.answer.details() | {"results": taken_now}
+
+
+def take_from(library: str, prompt: str, count: int, action: str | None, answer: Answer) -> "Taken":
+    """References of the prompt's action, each told with why it was picked; or that there is none."""
+    from echoreel.library import ReferenceLibrary
+
+    with answer.busy("searching the library"):
+        taken = ReferenceLibrary.open(library).take(prompt, count, action)
+    understood = taken.answer.action
+    for place, why in taken.problems:
+        answer.say(f"passed over {place}: {why}")
+    for found, _ in taken.references:
+        clip = found.clip
+        answer.say(f'took {clip.id} "{clip.caption}" ({clip.phrase}: {found.why}, {found.score:.2f})')
+    if understood is None:
+        answer.say("no action understood in the prompt; name it with --action")
+    elif not taken.references:
+        answer.say(f'nothing in the library fits "{understood.phrase}"; generating without reference')
+    return taken
+
+
+def with_stored(
+    library: str,
+    taken: "Taken",
+    references: "list[ReferenceVideo]",
+    pipe: Any,
+    settings: "GenerationSettings",
+    answer: Answer,
+) -> "list[ReferenceVideo]":
+    """The references, of which the library's come with what is stored of them for this base. Six arguments:
+    they are what the command has at that point."""
+    from echoreel.encoded import native_size, with_encoded
+    from echoreel.generation import resolved
+    from echoreel.library import ReferenceLibrary
+
+    size = resolved(pipe, settings)
+    pixels = (size.height, size.width) if size.height and size.width else native_size(pipe)
+    clips = [(found.clip, reference) for found, reference in taken.references]
+    stored, stale = with_encoded(ReferenceLibrary.open(library), clips, pipe, pixels)
+    if stale:
+        answer.say(
+            f"{stale} references were encoded by other weights; `echoreel library embed` makes them anew"
+        )
+    return [*references[: len(references) - len(stored)], *stored]
 
 
 def read_references(

@@ -1,0 +1,325 @@
+"""`echoreel library`: videos that show actions, added once and found by the action that a prompt asks for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from echoreel.answer import Answer, answering
+from echoreel.cli.app import app
+from echoreel.cli.options import AsJson, Base, Debug
+from echoreel.errors import EchoReelError
+
+if TYPE_CHECKING:
+    from echoreel.adding import Added
+    from echoreel.library import LibraryClip, ReferenceLibrary
+
+library = typer.Typer(
+    no_args_is_help=True, help="Reference videos, found by the action that a prompt asks for."
+)
+app.add_typer(library, name="library")
+
+Library = Annotated[
+    str, typer.Argument(metavar="LIBRARY", help="A folder, or a place such as s3://bucket/name.")
+]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Clips, by the ids that `list` shows.")]
+ActionText = Annotated[
+    str | None,
+    typer.Option("--action", metavar="TEXT", help="The action, where the prompt does not tell it."),
+]
+EmbedderName = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder", metavar="NAME", help='Compares actions: a hub name, or "none" for words alone.'
+    ),
+]
+PROBLEMS_SHOWN = 20
+
+
+@library.command(epilog="Example: echoreel library add references videos/ catalogue.csv")
+def add(
+    place: Library,
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Folders of videos, videos, .csv .parquet .jsonl, other libraries."
+        ),
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where a catalogue's paths begin. Default: its own folder."),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WHAT=NAME", help="A catalogue's column of caption, location, start or end."),
+    ] = None,
+    longest: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="Longer videos are cut into shots, longer shots into parts."),
+    ] = 12.0,
+    shortest: Annotated[float, typer.Option(metavar="SECONDS", help="Shorter shots are left out.")] = 1.0,
+    embedder: EmbedderName = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Share the sources out among Ray's workers.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Add videos with their captions. What is there already is skipped; stopped, the same command goes on."""
+    with answering(as_json, debug) as answer:
+        from echoreel.adding import AddSettings
+        from echoreel.config import checked
+        from echoreel.library import ReferenceLibrary
+
+        columns = dict(_pair(each) for each in column or ())
+        settings = checked(
+            AddSettings, root=root, columns=columns, clips={"longest": longest, "shortest": shortest}
+        )
+        found = ReferenceLibrary.open(place, create=True, embedder=embedder)
+        if ray:
+            from echoreel.adding_ray import add_with_ray
+
+            added = add_with_ray(found, sources, settings)
+        else:
+            added = found.add(sources, settings)
+        _tell_added(answer, place, added)
+
+
+@library.command(
+    epilog='Example: echoreel library search references "a raccoon playing the guitar" --sheet out.png'
+)
+def search(
+    place: Library,
+    prompt: Annotated[str, typer.Argument(help="What the video should show.")],
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="Results.")] = 10,
+    action: ActionText = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a picture with frames of the results.")
+    ] = None,
+    embedder: EmbedderName = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Find clips of the prompt's action: what was understood, the scores, and why each was picked."""
+    with answering(as_json, debug) as answer:
+        from echoreel.library import ReferenceLibrary
+
+        found = ReferenceLibrary.open(place, embedder=embedder)
+        result = found.search(prompt, count, action)
+        answer.facts = result.details()
+        if result.action is None:
+            answer.say("no action understood in the prompt; name it with --action")
+            return
+        answer.say(f'action: "{result.action.phrase}"')
+        if not result.results:
+            answer.say("nothing near it in the library")
+            return
+        rows = [
+            (f"{each.score:.2f}", each.clip.id, each.clip.phrase, each.why, each.clip.caption)
+            for each in result.results
+        ]
+        _table(answer, ("score", "id", "action", "why", "caption"), rows)
+        if sheet is not None:
+            _write_sheet(found, [each.clip for each in result.results], sheet, answer)
+
+
+@library.command("list", epilog="Example: echoreel library list references --action running")
+def list_clips(
+    place: Library,
+    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="Clips.")] = 20,
+    action: Annotated[str | None, typer.Option(metavar="TEXT", help="Only those of this action.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show clips of the library."""
+    with answering(as_json, debug) as answer:
+        from echoreel.library import ReferenceLibrary
+
+        clips = ReferenceLibrary.open(place).clips(count, action)
+        answer.facts = {"clips": [clip.details() for clip in clips]}
+        _table(
+            answer,
+            ("id", "action", "caption", "place"),
+            [(clip.id, clip.phrase, clip.caption, clip.place) for clip in clips],
+        )
+
+
+@library.command(epilog="Example: echoreel library show references 4be1d3c8a0f2e917 --sheet out.png")
+def show(
+    place: Library,
+    id: Annotated[str, typer.Argument(metavar="ID", help="A clip, by the id that `list` shows.")],
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture of its frames.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show all that is known of one clip."""
+    with answering(as_json, debug) as answer:
+        from echoreel.library import ReferenceLibrary
+
+        found = ReferenceLibrary.open(place)
+        clip = found.show(id)
+        answer.facts = clip.details()
+        for name, value in answer.facts.items():
+            answer.say(f"{name:8} {value}")
+        if sheet is not None:
+            _write_sheet(found, [clip], sheet, answer)
+
+
+@library.command(epilog="Example: echoreel library remove references 4be1d3c8a0f2e917")
+def remove(place: Library, ids: Ids, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Take clips out of the library; their videos stay where they are."""
+    with answering(as_json, debug) as answer:
+        from echoreel.library import ReferenceLibrary
+
+        count = ReferenceLibrary.open(place).remove(ids)
+        answer.say(f"removed {count} of {len(ids)} clips")
+        answer.facts = {"removed": count}
+
+
+@library.command(epilog='Example: echoreel library export references out --prompt "a woman juggling"')
+def export(
+    place: Library,
+    folder: Annotated[Path, typer.Argument(help="Where to: the videos and manifest.jsonl.")],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Clips. Default: all.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Those that `search` finds for it.")
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=1, help="With --prompt: results.")
+    ] = 10,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Copy clips to a folder with a manifest, which can be added to another library as a catalogue."""
+    with answering(as_json, debug) as answer:
+        from echoreel.library import ReferenceLibrary
+
+        found = ReferenceLibrary.open(place)
+        if ids:
+            clips = [found.show(id) for id in ids]
+        elif prompt:
+            clips = [each.clip for each in found.search(prompt, count).results]
+        else:
+            clips = [clip for batch in found.batches() for clip in batch]
+        with answer.busy(f"copying {len(clips)} clips"):
+            files, problems = found.export(folder, clips)
+        answer.say(f"wrote {len(files)} videos and manifest.jsonl to {folder}")
+        _tell_problems(answer, problems)
+        answer.facts = {"files": [str(file) for file in files], "problems": problems}
+
+
+@library.command(epilog="Example: echoreel library stats references")
+def stats(place: Library, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Show what the library holds."""
+    with answering(as_json, debug) as answer:
+        from echoreel.library import ReferenceLibrary
+
+        answer.facts = ReferenceLibrary.open(place).stats()
+        for name, value in answer.facts.items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{key} {number}" for key, number in value.items())
+            answer.say(f"{name.replace('_', ' '):17} {value}")
+
+
+@library.command(epilog="Example: echoreel library embed references --adapter runs/adapter")
+def embed(
+    place: Library,
+    base: Base = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|ID", help="An adapter for that base. Default: the embedded one."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Store clips encoded for a base, so that `generate --library` need not. Stopped, it goes on."""
+    with answering(as_json, debug) as answer:
+        from echoreel.answer import hush
+        from echoreel.library import ReferenceLibrary
+
+        found = ReferenceLibrary.open(place)
+        hush()
+        from echoreel.encoded import encode_library, native_size
+        from echoreel.generation import load_adapter, load_base
+
+        with answer.busy("loading the models"):
+            pipe, loaded = load_base(base), load_adapter(adapter)
+            loaded.attach(pipe)  # so that one of another base is told before the work
+            loaded.detach()
+        stored = encode_library(found, pipe, native_size(pipe))
+        answer.say(f"encoded {stored.clips} clips; {stored.known} were encoded already")
+        if stored.stale:
+            answer.say(f"{stored.stale} were encoded by other weights of this base and are replaced")
+        _tell_problems(answer, stored.problems)
+        answer.facts = stored.details()
+
+
+def _tell_added(answer: Answer, place: str, added: "Added") -> None:
+    rate = (added.clips + added.known) / max(added.seconds, 1e-3)
+    answer.say(
+        f"added {added.clips} clips to {place} in {added.seconds:.1f} s ({rate:,.0f} a second); "
+        f"{added.known} were there"
+    )
+    if added.copies:
+        answer.say(f"{added.copies} files are copies of others")
+    if added.without_action:
+        answer.say(f"{added.without_action} clips tell of no action; they are found by no prompt")
+    if added.left_out:
+        answer.say(f"{added.left_out} videos and rows were left out")
+    _tell_problems(answer, added.problems)
+    answer.facts = {
+        "clips": added.clips,
+        "known": added.known,
+        "videos": added.videos,
+        "copies": added.copies,
+        "without_action": added.without_action,
+        "left_out": added.left_out,
+        "problems": [{"place": where, "why": why} for where, why in added.problems],
+        "seconds": round(added.seconds, 2),
+    }
+
+
+def _tell_problems(answer: Answer, problems: list[tuple[str, str]]) -> None:
+    for where, why in problems[:PROBLEMS_SHOWN]:
+        answer.say(f"  {where}: {why}")
+    if len(problems) > PROBLEMS_SHOWN:
+        answer.say(f"  and {len(problems) - PROBLEMS_SHOWN} more; --json lists them")
+
+
+def _table(answer: Answer, names: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    if answer.as_json:
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        table.add_column(name, no_wrap=name in ("id", "score"), overflow="fold")
+    for row in rows:
+        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+    Console(soft_wrap=False).print(table)
+
+
+def _write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Path, answer: Answer) -> None:
+    """A picture with a row for each clip that can be read."""
+    from echoreel.pictures import contact_sheet
+    from echoreel.video import write_image
+
+    rows = []
+    for clip in clips:
+        try:
+            rows.append((f"{clip.phrase}: {clip.caption}", found.reference(clip).frames))
+        except (EchoReelError, OSError) as error:
+            answer.say(f"  {clip.place}: {error}")
+    if not rows:
+        raise EchoReelError("none of the clips can be read; see above")
+    write_image(path, contact_sheet(rows))
+    answer.say(f"wrote {path}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """WHAT=NAME. Raises EchoReelError."""
+    what, equals, name = text.partition("=")
+    if not equals or not name:
+        raise EchoReelError(f"--column: got {text!r}, need WHAT=NAME, such as caption=title")
+    return what, name
