@@ -13,7 +13,7 @@ from rich.progress import track
 
 from echoreel.actions import Action
 from echoreel.errors import MissingExtra
-from echoreel.ranking import ActionIndex, RankedAction, embed_actions
+from echoreel.ranking import ActionIndex, RankedAction, embed_actions, embed_query
 from echoreel.store import LibraryError, Store, one_of, sql
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ class KnownActions:
         """embedder: the name of one, the library's own (None), or "none"."""
         self.store = store
         self._embedder_name = embedder
-        self._index: tuple[tuple[int, int | None], ActionIndex, list[Action]] | None = None
-        self._asked: dict[str, NDArray[np.float32]] = {}  # vectors of phrases
+        self._kept: dict[bool, tuple[tuple[int, int | None], ActionIndex, list[Action]]] = {}
 
     @cached_property
     def embedder(self) -> "Embedder | None":
@@ -74,43 +73,40 @@ class KnownActions:
             column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), embedder.width)
             self.store.add("vectors", pa.Table.from_arrays([pa.array(part), column], schema=schema))
 
-    def rank(self, asked: Action) -> list[tuple[str, RankedAction]]:
-        """The nearest of the library's actions, the nearest first: their phrases, and how near they are."""
-        vector = self._vector(asked.phrase) if self.store.embedder() is not None else None
-        index, actions = self._actions(asked, vector)
-        return [(actions[each.index].phrase, each) for each in index.rank(asked, vector, NEAREST)]
+    def rank(self, asked: Action, prompt: str) -> list[tuple[str, RankedAction]]:
+        """The nearest of the library's actions, the nearest first: their phrases, and how near they are.
 
-    def _vector(self, phrase: str) -> NDArray[np.float32] | None:
-        """Of a phrase: the one that is stored, else a new one; None where words alone are compared."""
-        if self._embedder_name == "none":
-            return None
-        if phrase not in self._asked:
-            rows = self.store.rows("vectors", f"action = {sql(phrase)}", ["vector"], 1)["vector"].to_pylist()
-            if rows:
-                vector: NDArray[np.float32] = np.array(rows[0], np.float32)
-            elif self.embedder is None:
-                return None
-            else:
-                vector = embed_actions([phrase], self.embedder)[0]
-            self._asked[phrase] = vector
-        return self._asked[phrase]
+        Where the very action is there, words are enough; else meanings are compared, if they can be.
+        """
+        found = self._ranked(asked, None)
+        if (found and found[0][1].score >= 1) or self._embedder_name == "none":
+            return found
+        if self.store.embedder() is None or self.embedder is None:
+            return found
+        return self._ranked(asked, embed_query(asked, prompt, self.embedder))
 
-    def _actions(self, asked: Action, vector: NDArray[np.float32] | None) -> tuple[ActionIndex, list[Action]]:
+    def _ranked(self, asked: Action, vectors: NDArray[np.float32] | None) -> list[tuple[str, RankedAction]]:
+        index, actions = self._index(asked, vectors)
+        return [(actions[each.index].phrase, each) for each in index.rank(asked, vectors, NEAREST)]
+
+    def _index(self, asked: Action, vectors: NDArray[np.float32] | None) -> tuple[ActionIndex, list[Action]]:
         """The library's actions, or of very many those that may be near; kept until the library changes."""
-        has_vectors = self.store.embedder() is not None
-        state = self.store.version("actions"), self.store.version("vectors") if has_vectors else None
-        if self._index is not None and self._index[0] == state:
-            return self._index[1], self._index[2]
+        with_vectors = vectors is not None
+        state = self.store.version("actions"), self.store.version("vectors") if with_vectors else None
+        if with_vectors in self._kept and self._kept[with_vectors][0] == state:
+            return self._kept[with_vectors][1:]
         where = None
         if self.store.count("actions") > WHOLE_INDEX:
-            phrases = [] if vector is None else self.store.nearest(vector, 4 * NEAREST)["action"].to_pylist()
-            where = f"verb = {sql(asked.verb)} OR {one_of('action', [*phrases, asked.phrase])}"
+            near = (
+                [] if vectors is None else self.store.nearest(vectors[0], 4 * NEAREST)["action"].to_pylist()
+            )
+            where = f"verb = {sql(asked.verb)} OR {one_of('action', [*near, asked.phrase])}"
         rows = self.store.rows("actions", where, limit=WHOLE_INDEX).to_pylist()
         distinct = {row["action"]: Action(row["action"], row["verb"], tuple(row["lemmas"])) for row in rows}
         actions = [*distinct.values()]
-        index = ActionIndex(actions, self._vectors([*distinct], where is None) if has_vectors else None)
+        index = ActionIndex(actions, self._vectors([*distinct], where is None) if with_vectors else None)
         if where is None:
-            self._index = state, index, actions
+            self._kept[with_vectors] = state, index, actions
         return index, actions
 
     def _vectors(self, phrases: Sequence[str], whole: bool) -> NDArray[np.float32]:

@@ -159,7 +159,7 @@ class ReferenceLibrary:
         asked = asked_action(action) if action else find_action(prompt)
         if asked is None:
             return Answer(prompt, None, ())
-        near = dict(self.actions.rank(asked))
+        near = dict(self.actions.rank(asked, prompt))
         clips = self._candidates(prompt, near, count)
         candidates = Candidates(
             np.array([near[clip.phrase].score for clip in clips]),
@@ -300,7 +300,7 @@ class ReferenceLibrary:
             scenery = picking.words(prompt) - picking.words(" ".join(phrases))
             rows = self.store.by_words(" ".join(sorted(scenery)), where, enough)
             found |= {row["id"]: row for row in rows.to_pylist()}
-            if len(found) < enough // 2:
+            if len(found) < 4 * count:
                 rows = self.store.rows("clips", where, COLUMNS, enough)
                 found |= {row["id"]: row for row in rows.to_pylist()}
             if len(found) >= enough // 4:

@@ -8,14 +8,16 @@ phrases of the library, which hold no scenery.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from echoreel.actions import Action
-from echoreel.embedding import Embedder
 from echoreel.lexicon import lexicon, related_verbs
+
+if TYPE_CHECKING:
+    from echoreel.embedding import Embedder  # brings torch
 
 PROMPT = 1.0  # weight of the whole prompt beside that of the phrase, 1
 SAME_VERB = 0.1  # added for the same verb, where it is no light one
@@ -32,13 +34,13 @@ class RankedAction:
     why: str
 
 
-def embed_actions(phrases: Sequence[str], embedder: Embedder) -> NDArray[np.float32]:
+def embed_actions(phrases: Sequence[str], embedder: "Embedder") -> NDArray[np.float32]:
     """Vectors (N, width) of a library's distinct action phrases."""
     return embedder.encode(phrases)
 
 
-def embed_query(query: Action, prompt: str, embedder: Embedder) -> NDArray[np.float32]:
-    """Vectors (2 + K, width): of the asked phrase, of the whole prompt, and of the phrase with K related verbs."""
+def embed_query(query: Action, prompt: str, embedder: "Embedder") -> NDArray[np.float32]:
+    """Vectors (2 + K, width): of the asked phrase, the whole prompt, and the phrase with K related verbs."""
     words = lexicon()
     _, _, rest = query.phrase.partition(" ")
     own = query.phrase.startswith(words.ing(query.verb))  # not "doing a cartwheel"
