@@ -1,6 +1,6 @@
 """Ordinary videos -> cached training pairs of a base: a manifest in, a folder of shards out.
 
-A manifest is a file of JSON lines, a pair on each; paths are relative to it and stay in its folder:
+A manifest is a file of JSON lines, a pair on each; paths are relative to its folder, or `root`, and stay there:
 `{"target": "a.mp4", "caption": "…", "references": [{"path": "b.mp4", "caption": "…"}]}`
 """
 
@@ -50,7 +50,7 @@ class ManifestLine(Settings):
 
 
 def prepare_pairs(
-    pipe: Any, manifest: Path, folder: Path, settings: PrepareSettings | None = None
+    pipe: Any, manifest: Path, folder: Path, settings: PrepareSettings | None = None, root: Path | None = None
 ) -> PairSet:
     """Read, encode and store every pair of the manifest. Killed at any moment, the same call goes on.
 
@@ -58,7 +58,8 @@ def prepare_pairs(
     the line), CheckpointError when the folder holds pairs made otherwise.
     """
     settings = _with_size(pipe, settings or PrepareSettings())
-    lines = read_manifest(manifest, settings.references)
+    root = root or manifest.parent
+    lines = read_manifest(manifest, settings.references, root)
     writer = PairSetWriter(folder)
     writer.bind(settings)
     for number, first in enumerate(range(0, len(lines), settings.shard)):
@@ -67,7 +68,7 @@ def prepare_pairs(
         part = lines[first : first + settings.shard]
         clips = np.stack(
             [
-                _encoded(pipe, _frames(line, manifest, first + row + 1, settings))
+                _encoded(pipe, _frames(line, root, f"{manifest.name} line {first + row + 1}", settings))
                 for row, line in enumerate(part)
             ]
         )
@@ -76,7 +77,7 @@ def prepare_pairs(
     return PairSet.open(folder)
 
 
-def read_manifest(path: Path, references: int = 1) -> list[ManifestLine]:
+def read_manifest(path: Path, references: int = 1, root: Path | None = None) -> list[ManifestLine]:
     """Every line. Raises PairSetError, naming the line, for one that is wrong or has too few references."""
     try:
         rows = [row for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
@@ -94,28 +95,29 @@ def read_manifest(path: Path, references: int = 1) -> list[ManifestLine]:
         if len(line.references) < references:
             raise PairSetError(f"{source}: got {len(line.references)} references, need {references}")
         for file in (line.target, *(r.path for r in line.references)):
-            _inside(path.parent, file, source)
+            _inside(root or path.parent, file, source)
         lines.append(line)
     return lines
 
 
 def _inside(root: Path, file: Path, source: str) -> Path:
-    """The file in the manifest's folder. Raises PairSetError for a path that leads out of it."""
+    """The file in the root folder. Raises PairSetError for a path that leads out of it."""
     found = (root / file).resolve()
     if not found.is_relative_to(root.resolve()):
-        raise PairSetError(f"{source}: {file} leads out of the manifest's folder; move the video there")
+        raise PairSetError(
+            f"{source}: {file} leads out of {root}, which videos must be in; give another root"
+        )
     return found
 
 
-def _frames(line: ManifestLine, manifest: Path, number: int, settings: PrepareSettings) -> Frames:
+def _frames(line: ManifestLine, root: Path, source: str, settings: PrepareSettings) -> Frames:
     """Frames (1 + R, T, H, W, 3) of a pair."""
-    source = f"{manifest.name} line {number}"
     wanted = [(line.target, line.start), *((r.path, r.start) for r in _used(line, settings))]
     clips = []
     for file, start in wanted:
         span = Span(start=start, fps=settings.fps, frames=settings.frames)
         try:
-            clip = read_frames(_inside(manifest.parent, file, source), span, size=settings.size)
+            clip = read_frames(_inside(root, file, source), span, size=settings.size)
         except VideoError as error:
             raise type(error)(f"{source}: {error}") from error
         if len(clip.frames) < settings.frames:

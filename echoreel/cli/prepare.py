@@ -20,6 +20,10 @@ def pairs(
     frames: Annotated[int, typer.Option(metavar="N", help="Of each video.")] = 16,
     fps: Annotated[float, typer.Option(metavar="X", help="Frames a second.")] = 8.0,
     references: Annotated[int, typer.Option(metavar="N", help="Of each pair: a line's first so many.")] = 1,
+    root: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="What the paths are relative to. Default: the manifest's folder."),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -32,7 +36,7 @@ def pairs(
 
         settings = checked(PrepareSettings, frames=frames, fps=fps, references=references)
         with answer.busy("encoding"):
-            found = prepare_pairs(load_base(base), manifest, folder, settings)
+            found = prepare_pairs(load_base(base), manifest, folder, settings, root)
         answer.say(f"wrote {len(found)} pairs to {folder}")
         answer.facts = {"folder": str(folder), "pairs": len(found)}
 
