@@ -1,7 +1,7 @@
 """(Target, references) training pairs from a library: the same action, another look, another source.
 
-Quadruples (caption, video, reference caption, reference video), as the paper trains on 80 k of. The result is a
-manifest for `prepare`, and a count of everything that was dropped, by reason.
+Quadruples (caption, video, reference caption, reference video), as the paper trains on 80 k of. The result is
+a manifest for `prepare`, and a count of everything that was dropped, by reason.
 """
 
 import json
@@ -105,14 +105,14 @@ def choose_pairs(clips: Iterable[Candidate], settings: PairSettings | None = Non
 def write_manifest(pairs: Pairs, path: Path) -> Path:
     """Write the JSON lines of `prepare.prepare_pairs`, and `NAME.report.json` beside; -> their root folder.
 
-    The root is the manifest's own folder when all videos lie in it, else the nearest folder that holds them all.
+    The root is the manifest's own folder when all videos lie in it, else the nearest that holds them all.
     Raises PairError when there is nothing to write, or the videos share no folder.
     """
     if not pairs.chosen:
         reasons = ", ".join(f"{count} {reason}" for reason, count in pairs.dropped.most_common(3))
         raise PairError(
-            f"no pairs among {pairs.seen} clips ({reasons or 'the library is empty'}); add more videos of the "
-            "same actions, or loosen a filter"
+            f"no pairs among {pairs.seen} clips ({reasons or 'the library is empty'}); add more videos of "
+            "the same actions, or loosen a filter"
         )
     files = {_file(clip) for target, others in pairs.chosen for clip in (target, *others) if clip.root}
     root = _common(files, path.absolute().parent)
@@ -195,7 +195,7 @@ def _match(
 
 
 def _apart(clip: Candidate, other: Candidate) -> float:
-    """How differently two clips look, 0 to 1; without looks 1, and 0 for the same words, as of a re-upload."""
+    """How differently two clips look, 0 to 1; without looks 1, or 0 when the words are the same, too."""
     if clip.look is not None and other.look is not None:
         return math.fsum(abs(a - b) for a, b in zip(clip.look, other.look, strict=True)) / len(clip.look)
     return float(clip.caption != other.caption)

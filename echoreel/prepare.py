@@ -1,6 +1,6 @@
 """Ordinary videos -> cached training pairs of a base: a manifest in, a folder of shards out.
 
-A manifest is a file of JSON lines, a pair on each; paths are relative to its folder, or `root`, and stay there:
+A manifest is JSON lines, a pair on each: paths are relative to its folder, or `root`, and stay in it:
 `{"target": "a.mp4", "caption": "…", "references": [{"path": "b.mp4", "caption": "…"}]}`
 """
 
