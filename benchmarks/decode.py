@@ -2,10 +2,10 @@
 
     python benchmarks/decode.py [--repeats N] [--out FILE.json]
 
-Installed beside this package they are measured too: opencv-python-headless, decord or decord2, imageio-ffmpeg,
-torchcodec. Each reads every fourth of the first 61 frames, and of those from 6 s on, at 256x160, in its own usual way.
-Rounds go over all libraries in turn, so that a busy machine is equally bad for all; the numbers are the median of
-the rounds, the least, and the median of the processor time.
+Installed beside this package they are measured too: opencv-python-headless, decord or decord2,
+imageio-ffmpeg, torchcodec. Each reads every fourth of the first 61 frames, and of those from 6 s on, at
+256x160, in its own usual way. Rounds go over all libraries in turn, so that a busy machine is equally bad
+for all; the numbers are the median of the rounds, the least, and the median of the processor time.
 """
 
 import argparse

@@ -32,12 +32,17 @@ def fitted(image: Frames, size: tuple[int, int], fit: Fit = "crop", pixel_aspect
     fill_h, fill_w = max(1, round(seen_h * scale)), max(1, round(seen_w * scale * pixel_aspect))
     # A whole reduction is a mean over whole pixels, so that an enlarged video reads back as it was.
     whole = (seen_h / fill_h).is_integer() and (seen_w / fill_w).is_integer()
-    part = Image.fromarray(np.ascontiguousarray(image)).resize(
-        (fill_w, fill_h),
-        Image.Resampling.BOX if whole else Image.Resampling.LANCZOS,
-        box=(left, top, left + seen_w, top + seen_h),
-        reducing_gap=None if whole else 3.0,
-    )
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    steps = round(seen_w / fill_w), round(seen_h / fill_h)
+    box = (left, top, left + seen_w, top + seen_h)
+    if whole and left.is_integer() and top.is_integer():
+        part = picture.reduce(steps, box=(int(box[0]), int(box[1]), int(box[2]), int(box[3])))
+    elif whole:
+        part = picture.resize((fill_w, fill_h), Image.Resampling.BOX, box)
+    else:
+        part = picture.resize((fill_w, fill_h), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
+    if (fill_h, fill_w) == size:
+        return np.array(part)
     result = np.full((rows, columns, 3), GREY, np.uint8)
     y, x = (rows - fill_h) // 2, (columns - fill_w) // 2
     result[y : y + fill_h, x : x + fill_w] = np.asarray(part)

@@ -41,6 +41,55 @@ def pairs(
         answer.facts = {"folder": str(folder), "pairs": len(found)}
 
 
+@prepare.command(epilog="Example: echoreel prepare manifest my-library pairs.jsonl --references 2")
+def manifest(
+    library: Annotated[str, typer.Argument(metavar="LIBRARY", help="A reference library.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT.jsonl", help="Where to; a report is written beside it.")
+    ],
+    references: Annotated[int, typer.Option(metavar="N", min=1, help="Of each target.")] = 1,
+    per_action: Annotated[
+        int, typer.Option("--per-action", metavar="N", min=2, help="Clips of one action at most.")
+    ] = 256,
+    shortest: Annotated[float, typer.Option(metavar="SECONDS", help="A clip is no shorter.")] = 2.0,
+    longest: Annotated[float, typer.Option(metavar="SECONDS", help="A clip is no longer.")] = 30.0,
+    still: Annotated[float, typer.Option(metavar="X", help="Drop clips that move less, 0 to 1.")] = 0.004,
+    similar: Annotated[float, typer.Option(metavar="X", help="Drop pairs nearer in look, 0 to 1.")] = 0.03,
+    urls: Annotated[bool, typer.Option("--urls", help="List clips that are only links, too.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Which pairs.")] = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Choose pairs of the same action, in another look and from another video, for `prepare pairs`."""
+    with answering(as_json, debug) as answer:
+        from itertools import chain
+
+        from echoreel.config import checked
+        from echoreel.library import ReferenceLibrary
+        from echoreel.pairs import PairSettings, choose_pairs, write_manifest
+
+        settings = checked(
+            PairSettings,
+            references=references,
+            per_action=per_action,
+            shortest=shortest,
+            longest=longest,
+            still=still,
+            similar=similar,
+            urls=urls,
+            seed=seed,
+        )
+        with answer.busy("choosing pairs"):
+            clips = chain.from_iterable(ReferenceLibrary.open(library).batches())
+            chosen = choose_pairs(clips, settings)
+            root = write_manifest(chosen, out)
+        answer.say(f"wrote {len(chosen.chosen)} pairs of {chosen.actions} actions to {out}")
+        for reason, count in chosen.dropped.most_common():
+            answer.say(f"dropped {count}: {reason}")
+        answer.say(f"next: echoreel prepare pairs {out} FOLDER --root {root} --references {references}")
+        answer.facts = chosen.details() | {"manifest": str(out), "root": str(root)}
+
+
 @prepare.command(
     epilog="Example: echoreel prepare clips clips --motions ../shared/motion --split heldout --count 20"
 )
