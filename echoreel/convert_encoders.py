@@ -88,12 +88,17 @@ def convert_autoencoder(state_dict: Mapping[str, Tensor], settings: Mapping[str,
     """The autoencoder, in the tensors' own dtype. Raises CheckpointError, as all functions here."""
     with torch.device("meta"):
         vae: AutoencoderKL = AutoencoderKL(**settings)
+    fill(state_dict, [(vae, autoencoder_names(vae))], None)
+    return vae.eval()
+
+
+def autoencoder_names(vae: AutoencoderKL) -> dict[str, str]:
+    """Its names of tensors -> the originals'."""
     names = _renamed(vae, AUTOENCODER_NAMES)
     levels = len(vae.config["block_out_channels"])
     for ours, theirs in names.items():  # its levels are numbered from the picture's side on the way up, too
         names[ours] = re.sub(r"up_blocks\.(\d+)", lambda m: f"up.{levels - 1 - int(m[1])}", theirs)
-    fill(state_dict, [(vae, names)], None)
-    return vae.eval()
+    return names
 
 
 def convert_clip_text(state_dict: Mapping[str, Tensor], settings: Mapping[str, Any]) -> CLIPTextModel:

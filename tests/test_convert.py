@@ -127,6 +127,60 @@ def test_a_context_without_the_image_is_refused() -> None:
         unet(fixture.io["latent"], 1, encoder_hidden_states=fixture.io["text"][:, :77])
 
 
+VARIED = (
+    (
+        {"channel_mult": (1, 2, 3), "attention_resolutions": (4, 1), "num_res_blocks": 2},
+        {"latent_query_dim": 24, "n_heads": 3, "d_head": 4, "layers": 1},
+    ),
+    (
+        {"channel_mult": (2,), "attention_resolutions": (1,), "transformer_depth": 2},
+        {"latent_query_dim": 16, "n_heads": 1, "d_head": 32, "layers": 3, "latent_context_dim": 20},
+    ),
+    (
+        {"channel_mult": (1, 1), "attention_resolutions": (2,), "temporal_length": 3},
+        {"latent_query_dim": 16, "n_heads": 2, "d_head": 8, "layers": 2},
+    ),
+)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("unet_settings", "prism_settings"), VARIED)
+def test_other_sizes_convert_and_their_rows_stay_apart(
+    unet_settings: dict[str, Any], prism_settings: dict[str, Any]
+) -> None:
+    """Of levels, depth, heads, frames; and of heads that do not fill the Prism's width."""
+    sizes = {"image_size": 8, "model_channels": 32, "num_heads": 2, "num_res_blocks": 1, "context_dim": 12}
+    unet_settings = sizes | unet_settings
+    prism_settings = {"input_context_dim": 12, "latent_context_dim": 12} | prism_settings
+    torch.manual_seed(0)
+    shapes = lvdm_shapes(unet_settings, prism_settings)
+    tensors = {name: torch.randn(shape) * 0.1 for name, shape in shapes.items()}
+    unet, adapter = convert_echoreel_lvdm(tensors, unet_settings, prism_settings)
+    adapter.attach(unet)
+    latent, text, reference = torch.randn(2, 4, 5, 8, 8), torch.randn(2, 7, 12), torch.randn(2, 4, 4, 8, 8)
+    tokens = adapter.encode(reference, torch.cat([text, torch.randn(2, 3, 12)], 1))
+    adapter.set_tokens(tokens)
+    together = unet(latent, torch.tensor([7, 900]), encoder_hidden_states=text).sample
+    for row, timestep in enumerate((7, 900)):
+        adapter.set_tokens(tokens[row : row + 1])
+        rows = slice(row, row + 1)
+        alone = unet(latent[rows], timestep, encoder_hidden_states=text[rows]).sample
+        assert_near(alone, together[rows])
+        adapter.clear_references()
+        plain = unet(latent[rows], timestep, encoder_hidden_states=text[rows]).sample
+        assert (plain - alone).abs().max() > 10 * TOLERANCE
+
+
+def lvdm_shapes(unet_settings: dict[str, Any], prism_settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Every tensor of an EchoReel checkpoint of these settings, from what an empty one is found to lack."""
+    found: dict[str, tuple[int, ...]] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("echoreel.convert.check_tensors", lambda _, expected: found.update(expected) or 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            convert_echoreel_lvdm({}, unet_settings, prism_settings)
+    return found
+
+
 def test_names_and_shapes_of_the_full_size() -> None:
     """Every name of the released files, and no other."""
     with torch.device("meta"):

@@ -28,6 +28,8 @@ from echoreel.layers import (
     over_time,
 )
 
+FEW_PLACES = 64  # of a picture, up to which CPUs convolve faster with channels first: the kernels weigh most
+
 
 @dataclass
 class LVDMUNetOutput(BaseOutput):
@@ -267,5 +269,9 @@ class LVDMUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 def over_frames(layer: nn.Module, x_BCTHW: Tensor) -> Tensor:
     """A layer for pictures, on each frame of a video (B, C, T, H, W)."""
-    frames: Tensor = layer(rearrange(x_BCTHW, "b c t h w -> (b t) c h w"))
+    frames = rearrange(x_BCTHW, "b c t h w -> (b t) c h w")
+    if frames.device.type == "cpu" and frames.shape[-2] * frames.shape[-1] <= FEW_PLACES:
+        frames = layer(frames.contiguous()).contiguous(memory_format=torch.channels_last)
+    else:
+        frames = layer(frames)
     return rearrange(frames, "(b t) c h w -> b c t h w", t=x_BCTHW.shape[2])
