@@ -40,6 +40,7 @@ class NoiseSchedule:
         elif kind in ("epsilon", "v_prediction", "sample") and hasattr(scheduler, "alphas_cumprod"):
             self.predicts = kind
             self.alphas_cumprod: Tensor = scheduler.alphas_cumprod.float().cpu()
+            self.scales: Tensor | None = getattr(scheduler, "scales", None)  # VideoCrafter's weaker signal
         else:
             raise BaseUnsupported(
                 f"cannot train with a {type(scheduler).__name__} that predicts {kind!r}; need one that "
@@ -82,7 +83,8 @@ class NoiseSchedule:
             return sigma * self.steps, 1 - sigma, sigma
         timesteps = (levels * self.steps).long().clamp(0, self.steps - 1)
         alpha_bar = self.alphas_cumprod[timesteps]
-        return timesteps, alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        signal = alpha_bar.sqrt() if self.scales is None else self.scales[timesteps] * alpha_bar.sqrt()
+        return timesteps, signal, (1 - alpha_bar).sqrt()
 
 
 def sample_levels(count: int, high_noise: float, generator: torch.Generator) -> Tensor:

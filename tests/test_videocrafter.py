@@ -25,6 +25,7 @@ from echoreel.convert_encoders import (
     convert_open_clip_text,
     convert_open_clip_vision,
 )
+from echoreel.diffusion import NoiseSchedule
 from echoreel.errors import CheckpointError, EchoReelError, SettingsError
 
 PROMPT = "a man doing a cartwheel"
@@ -69,6 +70,8 @@ def test_noise_is_added_to_a_weaker_signal_and_taken_off_again() -> None:
     noisy = scheduler.add_noise(clean, noise, timesteps)
     assert_close(noisy[:1], plain.add_noise(clean[:1], noise[:1], timesteps[:1]))
     assert_close(noisy[1:], plain.add_noise(WEAKEST * clean[1:], noise[1:], timesteps[1:]))
+    mixed = NoiseSchedule(scheduler).mix(clean, noise, torch.tensor([0.0, 0.9]))  # as training does
+    assert_close(mixed.noisy, noisy)
     scheduler.set_timesteps(10)
     assert_close(
         scheduler.step(noise[1:], 900, noisy[1:]).pred_original_sample, clean[1:], atol=1e-4, rtol=1e-4

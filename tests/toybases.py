@@ -34,7 +34,7 @@ from toys import (
     toy_text,
     toy_vae,
 )
-from toyvideocrafter import toy_videocrafter_pipeline
+from toyvideocrafter import toy_videocrafter_image_pipeline, toy_videocrafter_pipeline
 
 
 def toy_modelscope() -> TextToVideoSDPipeline:
@@ -117,6 +117,7 @@ TOYS: dict[str, Callable[[], Any]] = {
     "AnimateDiff": toy_pipeline,
     "LVDM": toy_lvdm_pipeline,
     "VideoCrafter": toy_videocrafter_pipeline,
+    "VideoCrafter I2V": toy_videocrafter_image_pipeline,
     "ModelScope": toy_modelscope,
     "I2VGen-XL": toy_i2vgenxl,
     "SVD": toy_svd,
