@@ -220,7 +220,7 @@ class GatedFeedForward(nn.Module):
         """Channels last: (..., D) -> (..., D)."""
         if x.device.type != "cpu" or torch.is_grad_enabled():
             return self._feed(x)
-        pieces = x.flatten(0, -2).split(CACHED_ROWS)
+        pieces = torch.split(x.flatten(0, -2), CACHED_ROWS)
         return torch.cat([self._feed(piece) for piece in pieces]).view(x.shape)
 
     def _feed(self, x: Tensor) -> Tensor:
