@@ -28,7 +28,7 @@ from echoreel.pairset import PairSet, PairSetWriter
 from echoreel.train import FitSettings, Task, fit, load_trained
 
 SHARD = 500  # pairs in one file of the cache
-SAMPLING = {"num_inference_steps": 20, "guidance_scale": 4.0, "num_frames": 16, "fps": 8}  # recommended
+SAMPLING = {"num_inference_steps": 20, "guidance_scale": 2.0, "num_frames": 16, "fps": 8}  # recommended
 
 
 class BaseRecipe(Settings):
