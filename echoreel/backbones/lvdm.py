@@ -269,7 +269,7 @@ class LVDMUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 def over_frames(layer: nn.Module, x_BCTHW: Tensor) -> Tensor:
     """A layer for pictures, on each frame of a video (B, C, T, H, W)."""
-    frames = rearrange(x_BCTHW, "b c t h w -> (b t) c h w")
+    frames: Tensor = rearrange(x_BCTHW, "b c t h w -> (b t) c h w")
     if frames.device.type == "cpu" and frames.shape[-2] * frames.shape[-1] <= FEW_PLACES:
         frames = layer(frames.contiguous()).contiguous(memory_format=torch.channels_last)
     else:
