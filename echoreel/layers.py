@@ -160,18 +160,14 @@ class RelativeAttention(Attention):
         self.relative_keys = nn.Parameter(torch.randn(2 * reach + 1, head_width) * 0.02)
         self.relative_values = nn.Parameter(torch.randn(2 * reach + 1, head_width) * 0.02)
 
-    def forward(self, x_BTD: Tensor, context_BMC: Tensor | None = None) -> Tensor:
-        """Self-attention (B, T, D) -> (B, T, D); there is no context to give."""
-        assert context_BMC is None
-        return rearrange(self.over_time(rearrange(x_BTD, "b t d -> b t 1 d")), "b t 1 d -> b t d")
-
-    def over_time(self, x_BTSD: Tensor) -> Tensor:
-        """Self-attention among the frames at each place: (B, T, S, D) -> (B, T, S, D).
+    def forward(self, x_BTSD: Tensor, context_BMC: Tensor | None = None) -> Tensor:
+        """Self-attention among the frames at each place: (B, T, S, D) -> (B, T, S, D); there is no context.
 
         Not fused: values differ from query to query, and fused kernels do not give their weights. Products
         go over views of the projections as they lie (N is places times heads), since moving them takes longer
         than multiplying them.
         """
+        assert context_BMC is None
         positions = torch.arange(x_BTSD.shape[1], device=x_BTSD.device)
         near_keys, near_values = self.relative(positions[None] - positions[:, None])
         parts = (
@@ -238,7 +234,8 @@ def over_places(attention: nn.Module, x_BTSD: Tensor) -> Tensor:
 def over_time(attention: nn.Module, x_BTSD: Tensor) -> Tensor:
     """Self-attention among the frames at each place."""
     if isinstance(attention, RelativeAttention):
-        return attention.over_time(x_BTSD)
+        found: Tensor = attention(x_BTSD)  # called as a module, whose hooks may bring its weights
+        return found
     x: Tensor = attention(rearrange(x_BTSD, "b t s d -> (b s) t d"))
     return rearrange(x, "(b s) t d -> b t s d", s=x_BTSD.shape[2])
 

@@ -16,6 +16,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 from torch.testing import assert_close
+from toydits import shorten
 from toys import (
     FRAMES,
     toiest_unet,
@@ -32,13 +33,16 @@ from echoreel.integration import ActionIntegration
 
 def test_the_base_keeps_its_keys_and_saves_itself(pipe: Any, adapter: ActionAdapter, tmp_path: Path) -> None:
     denoiser = base_of(pipe).denoiser
-    keys, want = [*denoiser.state_dict()], film(pipe)
+    keys = [*denoiser.state_dict()]
+    pipe.save_pretrained(tmp_path / "alone")
     adapter.attach(pipe).set_tokens(toy_tokens(adapter))
     assert [*denoiser.state_dict()] == keys
     assert not any(isinstance(module, ActionIntegration) for module in denoiser.modules())
-    pipe.save_pretrained(tmp_path)
-    again = type(pipe).from_pretrained(tmp_path)
-    assert torch.equal(film(again), want)
+    pipe.save_pretrained(tmp_path / "attached")
+    # Not with the video before it was saved: weights lie elsewhere in memory once loaded, and a CPU's products
+    # may differ in the last bit.
+    alone, again = (type(pipe).from_pretrained(tmp_path / name) for name in ("alone", "attached"))
+    assert torch.equal(film(shorten(again)), film(shorten(alone)))
 
 
 @only_animatediff

@@ -227,13 +227,13 @@ def toy_hunyuan() -> HunyuanVideo15Pipeline:
         tokenizer_2=ByT5Tokenizer(),
         guider=ClassifierFreeGuidance(guidance_scale=6.0),
     )
-    shorten(pipe)
-    return quiet(pipe)
+    return quiet(shorten(pipe))
 
 
-def shorten(pipe: Any) -> None:
+def shorten(pipe: Any) -> Any:
     """Few tokens, where HunyuanVideo 1.5 has fixed 2,000: its pipeline keeps them in attributes."""
     if isinstance(pipe, HunyuanVideo15Pipeline):
         pipe.system_message, pipe.prompt_template_encode_start_idx = "a person", 3
         pipe.tokenizer_max_length, pipe.tokenizer_2_max_length = 16, 2
         pipe.vision_num_semantic_tokens = 2
+    return pipe

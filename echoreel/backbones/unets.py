@@ -29,12 +29,12 @@ def sizes_of(layout: str, argument: str) -> Callable[[Any, Mapping[str, Any]], t
 
 
 def says_guidance(pipe: Any) -> bool | None:
-    """What pipelines keep of their last call; None for those that keep nothing, or were never called."""
-    flag = getattr(pipe, "do_classifier_free_guidance", None)
-    if flag is None:
-        scale = getattr(pipe, "guidance_scale", None)
-        return None if scale is None else bool(scale > 1)
-    return bool(flag)
+    """What pipelines keep of their last call, False before the first; None for those that keep nothing."""
+    for name in ("do_classifier_free_guidance", "guidance_scale"):
+        if hasattr(type(pipe), name):
+            kept = getattr(pipe, name, None)
+            return kept is not None and bool(kept if name.startswith("do") else kept > 1)
+    return None
 
 
 def encode_frames(pipe: Any, pixels_BCTHW: Tensor) -> Tensor:
