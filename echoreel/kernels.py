@@ -1,14 +1,38 @@
-"""Attention kernels for training on a CPU, where torch's own choice is the slow one for short sequences."""
+"""What computes fast on a device: bfloat16 where it has instructions for it, and on a CPU then other kernels
+of attention than torch's own choice, which is the slow one for short sequences."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
+Precision: TypeAlias = Literal["fp32", "bf16"]
+"""bf16: autocast, parameters stay float32; fp32 on a machine that would have to emulate it."""
+
 LONG = 256 * 256
 """Products of lengths above which the fused kernel is faster; see `CPUAttention`."""
+
+
+EMULATED = (
+    "this CPU has no bfloat16 instructions, and emulating them takes ten times as long: computing in fp32"
+)
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16."""
+    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@contextmanager
+def fast_kernels(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Computations within run in this precision (see `Precision`) by the kernels that are fast for it."""
+    bf16 = precision == "bf16" and computes_in_bf16(device)
+    attention = CPUAttention() if bf16 and device.type == "cpu" else nullcontext()
+    with attention, torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        yield
 
 
 class CPUAttention(TorchFunctionMode):
@@ -16,7 +40,7 @@ class CPUAttention(TorchFunctionMode):
 
     Forward and backward on one core of an AMD EPYC (Zen 4), bfloat16, 8 clips of 16 frames, in milliseconds:
     64 places of 128 frames 19, fused 77, torch's plain kernel 38; 16 frames of 512 places 12, 127, 13; 1024
-    tokens that read 256 action tokens 78, 58, 128.
+    tokens that read 256 action tokens 78, 58, 128. In float32 torch's own choice is as fast or faster.
     """
 
     def __torch_function__(

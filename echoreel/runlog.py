@@ -54,6 +54,11 @@ class RunLog:
         if self._board:
             self._board.close()
 
+    def note(self, text: str) -> None:
+        """Tell people something about this start."""
+        if self.active:
+            self._console.print(f"{self.name}: {text}", highlight=False, soft_wrap=True)
+
     def advance(self, step: int) -> None:
         """Move the progress bar to `step` steps done."""
         if self._progress:

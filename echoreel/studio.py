@@ -6,11 +6,10 @@ goes on with what it has.
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from echoreel.checkpoint import write_atomic
 from echoreel.config import Settings
 from echoreel.errors import EchoReelError
 from echoreel.generation import CALL_ARGUMENTS, load_adapter, load_base, resolved
-from echoreel.kernels import CPUAttention
+from echoreel.kernels import EMULATED, Precision, computes_in_bf16, fast_kernels
 from echoreel.latents import encode_captions, encode_video
 from echoreel.pictures import Frames
 from echoreel.result import GenerationSettings
@@ -47,7 +46,7 @@ class StudioSettings(Settings):
     base: str = "embedded"  # or a folder, or a hub id
     adapter: str | None = "embedded"  # none where no video has references
     batch: PositiveInt = 16  # videos made at once
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast, a third faster on a CPU that has it
+    precision: Precision = "fp32"  # bf16: a third faster on a CPU that has it
 
 
 class Studio:
@@ -60,6 +59,9 @@ class Studio:
         self._adapter = None if settings.adapter is None else load_adapter(settings.adapter)
         self._settings = resolved(pipe, generation)
         self._folder, self._batch, self._precision = folder, settings.batch, settings.precision
+        if self._precision == "bf16" and not computes_in_bf16(pipe._execution_device):
+            Console(stderr=True).print(EMULATED, highlight=False, soft_wrap=True)
+            self._precision = "fp32"
         modules = [part for part in pipe.components.values() if isinstance(part, nn.Module)]
         self.weights = {"base": _fingerprint(modules)}
         if self._adapter is not None:
@@ -103,7 +105,7 @@ class Studio:
         try:
             if shots[0].references:
                 self._show(shots)
-            with self._fast():
+            with fast_kernels(self._pipe._execution_device, self._precision):
                 video = self._pipe(prompt=prompts, generator=generators, output_type="np", **given).frames
         finally:
             if self._adapter is not None:
@@ -112,13 +114,6 @@ class Studio:
             raise EchoReelError("the base made values that are no numbers; load it in another precision")
         frames: Frames = np.round(np.asarray(video) * 255).astype(np.uint8)
         return frames
-
-    @contextmanager
-    def _fast(self) -> Iterator[None]:
-        device: torch.device = self._pipe._execution_device
-        attention = CPUAttention() if device.type == "cpu" else nullcontext()
-        with attention, torch.autocast(device.type, torch.bfloat16, enabled=self._precision == "bf16"):
-            yield
 
     @torch.no_grad()
     def _show(self, shots: Sequence[Shot]) -> None:

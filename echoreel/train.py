@@ -10,10 +10,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs  # type: ignore[import-untyped]
@@ -34,7 +34,7 @@ from echoreel.checkpoint import (
 from echoreel.config import Settings
 from echoreel.errors import CheckpointError, EchoReelError
 from echoreel.feed import Batch, Feed, count_samples, noise_like, seeded
-from echoreel.kernels import CPUAttention
+from echoreel.kernels import EMULATED, Precision, computes_in_bf16, fast_kernels
 from echoreel.runlog import RunLog
 
 __all__ = ["FitSettings", "Task", "TrainingDiverged", "fit", "load_trained", "noise_like", "seeded"]
@@ -92,7 +92,7 @@ class FitSettings(Settings):
     gradient_clip: NonNegativeFloat = 1.0  # greatest norm of all gradients; 0 = off
     accumulate: PositiveInt = 1  # batches per optimizer step
     ema: float = Field(default=0.999, ge=0, lt=1)  # decay of the averaged weights; 0 = off
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast, parameters stay float32
+    precision: Precision = "fp32"
     seed: NonNegativeInt = 0
     prefetch: NonNegativeInt = 1  # batches computed ahead, each in a thread of its own; 0 or false = none
     minutes: NonNegativeFloat = 0  # stop with a checkpoint after so long; 0 = no limit
@@ -121,6 +121,8 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
         start = training.resume()
         steps = range(start, settings.steps)
         log = RunLog(run.path, task.name, steps, settings.tensorboard, accelerator.is_main_process)
+        if settings.precision == "bf16" and not computes_in_bf16(accelerator.device):
+            log.note(EMULATED)
         with (
             log,
             _stop_signals() as signals,
@@ -162,7 +164,7 @@ class _Training:
 
     def __init__(self, task: Task, settings: FitSettings, accelerator: Accelerator, run: RunFolder) -> None:
         self.task, self.settings, self.accelerator, self.run = task, settings, accelerator, run
-        self.loss = accelerator.prepare(_Loss(task, settings.precision == "bf16"))
+        self.loss = accelerator.prepare(_Loss(task, settings.precision))
         self.state = trained_state(task.module)
         self.parameters = {name: t for name, t in self.state.items() if isinstance(t, nn.Parameter)}
         if not self.parameters:
@@ -303,7 +305,7 @@ class _Training:
         live = {name: self.parameters[name].detach().clone() for name in self.ema}
         self.task.module.eval()
         try:
-            with torch.no_grad(), _autocast(self.accelerator.device, self.settings.precision == "bf16"):
+            with torch.no_grad(), fast_kernels(self.accelerator.device, self.settings.precision):
                 copy_state(self.ema, {name: self.parameters[name] for name in self.ema})
                 yield
         finally:
@@ -319,13 +321,12 @@ class _Training:
 class _Loss(nn.Module):
     """One module around the task's loss: what several processes share goes through its forward."""
 
-    def __init__(self, task: Task, bf16: bool) -> None:
+    def __init__(self, task: Task, precision: Precision) -> None:
         super().__init__()
-        self.module, self._task, self._bf16 = task.module, task, bf16
+        self.module, self._task, self._precision = task.module, task, precision
 
     def forward(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        device = next(self.module.parameters()).device
-        with _autocast(device, self._bf16), _attention(device):
+        with fast_kernels(next(self.module.parameters()).device, self._precision):
             return self._task.loss(batch, generator)
 
 
@@ -357,15 +358,6 @@ def _rate_factor(step: int, settings: FitSettings) -> float:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _attention(device: torch.device) -> AbstractContextManager[Any]:
-    """Kernels that are fast on the device."""
-    return CPUAttention() if device.type == "cpu" else nullcontext()
-
-
-def _autocast(device: torch.device, bf16: bool) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
 
 
 @contextmanager

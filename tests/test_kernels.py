@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from echoreel.kernels import LONG, CPUAttention
+from echoreel.kernels import LONG, CPUAttention, computes_in_bf16, fast_kernels
 from echoreel.train import seeded
 
 
@@ -40,3 +40,15 @@ def test_masks_are_kept() -> None:
     expected = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     assert_close(causal, expected)
     assert_close(masked, expected)
+
+
+@pytest.mark.parametrize("emulated", [False, True])
+def test_bfloat16_is_used_where_it_has_instructions(monkeypatch: pytest.MonkeyPatch, emulated: bool) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr("echoreel.kernels.computes_in_bf16", lambda _: not emulated)
+    x = torch.randn(4, 4)
+    with fast_kernels(cpu, "bf16"):
+        assert (x @ x).dtype == (torch.float32 if emulated else torch.bfloat16)
+    with fast_kernels(cpu, "fp32"):
+        assert (x @ x).dtype == torch.float32
+    assert computes_in_bf16(torch.device("cuda"))
