@@ -134,7 +134,12 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
             loaded = torch.load(source, map_location="cpu", mmap=True, weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{source}: cannot be read ({error.strerror}); give a file") from error
-    except (RuntimeError, UnpicklingError, SafetensorError) as error:
+    except UnpicklingError as error:  # torch's own message advises to unpickle it all the same
+        raise CheckpointError(
+            f"{source}: holds more than tensors, and code in it could run, so it is not read; give the "
+            f"released file, or save its tensors alone with torch.save"
+        ) from error
+    except (RuntimeError, EOFError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
             f"{source}: is no file of tensors alone that can be memory-mapped ({reason}); give the released "
