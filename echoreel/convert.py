@@ -14,6 +14,7 @@ from echoreel.config import validated
 from echoreel.errors import CheckpointError, SettingsError
 from echoreel.integration import FrameIntegrationSettings
 from echoreel.originals import (
+    FixedLengths,
     OriginalLVDM,
     OriginalPrism,
     OriginalVideoCrafter,
@@ -56,12 +57,14 @@ def convert_echoreel_lvdm(
     """
     theirs = validated(OriginalLVDM, dict(unet_settings), "U-Net settings")
     unet = _empty_lvdm(theirs)
-    adapter = _empty_adapter(unet, theirs, validated(OriginalPrism, dict(prism_settings), "Prism settings"))
+    prism = validated(OriginalPrism, dict(prism_settings), "Prism settings")
+    lengths = FixedLengths.of(state_dict)
+    adapter = _empty_adapter(unet, theirs, prism, lengths)
     fill(
         state_dict,
         [(unet, original_names(unet)), (adapter, adapter_names(adapter, unet))],
         dtype,
-        unused_names(adapter, unet),
+        unused_names(adapter, unet, lengths.place),
     )
     return unet, adapter
 
@@ -112,11 +115,14 @@ def _empty_videocrafter(theirs: OriginalVideoCrafter) -> VideoCrafterUNet:
             attention_head_dim=theirs.num_head_channels,
             fps=IMAGE_FPS if theirs.use_image_attention else TEXT_FPS,
             text_tokens=TEXT_TOKENS if theirs.use_image_attention else 0,
+            transformer_layers=theirs.transformer_depth,
         ).eval()
     return unet
 
 
-def _empty_adapter(unet: LVDMUNet, base: OriginalLVDM, theirs: OriginalPrism) -> ActionAdapter:
+def _empty_adapter(
+    unet: LVDMUNet, base: OriginalLVDM, theirs: OriginalPrism, lengths: FixedLengths
+) -> ActionAdapter:
     if theirs.input_context_dim != base.context_dim:
         raise SettingsError(
             f"Prism settings: got text tokens of width {theirs.input_context_dim}, need the U-Net's "
@@ -128,10 +134,10 @@ def _empty_adapter(unet: LVDMUNet, base: OriginalLVDM, theirs: OriginalPrism) ->
         heads=theirs.n_heads,
         head_width=theirs.d_head,
         caption_width=theirs.latent_context_dim,
-        reach=base.temporal_length,
-        latent_size=(base.image_size, base.image_size),
+        reach=lengths.prism_reach,
+        latent_size=lengths.latent_size(base.in_channels),
     )
-    integration = FrameIntegrationSettings(heads=base.num_heads, reach=base.temporal_length)
+    integration = FrameIntegrationSettings(heads=base.num_heads, reach=lengths.integration_reach)
     with torch.device("meta"):
         adapter: ActionAdapter = ActionAdapter(
             family=LVDM.name,
@@ -180,8 +186,8 @@ def check_tensors(state_dict: Mapping[str, Tensor], expected: Mapping[str, tuple
             f"{len(names)} {what}: {_listed(names)}" for what, names in mistakes.items() if names
         )
         raise CheckpointError(
-            f"got {len(state_dict)} tensors, need the {len(expected)} of this kind of checkpoint ({told}); "
-            f"convert it as another kind, or with the settings it was made with"
+            f"got other tensors than those that this kind of checkpoint needs ({told}); convert it as "
+            f"another kind, or with the settings it was made with"
         )
 
 

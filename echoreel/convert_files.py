@@ -5,6 +5,7 @@ Files are memory-mapped and nothing in them is unpickled but tensors, which go t
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -44,6 +45,12 @@ from echoreel.generation import RECOMMENDATION, RecommendedSettings
 
 KINDS = ("echoreel-lvdm", "lvdm", "videocrafter2", "videocrafter1-i2v")
 
+MARKS = {  # part of a name that only this kind's tensors have, or those of kinds above it
+    "echoreel-lvdm": ".video_inject_",
+    "videocrafter1-i2v": ".to_k_ip.",
+    "videocrafter2": ".fps_embedding.",
+    "lvdm": ".attn1_tmp.",
+}
 TOKENIZER = "openai/clip-vit-large-patch14"  # its vocabulary, also OpenCLIP's, is not in the files
 WRAPPED = ("module", "state_dict")  # keys under which DeepSpeed and Lightning put the tensors
 WRAPPER = "_forward_module."
@@ -104,6 +111,7 @@ def convert_file(source: Path, kind: str, out: Path, tokenizer: str = TOKENIZER)
         raise CheckpointError(f"{out}: is there already; give another folder or remove it")
     vocabulary = _tokenizer(tokenizer)
     tensors = read_tensors(source)
+    _check_kind(tensors, kind, source)
     convert = _lvdm if "lvdm" in kind else _videocrafter
     base, adapter = convert(tensors, kind, vocabulary)
     check_tensors(tensors, {})
@@ -126,7 +134,12 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
             loaded = torch.load(source, map_location="cpu", mmap=True, weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{source}: cannot be read ({error.strerror}); give a file") from error
-    except (RuntimeError, UnpicklingError, SafetensorError) as error:
+    except UnpicklingError as error:  # torch's own message advises to unpickle it all the same
+        raise CheckpointError(
+            f"{source}: holds more than tensors, and code in it could run, so it is not read; give the "
+            f"released file, or save its tensors alone with torch.save"
+        ) from error
+    except (RuntimeError, EOFError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
             f"{source}: is no file of tensors alone that can be memory-mapped ({reason}); give the released "
@@ -139,6 +152,19 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{source}: holds no tensors by name; give a checkpoint of the whole model")
     named = {str(name).removeprefix(WRAPPER): x for name, x in loaded.items() if isinstance(x, Tensor)}
     return {name: x for name, x in named.items() if name not in IGNORED}
+
+
+def _check_kind(tensors: Mapping[str, Tensor], kind: str, source: Path) -> None:
+    """Raises CheckpointError for a file of another kind, or of none that is known."""
+    marked = (found for found, mark in MARKS.items() if any(mark in name for name in tensors))
+    found = next(marked, None)
+    if found is None:
+        raise CheckpointError(
+            f"{source}: got tensors of no kind that is known here, such as {next(iter(tensors), 'none')}, "
+            f"need those of {kind}; give the released file"
+        )
+    if found != kind:
+        raise CheckpointError(f"{source}: got tensors of {found}, need those of {kind}; give --kind {found}")
 
 
 def _lvdm(

@@ -4,13 +4,16 @@ Written from the names and shapes in the files alone. Every tensor of theirs is 
 numbers in the same order; only axes of length 1 come and go.
 """
 
-from typing import Literal, TypeAlias
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Self, TypeAlias
 
 from diffusers.models.attention_processor import Attention as TheirAttention
 from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.models.resnet import ResnetBlock2D
 from pydantic import PositiveInt
-from torch import nn
+from torch import Tensor, nn
 
 from echoreel.adapter import ActionAdapter
 from echoreel.backbones.lvdm import (
@@ -65,7 +68,7 @@ class OriginalVideoCrafter(Settings):
     use_image_attention: bool = False
     temporal_length: PositiveInt = 16  # of the clips it was trained on; says nothing about the weights
     use_checkpoint: bool = False
-    transformer_depth: Literal[1] = 1
+    transformer_depth: PositiveInt = 1
     use_linear: Literal[True] = True
     temporal_conv: Literal[True] = True
     temporal_attention: Literal[True] = True
@@ -85,6 +88,47 @@ class OriginalPrism(Settings):
     layers: PositiveInt = 18
     input_context_dim: PositiveInt = 768
     latent_context_dim: PositiveInt = 768
+
+
+@dataclass(frozen=True)
+class FixedLengths:
+    """What EchoReel's settings do not say, so that the tensors themselves must; the defaults are as released.
+
+    prism_reach, integration_reach: frames that relative positions reach. frame, place: channels of a frame in
+    all places, and of a place in all frames.
+    """
+
+    prism_reach: int = 16
+    integration_reach: int = 16
+    frame: int = 4096
+    place: int = 64
+
+    @classmethod
+    def of(cls, state_dict: Mapping[str, Tensor]) -> Self:
+        """Those of a checkpoint by its original names; the released ones where it lacks the tensors."""
+
+        def length(start: str, end: str, axis: int) -> int | None:
+            for name, tensor in state_dict.items():
+                if name.startswith(start) and name.endswith(end) and tensor.ndim > axis:
+                    return tensor.shape[axis]
+            return None
+
+        table = "relative_position_k.embeddings_table"
+        rows = {
+            "prism_reach": length("video_inject_process.", table, 0),
+            "integration_reach": length("", f"video_inject_attn3_tmp.{table}", 0),
+        }
+        channels = {
+            "frame": length("", "video_inject_attn3_tmp.to_k.weight", 1),
+            "place": length("", "video_inject_attn3.to_k.weight", 1),
+        }
+        found = {name: max(count // 2, 1) for name, count in rows.items() if count}
+        return cls(**found, **{name: count for name, count in channels.items() if count})
+
+    def latent_size(self, channels: int) -> tuple[int, int]:
+        """Places (height, width) of the square that a frame of so many channels a place has."""
+        side = max(math.isqrt(self.frame // channels), 1)
+        return side, side
 
 
 Parts: TypeAlias = dict[str, str]  # path in a module of ours -> path in theirs
@@ -200,11 +244,15 @@ def adapter_names(adapter: ActionAdapter, unet: LVDMUNet) -> dict[str, str]:
     return names
 
 
-def unused_names(adapter: ActionAdapter, unet: LVDMUNet) -> dict[str, tuple[int, ...]]:
-    """Name and shape of what a released file has and nothing ever reads: a spatial path of the method."""
+def unused_names(
+    adapter: ActionAdapter, unet: LVDMUNet, place: int = FixedLengths.place
+) -> dict[str, tuple[int, ...]]:
+    """Name and shape of what a released file has and nothing ever reads: a spatial path of the method.
+
+    place: channels of a place in all frames.
+    """
     names = adapter_names(adapter, unet)
     shapes = {name: tuple(parameter.shape) for name, parameter in adapter.named_parameters()}
-    place = adapter.config["latent_channels"] * unet.config["reach"]  # channels of a place in all frames
     unused = {}
     for ours, theirs in names.items():
         shape = shapes[ours]

@@ -181,7 +181,12 @@ class AdapterTask:
         return overall | numbers
 
     def sheet(self, path: Path) -> None:
-        """References | base | ours for the first held-back pairs, made by the base's own pipeline."""
+        """References | base | ours for the first held-back pairs, made by the base's own pipeline.
+
+        None for bases that need a first frame, which `generate` does not give them.
+        """
+        if self._family.image(self.pipe):
+            return
         self._place(self._where())
         self.module.detach()  # from the denoiser; `generate` attaches to the pipeline, and detaches again
         self._device = None
@@ -242,7 +247,9 @@ class AdapterTask:
         dtype = next(self._denoiser.parameters()).dtype
         captions = self._captions(pairs.captions).to(noise.device, dtype)
         noisy = mixed.noisy.to(dtype)
-        prediction = self._family.predict(self._denoiser, noisy, mixed.timesteps, captions, {})
+        with torch.no_grad():
+            condition = self._family.condition(self.pipe, pairs.targets.to(dtype))
+        prediction = self._family.predict(self._denoiser, noisy, mixed.timesteps, captions, condition)
         return prediction.float() - mixed.target, mixed.snr
 
     def _place(self, device: torch.device) -> None:

@@ -170,7 +170,8 @@ def test_other_tensors_are_refused_and_nothing_is_written(released: dict[str, An
     for name, kind, message in (
         ("model_ema.decay", "echoreel-lvdm", r"1 left over: model_ema\.decay"),
         ("first_stage_model.loss.logvar", "echoreel-lvdm", r"1 left over: loss\.logvar"),
-        ("betas", "lvdm", r"left over: .*inject"),
+        ("betas", "lvdm", r"got tensors of echoreel-lvdm, need those of lvdm; give --kind echoreel-lvdm"),
+        ("betas", "videocrafter2", r"got tensors of echoreel-lvdm, need those of videocrafter2"),
     ):
         torch.save({"state_dict": tensors | {name: torch.zeros(1)}}, released["file"])
         with pytest.raises(CheckpointError, match=message):
@@ -184,6 +185,9 @@ def test_other_tensors_are_refused_and_nothing_is_written(released: dict[str, An
             CheckpointError, match=r"1 missing: (decoder\.up\.1\.block\.0\.conv1|final_layer_norm)"
         ):
             convert_file(released["file"], "echoreel-lvdm", out, released["tokenizer"])
+    torch.save({"state_dict": {"conv.weight": torch.zeros(1)}}, released["file"])
+    with pytest.raises(CheckpointError, match=r"no kind that is known here, such as conv\.weight"):
+        convert_file(released["file"], "echoreel-lvdm", out, released["tokenizer"])
     assert not out.exists()
 
 
@@ -199,6 +203,9 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_tensors(file)
     torch.save({"module": {"a": torch.zeros(1)}, "what": file}, file)
+    with pytest.raises(CheckpointError, match="holds more than tensors, and code in it could run"):
+        read_tensors(file)
+    file.write_bytes(b"")
     with pytest.raises(CheckpointError, match="no file of tensors alone"):
         read_tensors(file)
     file.write_bytes(b"not a checkpoint")

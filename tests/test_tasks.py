@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from toys import FRAMES, toy_adapter, toy_pipeline
+from toyvideocrafter import toy_videocrafter_image_pipeline
 
 from echoreel.adapter import ActionAdapter
 from echoreel.checkpoint import RunFolder
@@ -215,3 +216,14 @@ def test_integrations_that_read_whole_frames_are_not_taught_by_place() -> None:
     adapter = ActionAdapter(**{name: config[name] for name in parts}, integration_config=frames)
     with pytest.raises(SettingsError, match="got a preset whose integrations read whole frames"):
         Reader(adapter, 4)
+
+
+def test_image_to_video_trains_on_its_targets_first_frame(world: Path, tmp_path: Path) -> None:
+    pipe = toy_videocrafter_image_pipeline()
+    settings = AdapterTaskSettings.model_validate({"batch": 2, "held_back": 2})
+    task = AdapterTask(ActionAdapter.for_base(pipe), pipe, PairSet.open(world / "pairs"), settings)
+    task.loss(task.batch(0), seeded(0)).backward()
+    grads = [p.grad for p in task.module.integrations.parameters() if p.grad is not None]
+    assert any(grad.abs().sum() > 0 for grad in grads)
+    assert all(grad.isfinite().all() for grad in grads)
+    task.sheet(tmp_path / "sheet.png")  # there is none, since a film needs a first frame

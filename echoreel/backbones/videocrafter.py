@@ -5,6 +5,7 @@ image-to-video model the text attentions read the image's tokens too, by keys an
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401  # by this diffusers knows how to load
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel, UNet3DConditionOutput
 from einops import rearrange
 from torch import Tensor, nn
@@ -74,7 +77,7 @@ class VideoCrafterUNet(UNet3DConditionModel):
 
     fps: the frame rate that is asked for where a call gives none. text_tokens: how many of the context's
     first tokens are the text's, and all others an image's: 77 for VideoCrafter 1 image to video; 0 for text
-    to video, where all are the text's.
+    to video, where all are the text's. transformer_layers: of each transformer, all alike when fresh.
     """
 
     ignore_for_config = [  # noqa: RUF012  # diffusers' own name and form; arguments of the parent, fixed here
@@ -101,6 +104,7 @@ class VideoCrafterUNet(UNet3DConditionModel):
         attention_head_dim: int = 64,
         fps: int = 28,
         text_tokens: int = 0,
+        transformer_layers: int = 1,
     ) -> None:
         super().__init__(
             sample_size=sample_size,
@@ -116,6 +120,10 @@ class VideoCrafterUNet(UNet3DConditionModel):
         )
         width = block_out_channels[0]
         self.time_embedding = Clocks(width, 4 * width)  # type: ignore[assignment]
+        for transformer in [*self.modules()]:
+            if isinstance(transformer, Transformer2DModel | TransformerTemporalModel):  # made with one
+                layers = transformer.transformer_blocks
+                layers.extend(deepcopy(layers[0]) for _ in range(transformer_layers - 1))
         for path, attention in self.named_modules():
             if text_tokens and TEXT_ATTENTION in path and path.endswith(".attn2"):
                 width = attention.to_q.in_features
