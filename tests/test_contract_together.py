@@ -39,8 +39,8 @@ def test_the_base_keeps_its_keys_and_saves_itself(pipe: Any, adapter: ActionAdap
     assert [*denoiser.state_dict()] == keys
     assert not any(isinstance(module, ActionIntegration) for module in denoiser.modules())
     pipe.save_pretrained(tmp_path / "attached")
-    # Not with the video before it was saved: weights lie elsewhere in memory once loaded, and a CPU's products
-    # may differ in the last bit.
+    # Not with the video before it was saved: weights lie elsewhere in memory once loaded, and products may
+    # differ in the last bit.
     alone, again = (type(pipe).from_pretrained(tmp_path / name) for name in ("alone", "attached"))
     assert torch.equal(film(shorten(again)), film(shorten(alone)))
 

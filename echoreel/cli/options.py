@@ -15,3 +15,30 @@ Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="Settings; s
 Base = Annotated[
     str | None, typer.Option(metavar="DIR|ID", help="A diffusers pipeline. Default: the embedded one.")
 ]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="float32, bfloat16 or float16. Default: bfloat16 on GPUs, else float32."
+    ),
+]
+Offloading = Annotated[
+    str | None,
+    typer.Option(
+        "--offload",
+        metavar="HOW",
+        help="Keep on the GPU only what computes: whole parts of the base (model), or single layers (layers), "
+        "slower and smaller.",
+    ),
+]
+Lora = Annotated[
+    list[str] | None, typer.Option("--lora", metavar="FILE|DIR|ID", help="For the base; repeatable.")
+]
+Frames = Annotated[
+    int | None, typer.Option("--frames", metavar="N", help="Of the video. Default: the base's.")
+]
+Size = Annotated[
+    str | None, typer.Option(metavar="WxH", help="Pixels, such as 832x480. Default: the base's.")
+]
+FirstFrame = Annotated[
+    Path | None, typer.Option("--image", metavar="FILE", help="The first frame, for image-to-video bases.")
+]
