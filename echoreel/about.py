@@ -95,8 +95,8 @@ def lines(facts: dict[str, Any]) -> list[str]:
         + (f"scale {guidance:g}" if guidance is not None else "as its pipeline has it")
         + f" in {options['guidance']} a step",
         f"parameters  {_short(sum(facts['parameters'].values()))}: {counts}",
-        f"memory      {memory['whole']} of weights in bfloat16, {memory['offload_model']} at a time with --offload "
-        f"model, a layer at a time with --offload layers; what a step computes comes on top",
+        f"memory      {memory['whole']} of weights in bfloat16, {memory['offload_model']} at a time with "
+        f"--offload model, less with --offload layers; what a step computes comes on top",
         f"options     {', '.join(yes) or 'none of LoRA, caches, gradient checkpointing'}",
         f"sites       {len(facts['sites'])}, of width {', '.join(map(str, widths))}",
         f"adapter     {adapter['name']}: {_short(adapter['parameters'])} parameters, "

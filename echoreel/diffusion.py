@@ -84,7 +84,8 @@ class NoiseSchedule:
     def level(self, timestep: float) -> float:
         """The noise level of a timestep of a flow."""
         sigma = timestep / self.steps
-        return sigma / (self.shift - (self.shift - 1) * sigma)
+        level: float = sigma / (self.shift - (self.shift - 1) * sigma)
+        return level
 
     def _coefficients(self, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Timesteps, and the shares of clip and noise (DDPM, Eq. 4; a flow's share of noise is shifted)."""

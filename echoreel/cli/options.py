@@ -17,17 +17,15 @@ Base = Annotated[
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME", help="float32, bfloat16 or float16. Default: bfloat16 on GPUs, else float32."
-    ),
+    typer.Option(metavar="NAME", help="float32, bfloat16 or float16. Default: bfloat16 on GPUs."),
 ]
 Offloading = Annotated[
     str | None,
     typer.Option(
         "--offload",
         metavar="HOW",
-        help="Keep on the GPU only what computes: whole parts of the base (model), or single layers (layers), "
-        "slower and smaller.",
+        help="Keep on the GPU only what computes: whole parts of the base (model), or its layers (layers), "
+        "which is slower and needs less.",
     ),
 ]
 Lora = Annotated[
