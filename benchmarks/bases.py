@@ -8,6 +8,7 @@ from diffusers import (
     CogVideoXTransformer3DModel,
     HunyuanVideo15Transformer3DModel,
     I2VGenXLUNet,
+    LatteTransformer3DModel,
     LTXVideoTransformer3DModel,
     UNet3DConditionModel,
     UNetMotionModel,
@@ -47,6 +48,24 @@ def cogvideox_5b() -> Any:
     )
 
 
+def latte() -> Any:
+    return LatteTransformer3DModel(
+        num_attention_heads=16,
+        attention_head_dim=72,
+        in_channels=4,
+        out_channels=8,
+        num_layers=28,
+        cross_attention_dim=1152,
+        attention_bias=True,
+        patch_size=2,
+        activation_fn="gelu-approximate",
+        num_embeds_ada_norm=1000,
+        norm_type="ada_norm_single",
+        norm_elementwise_affine=False,
+        caption_channels=4096,
+    )
+
+
 FULL: dict[str, Callable[[], Any]] = {
     "LVDM": LVDMUNet,
     "VideoCrafter": VideoCrafterUNet,
@@ -61,6 +80,7 @@ FULL: dict[str, Callable[[], Any]] = {
     "CogVideoX 2B": CogVideoXTransformer3DModel,
     "CogVideoX 5B": cogvideox_5b,
     "HunyuanVideo 1.5": HunyuanVideo15Transformer3DModel,
+    "Latte": latte,
 }
 """Wan 2.2 A14B is two of Wan 2.1 14B, which share one adapter."""
 

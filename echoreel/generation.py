@@ -211,12 +211,13 @@ def resolved(pipe: DiffusionPipeline, settings: GenerationSettings) -> Generatio
     filled: dict[str, Any] = {"fps": settings.fps or recommended.fps or family.fps}
     for argument, name in CALL_ARGUMENTS.items():
         value = getattr(settings, name)
-        if value is not None and argument not in (*accepted, *family.translated):
+        if value is not None and argument not in {*accepted, *family.translated}:
             raise EchoReelError(f"{type(pipe).__name__} takes no {argument}; leave it out")
         if value is None:
             value = getattr(recommended, argument)
-        if value is None and argument in accepted:
-            value = accepted[argument].default
+        own = family.translated.get(argument, argument)
+        if value is None and own in accepted:
+            value = accepted[own].default
         filled[name] = value
     most, frames = family.most_frames(pipe), filled["num_frames"]
     if most is not None and frames is not None and frames > most:

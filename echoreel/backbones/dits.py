@@ -375,6 +375,6 @@ HUNYUAN = replace(
     predict=_predict_hunyuan,
     condition=_condition_hunyuan,
     call=_call_hunyuan,
-    translated=("guidance_scale",),
+    translated={"guidance_scale": None},
     fps=24.0,
 )

@@ -1,7 +1,7 @@
 """What a family of bases has to say about itself: one table entry, no subclass."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -58,7 +58,8 @@ class Family:
     shared: Callable[[Tensor], Tensor] = lambda sample: sample  # what is alike in both branches' samples
     call: Callable[[Any, dict[str, Any]], dict[str, Any]] = _as_given
     """pipe, arguments of a call in the usual words -> in this pipeline's"""
-    translated: tuple[str, ...] = ()  # of these words, those that the pipeline itself does not know
+    translated: Mapping[str, str | None] = field(default_factory=dict)
+    """those of these words that the pipeline itself does not know -> its own, if it has one"""
     most_frames: Callable[[Any], int | None] = lambda pipe: None  # pipe -> frames it can make, if limited
     image: Callable[[Any], bool] = lambda pipe: False  # pipe -> does it need a first frame
     reads_text: bool = True

@@ -1,6 +1,5 @@
 """`echoreel generate`: prompt and references to videos."""
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from echoreel.cli.options import (
     Lora,
     Offloading,
     Size,
+    pixels,
 )
 from echoreel.errors import EchoReelError, SettingsError
 
@@ -122,13 +122,15 @@ def generate(
         from echoreel.result import GenerationSettings, check_output, checked_request
 
         check_output(out)
+        height, width = pixels(size) or (None, None)
         settings = checked(
             GenerationSettings,
             steps=steps,
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
             num_frames=frames,
-            **sides(size),
+            height=height,
+            width=width,
             scale=scale,
             compare=compare,
         )
@@ -193,16 +195,6 @@ def checked_loading(
         return load_base(base, kind, offload=offload, loras=loras or ())  # type: ignore[arg-type]
 
     return load
-
-
-def sides(size: str | None) -> dict[str, int]:
-    """Width and height of "832x480". Raises SettingsError."""
-    if size is None:
-        return {}
-    found = re.fullmatch(r"(\d+)x(\d+)", size.lower())
-    if found is None:
-        raise SettingsError(f"--size: got {size}, need width x height in pixels, such as 832x480")
-    return {"width": int(found[1]), "height": int(found[2])}
 
 
 def take_from(library: str, prompt: str, count: int, action: str | None, answer: Answer) -> "Taken":

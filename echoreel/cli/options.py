@@ -1,9 +1,12 @@
 """Options that several commands have."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from echoreel.errors import SettingsError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -40,3 +43,13 @@ Size = Annotated[
 FirstFrame = Annotated[
     Path | None, typer.Option("--image", metavar="FILE", help="The first frame, for image-to-video bases.")
 ]
+
+
+def pixels(size: str | None) -> tuple[int, int] | None:
+    """Height and width of "832x480". Raises SettingsError."""
+    if size is None:
+        return None
+    found = re.fullmatch(r"(\d+)x(\d+)", size.lower())
+    if found is None:
+        raise SettingsError(f"--size: got {size}, need width x height in pixels, such as 832x480")
+    return int(found[2]), int(found[1])
