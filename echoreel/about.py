@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from echoreel.adapter import ActionAdapter
-from echoreel.backbones import base_of, find_sites
+from echoreel.backbones import Base, base_of, find_sites
 from echoreel.generation import WEIGHTS, load_adapter, load_base, model_name, resolved
 from echoreel.result import GenerationSettings
 
@@ -43,28 +43,86 @@ def describe(base: str | Path | None = None, adapter: str | Path | None = None) 
         name = model_name(loaded)
         loaded.attach(pipe)
         loaded.detach()
+    facts["memory"] = _memory(parts)
+    facts["options"] = _options(found)
     facts["adapter"] = {
         "name": name,
         "parameters": _parameters(loaded),
+        "sites": len(loaded.config["sites"]),
         "share_of_denoiser": _parameters(loaded) / _parameters(found.denoiser),
     }
     return facts
+
+
+def introduction(pipe: Any, adapter: ActionAdapter | None = None) -> list[str]:
+    """What will be done with a base, for people; nothing of the embedded one."""
+    if model_name(pipe) == "embedded":
+        return []
+    found = base_of(pipe)
+    told = [
+        f"base: {model_name(pipe)} is a {type(pipe).__name__}, family {found.family.name}, in {_dtype(found)}"
+    ]
+    if adapter is not None:
+        sites = find_sites(found.family, found.denoiser)
+        told[0] += f"; {len(adapter.config['sites'])} of its {len(sites)} blocks read the references"
+    if not found.family.reads_text:
+        told.append(f"{found.family.name} reads no text: the prompt only names the file's content")
+    return told
+
+
+def _dtype(base: Base) -> str:
+    return str(next(base.denoiser.parameters()).dtype).removeprefix("torch.")
 
 
 def lines(facts: dict[str, Any]) -> list[str]:
     """The facts of `describe` for people."""
     widths = sorted(set(facts["sites"].values()))
     counts = ", ".join(f"{name} {_short(count)}" for name, count in facts["parameters"].items())
-    adapter = facts["adapter"]
+    adapter, options = facts["adapter"], facts["options"]
+    yes = [name.replace("_", " ") for name in ("lora", "caches", "gradient_checkpointing") if options[name]]
+    needs = (
+        "a first frame (--image)" + (" and a prompt" if options["text"] else "") if options["image"] else ""
+    )
+    memory = {name: f"{size / 2**30:.1f} GiB" for name, size in facts["memory"].items()}
+    guidance = facts["guidance_scale"]
+    size = f"{facts['width']}x{facts['height']}" if facts["width"] else "any size (--size)"
+    most = f", at most {options['most_frames']} frames" if options["most_frames"] else ""
     return [
         f"base        {facts['base']}: {facts['pipeline']}, family {facts['family']}",
-        f"videos      {facts['frames']} frames of {facts['width']}x{facts['height']} at {facts['fps']:g} fps",
-        f"sampling    {facts['steps']} steps, guidance scale {facts['guidance_scale']:g}",
+        f"videos      {facts['frames']} frames of {size} at {facts['fps']:g} fps{most}",
+        f"needs       {needs or 'a prompt'}",
+        f"sampling    {facts['steps']} steps, guidance "
+        + (f"scale {guidance:g}" if guidance is not None else "as its pipeline has it")
+        + f" in {options['guidance']} a step",
         f"parameters  {_short(sum(facts['parameters'].values()))}: {counts}",
+        f"memory      {memory['whole']} of weights in bfloat16, {memory['offload_model']} at a time with "
+        f"--offload model, less with --offload layers; what a step computes comes on top",
+        f"options     {', '.join(yes) or 'none of LoRA, caches, gradient checkpointing'}",
         f"sites       {len(facts['sites'])}, of width {', '.join(map(str, widths))}",
         f"adapter     {adapter['name']}: {_short(adapter['parameters'])} parameters, "
-        f"{adapter['share_of_denoiser']:.1%} of the denoiser",
+        f"{adapter['share_of_denoiser']:.1%} of the denoiser, in {adapter['sites']} of the sites",
     ]
+
+
+def _memory(parts: dict[str, nn.Module]) -> dict[str, int]:
+    """Bytes of the weights with two bytes each, as on a GPU: of all parts, and of the largest."""
+    sizes = [2 * _parameters(part) for part in parts.values()]
+    return {"whole": sum(sizes), "offload_model": max(sizes)}
+
+
+def _options(base: Base) -> dict[str, Any]:
+    """What this base offers of what some do not."""
+    denoiser, family = base.denoiser, base.family
+    own = getattr(denoiser, "_supports_gradient_checkpointing", False)
+    return {
+        "image": family.image(base.pipe),
+        "text": family.reads_text,
+        "guidance": "two calls" if family.negative else "one call",
+        "lora": hasattr(denoiser, "add_adapter") and hasattr(base.pipe, "load_lora_weights"),
+        "caches": hasattr(denoiser, "enable_cache"),
+        "gradient_checkpointing": own or family.checkpoints is not None,
+        "most_frames": family.most_frames(base.pipe),
+    }
 
 
 def _parameters(module: nn.Module) -> int:

@@ -77,7 +77,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             prism = prism.model_copy(update={"latent_size": size})
         adapter: Self = cls(
             family=found.family.name,
-            sites=find_sites(found.family, found.denoiser),
+            sites=_some(find_sites(found.family, found.denoiser), found.family.every),
             latent_channels=found.family.latent_channels(found.denoiser),
             caption_width=found.family.caption_width(found.denoiser),
             prism_config=prism.model_dump(mode="json"),
@@ -268,11 +268,11 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"the adapter for it"
             )
         sites = find_sites(base.family, base.denoiser)
-        if sites != dict(self.config["sites"]):
-            mine, theirs = self.config["sites"], sites
-            wrong = next(path for path in [*mine, *theirs] if mine.get(path) != theirs.get(path))
+        mine = dict(self.config["sites"])
+        if mine not in (sites, some := _some(sites, base.family.every)):
+            wrong = next(path for path in [*mine, *some] if mine.get(path) != some.get(path))
             raise AdapterMismatch(
-                f"got a base with width {theirs.get(wrong)} at {wrong}, need {mine.get(wrong)}; this adapter "
+                f"got a base with width {sites.get(wrong)} at {wrong}, need {mine.get(wrong)}; this adapter "
                 f"was made for another base of the family {self.config['family']}"
             )
         got = base.family.latent_channels(base.denoiser), base.family.caption_width(base.denoiser)
@@ -307,6 +307,11 @@ def encode_references(
         else:
             frames = np.stack([fitted(frame, size) for frame in reference.frames])
             yield encode_video(pipe, frames), encode_captions(pipe, [reference.caption])
+
+
+def _some(sites: dict[str, int], every: int) -> dict[str, int]:
+    """The first of the sites and every so many on."""
+    return dict([*sites.items()][::every])
 
 
 def _key(path: str) -> str:

@@ -32,6 +32,11 @@ class NoiseSchedule:
         """Raises BaseUnsupported for a scheduler that says neither diffusion nor flow matching."""
         config = scheduler.config
         self.steps = int(config.num_train_timesteps)
+        self.sigmas: tuple[float, float] | None = (
+            None  # least and most, where timesteps tell the noise itself
+        )
+        if config.get("timestep_type") == "continuous":
+            self.sigmas = config.sigma_min, config.sigma_max
         kind = config.get("prediction_type", "epsilon")
         self.predicts: Predicts
         if kind.startswith("flow") or "FlowMatch" in type(scheduler).__name__:
@@ -76,21 +81,35 @@ class NoiseSchedule:
             return capped / (snr.sqrt() + 1).square()
         return capped
 
+    def level(self, timestep: float) -> float:
+        """The noise level of a timestep of a flow."""
+        sigma = timestep / self.steps
+        level: float = sigma / (self.shift - (self.shift - 1) * sigma)
+        return level
+
     def _coefficients(self, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Timesteps, and the shares of clip and noise (DDPM, Eq. 4; a flow's share of noise is shifted)."""
         if self.predicts == "flow":
             sigma = (self.shift * levels / (1 + (self.shift - 1) * levels)).float()
             return sigma * self.steps, 1 - sigma, sigma
+        if self.sigmas is not None:  # spread as Karras et al. 2022, Eq. 5; told as in their table 1, EDM
+            least, most = (bound ** (1 / 7) for bound in self.sigmas)
+            sigma = ((least + levels * (most - least)) ** 7).float()
+            signal = (1 + sigma.square()).rsqrt()  # what the denoiser is shown is scaled to variance 1
+            return sigma.log() / 4, signal, sigma * signal
         timesteps = (levels * self.steps).long().clamp(0, self.steps - 1)
         alpha_bar = self.alphas_cumprod[timesteps]
         signal = alpha_bar.sqrt() if self.scales is None else self.scales[timesteps] * alpha_bar.sqrt()
         return timesteps, signal, (1 - alpha_bar).sqrt()
 
 
-def sample_levels(count: int, high_noise: float, generator: torch.Generator) -> Tensor:
-    """Noise levels (B,) in [0, 1), of density proportional to level ** high_noise: 0 is uniform."""
+def sample_levels(
+    count: int, high_noise: float, generator: torch.Generator, span: tuple[float, float] = (0.0, 1.0)
+) -> Tensor:
+    """Noise levels (B,) in a span of [0, 1), of density proportional to level ** high_noise: 0 is uniform."""
+    low, high = (bound ** (1 + high_noise) for bound in span)
     uniform = torch.rand(count, generator=generator, dtype=torch.float64)
-    return uniform ** (1 / (1 + high_noise))
+    return (low + (high - low) * uniform) ** (1 / (1 + high_noise))
 
 
 def changing(clips: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Frames and captions -> the base's own latents and text tokens, and back."""
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from echoreel.backbones import Base, base_of
 from echoreel.errors import BaseUnsupported, VideoError
+
+CAPTION_MEMORY = 2**30  # bytes of text tokens that `CaptionTokens` keeps
 
 
 @torch.no_grad()
@@ -61,6 +64,34 @@ def encoders_of(pipe: Any, size: tuple[int, int]) -> str:
                 sample = flat[:: max(1, flat.numel() // 1024)].float().cpu().contiguous()
                 digest.update(f"{part} {name} {tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+class CaptionTokens:
+    """Text tokens (B, L, D) float32 of captions; each is encoded by itself, once.
+
+    By itself: in another batch its last bits could differ, and a resumed run with it.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self._known: OrderedDict[str, Tensor] = OrderedDict()
+        self._bytes = 0
+
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        return torch.stack([self._encode(caption) for caption in captions])
+
+    def _encode(self, caption: str) -> Tensor:
+        if caption in self._known:
+            self._known.move_to_end(caption)
+            return self._known[caption]
+        device = self._pipe._execution_device
+        with torch.autocast(device.type, enabled=False):
+            tokens = encode_captions(self._pipe, [caption])[0].float().cpu()
+        self._known[caption] = tokens
+        self._bytes += tokens.nbytes
+        while self._bytes > CAPTION_MEMORY:
+            self._bytes -= self._known.popitem(last=False)[1].nbytes
+        return tokens
 
 
 def _pipeline(pipe: Any) -> Base:

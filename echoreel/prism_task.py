@@ -30,9 +30,10 @@ from echoreel.integration import (
     IntegrationSettings,
     integration_settings,
 )
+from echoreel.latents import CaptionTokens
 from echoreel.layers import PlaceEmbedding, centres
 from echoreel.pairset import Pairs, PairSet, step_indices
-from echoreel.tasks import CaptionTokens, save_adapter, shuffled_roles
+from echoreel.tasks import save_adapter, shuffled_roles
 from echoreel.train import FitSettings, fit
 
 

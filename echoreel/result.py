@@ -55,6 +55,7 @@ class GenerationResult:
     base_videos: tuple[Frames, ...]  # empty unless compared
     seconds: float  # for the videos, without loading models
     peak_memory: int  # bytes of main memory that the process held at most; 0 where the system does not say
+    image: str | None = None  # file of the first frame
 
     def save(self, path: Path | str, short_side: int = SHORT_SIDE) -> list[Path]:
         """Write the videos as .mp4, .gif or .webp, and beside them, as .json, how they were made.
@@ -98,6 +99,7 @@ class GenerationResult:
             "seeds": list(self.seeds),
             "base": self.base,
             "adapter": self.adapter,
+            "image": self.image,
             "references": [_details(reference) for reference in self.references],
             "settings": self.settings.model_dump(mode="json"),
             "fps": self.fps,

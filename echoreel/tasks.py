@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from echoreel.adapter import ActionAdapter, Preset
-from echoreel.backbones import base_of
+from echoreel.backbones import Base, base_of
 from echoreel.checkpoint import PARTIAL, RunFolder, load_trained
 from echoreel.config import Settings
 from echoreel.diffusion import NoiseSchedule, changing, motion_weights, sample_levels
 from echoreel.feed import noise_like, seeded
 from echoreel.generation import generate, load_adapter, load_base
-from echoreel.latents import decode_video, encode_captions
+from echoreel.latents import CaptionTokens, decode_video
 from echoreel.pairset import Pairs, PairSet, PairSetError, step_indices
 from echoreel.pictures import Frames, contact_sheet
 from echoreel.recompute import recompute_in_training
@@ -27,8 +26,6 @@ from echoreel.references import ReferenceVideo
 from echoreel.result import GenerationSettings
 from echoreel.train import FREE, FitSettings, fit
 from echoreel.video import write_image
-
-CAPTION_MEMORY = 2**30  # bytes of text tokens kept
 
 
 class AdapterTaskSettings(Settings):
@@ -92,8 +89,9 @@ class AdapterTask:
         """
         self.module, self.pipe, self.data, self.settings = adapter, base, data, settings
         found = base_of(base)
-        self._family, self._denoiser = found.family, found.denoiser
+        self._family = found.family
         self._schedule = NoiseSchedule(base.scheduler)
+        self._denoisers = self._noise_spans(found)
         self._captions = CaptionTokens(base)
         held = validation or data
         count = min(settings.held_back, len(held) if validation else len(held) - 1)
@@ -110,7 +108,7 @@ class AdapterTask:
             part.eval().requires_grad_(False)
         if settings.gradient_checkpointing:
             recompute_in_training(found)
-        self._device: torch.device | None = None
+        self._placed: tuple[torch.device | None, torch.nn.Module | None] = (None, None)
 
     def batch(self, step: int) -> Pairs:
         """Pairs number `step`: roles, number of references and dropped captions drawn by (seed, step)."""
@@ -133,11 +131,30 @@ class AdapterTask:
         ]
         return pairs._replace(captions=captions, reference_captions=reference_captions)
 
+    def _noise_spans(self, base: Base) -> list[tuple[torch.nn.Module, tuple[float, float]]]:
+        """Each denoiser of the base, and the noise levels at which it works."""
+        boundary = base.family.boundary(base.pipe) if len(base.denoisers) > 1 else None
+        if boundary is None:
+            return [(base.denoiser, (0.0, 1.0))]
+        level = self._schedule.level(boundary)
+        return [*zip(base.denoisers, ((level, 1.0), (0.0, level)), strict=True)]
+
+    def _levels(self, count: int, generator: torch.Generator) -> Tensor:
+        """Noise levels (B,) of a step, at all of which the same denoiser works."""
+        bias, span = self.settings.high_noise, (0.0, 1.0)
+        if len(self._denoisers) > 1:
+            span = self._works_at(sample_levels(1, bias, generator))[1]
+        return sample_levels(count, bias, generator, span)
+
+    def _works_at(self, levels: Tensor) -> tuple[torch.nn.Module, tuple[float, float]]:
+        """The denoiser of these noise levels, and all of its own."""
+        return next(each for each in self._denoisers if levels.min() >= each[1][0])
+
     def loss(self, batch: Pairs, generator: torch.Generator) -> Tensor:
         """The base's own loss on the targets while it reads the references."""
-        levels = sample_levels(len(batch.targets), self.settings.high_noise, generator)
+        levels = self._levels(len(batch.targets), generator)
         noise = noise_like(batch.targets, generator)
-        self._read(batch)
+        self._read(batch, levels)
         wrong, snr = self._wrong(batch, noise, levels)
         errors = wrong.square() + self.settings.motion_loss * changing(wrong).square()
         if self.settings.motion_weight:
@@ -181,15 +198,9 @@ class AdapterTask:
         return overall | numbers
 
     def sheet(self, path: Path) -> None:
-        """References | base | ours for the first held-back pairs, made by the base's own pipeline.
-
-        None for bases that need a first frame, which `generate` does not give them.
-        """
-        if self._family.image(self.pipe):
-            return
-        self._place(self._where())
+        """References | base | ours for the first held-back pairs, made by the base's own pipeline."""
+        self._place(self._where(), None)
         self.module.detach()  # from the denoiser; `generate` attaches to the pipeline, and detaches again
-        self._device = None
         pairs, rows = self._held_back, []
         for index in range(min(self.settings.sheet_pairs, len(pairs.targets))):
             prompt = pairs.captions[index] or "a person"
@@ -198,13 +209,22 @@ class AdapterTask:
             settings = GenerationSettings(
                 steps=self.settings.sheet_steps, num_frames=frames, height=height, width=width
             )
+            image = None
+            if self._family.image(self.pipe):
+                image = decode_video(self.pipe, pairs.targets[index : index + 1, :, :1])[0, 0]
             captions = pairs.reference_captions[index]
             references = [ReferenceVideo(f, caption=c) for f, c in zip(shown, captions, strict=True)]
             if len(self._base_videos) <= index:
-                alone = generate(prompt, base=self.pipe, seed=index, settings=settings)
+                alone = generate(prompt, base=self.pipe, seed=index, settings=settings, image=image)
                 self._base_videos.append(alone.videos[0])
             made = generate(
-                prompt, references, base=self.pipe, adapter=self.module, seed=index, settings=settings
+                prompt,
+                references,
+                base=self.pipe,
+                adapter=self.module,
+                seed=index,
+                settings=settings,
+                image=image,
             )
             rows += [(f"reference: {r.caption}", r.frames) for r in references]
             rows += [(f"base: {prompt}", self._base_videos[index]), (f"ours: {prompt}", made.videos[0])]
@@ -218,23 +238,26 @@ class AdapterTask:
         for first in range(0, count, size):
             rows = range(first, min(first + size, count))
             batch = _chosen(self._held_back, rows, device)
-            self._place(device)
+            levels = torch.full((len(rows),), level)
+            self._place(device, self._works_at(levels)[0])
             if shift is None:
                 self.module.clear_references()
             else:
                 other = [(row + shift * (count // 2)) % count for row in rows]
-                self._read(_chosen(self._held_back, other, device)._replace(captions=batch.captions))
+                shown = _chosen(self._held_back, other, device)._replace(captions=batch.captions)
+                self._read(shown, levels)
             chances = [seeded(self.settings.seed, 2, row) for row in rows]
             noise = torch.stack([torch.randn(batch.targets.shape[1:], generator=c) for c in chances])
-            wrong, _ = self._wrong(batch, noise.to(device), torch.full((len(rows),), level))
+            wrong, _ = self._wrong(batch, noise.to(device), levels)
             both = torch.stack([wrong, changing(wrong)]).square()
             found.append(reduce(both, "k b c t h w -> k b", "mean"))
         return torch.cat(found, dim=1).cpu()
 
-    def _read(self, pairs: Pairs) -> None:
-        """Have the base read the references of these pairs, as `ActionAdapter.set_references` does."""
+    def _read(self, pairs: Pairs, levels: Tensor) -> None:
+        """Have the base, at these noise levels, read the references of these pairs, as
+        `ActionAdapter.set_references` does."""
         device, count = pairs.targets.device, pairs.references.shape[1]
-        self._place(device)
+        self._place(device, self._works_at(levels)[0])
         asked = repeat(self._captions(pairs.captions), "b l d -> (b r) l d", r=count)
         shown = self._captions([caption for row in pairs.reference_captions for caption in row])
         latents = rearrange(pairs.references, "b r c t h w -> (b r) c t h w")
@@ -244,27 +267,28 @@ class AdapterTask:
     def _wrong(self, pairs: Pairs, noise: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Errors (B, C, T, h, w) of the base's prediction, and signal-to-noise ratios (B,)."""
         mixed = self._schedule.mix(pairs.targets, noise, levels)
-        dtype = next(self._denoiser.parameters()).dtype
-        captions = self._captions(pairs.captions).to(noise.device, dtype)
-        noisy = mixed.noisy.to(dtype)
+        denoiser: Any = self._works_at(levels)[0]
+        captions = self._captions(pairs.captions).to(noise.device, denoiser.dtype)
         with torch.no_grad():
-            condition = self._family.condition(self.pipe, pairs.targets.to(dtype))
-        prediction = self._family.predict(self._denoiser, noisy, mixed.timesteps, captions, condition)
+            condition = self._family.condition(self.pipe, pairs.targets.to(denoiser.dtype))
+        noisy = mixed.noisy.to(denoiser.dtype)
+        prediction = self._family.predict(denoiser, noisy, mixed.timesteps, captions, condition)
         return prediction.float() - mixed.target, mixed.snr
 
-    def _place(self, device: torch.device) -> None:
-        """Base on this device, adapter attached to its denoiser: not to the pipeline, which may still say
+    def _place(self, device: torch.device, denoiser: torch.nn.Module | None) -> None:
+        """Base on this device, adapter attached to the denoiser: not to the pipeline, which may still say
         that its last call was guided."""
-        if self._device != device:
+        if self._placed[0] != device:
             self.pipe.to(device)
-            self.module.attach(self._denoiser)
-            self._device = device
+        if self._placed != (device, denoiser) and denoiser is not None:
+            self.module.attach(denoiser)
+        self._placed = (device, denoiser)
 
     def _where(self) -> torch.device:
         return next(self.module.parameters()).device
 
     def _check(self, data: PairSet) -> None:
-        channels = self._family.latent_channels(self._denoiser)
+        channels = self._family.latent_channels(self._denoisers[0][0])
         if data.shape[1] != channels:
             raise PairSetError(
                 f"pairs have {data.shape[1]} latent channels, the base {channels}; prepare them with it"
@@ -298,34 +322,6 @@ def train_adapter(recipe: AdapterRecipe) -> Path:
     if first:
         save_adapter(adapter, recipe.folder / "adapter")
     return recipe.folder / "adapter"
-
-
-class CaptionTokens:
-    """Text tokens (B, L, D) float32 of captions; each is encoded by itself, once.
-
-    By itself: in another batch its last bits could differ, and a resumed run with it.
-    """
-
-    def __init__(self, pipe: Any) -> None:
-        self._pipe = pipe
-        self._known: OrderedDict[str, Tensor] = OrderedDict()
-        self._bytes = 0
-
-    def __call__(self, captions: Sequence[str]) -> Tensor:
-        return torch.stack([self._encode(caption) for caption in captions])
-
-    def _encode(self, caption: str) -> Tensor:
-        if caption in self._known:
-            self._known.move_to_end(caption)
-            return self._known[caption]
-        device = self._pipe._execution_device
-        with torch.autocast(device.type, enabled=False):
-            tokens = encode_captions(self._pipe, [caption])[0].float().cpu()
-        self._known[caption] = tokens
-        self._bytes += tokens.nbytes
-        while self._bytes > CAPTION_MEMORY:
-            self._bytes -= self._known.popitem(last=False)[1].nbytes
-        return tokens
 
 
 def shuffled_roles(pairs: Pairs, references: int, swap: bool, generator: torch.Generator) -> Pairs:

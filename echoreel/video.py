@@ -18,7 +18,7 @@ import av
 import numpy as np
 from einops import repeat
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from echoreel.config import Settings
@@ -34,8 +34,10 @@ from echoreel.decode import (
     shown_size,
     upright,
 )
-from echoreel.errors import ClipTooShort, VideoError, VideoTooLarge
+from echoreel.errors import ClipTooShort, VideoError, VideoMissing, VideoTooLarge, VideoUnreadable
 from echoreel.pictures import Fit, Frames, fitted
+
+PICTURES = ("PNG", "JPEG", "WEBP", "BMP")  # kinds of still pictures that are read
 
 
 class Span(Settings):
@@ -147,6 +149,22 @@ def write_video(path: Path | str, frames: Frames, fps: float, enlarge: int = 1) 
             _write_mp4(partial, frames, fps)
         else:
             _write_animation(partial, frames, fps, path.suffix.lower()[1:])
+
+
+def read_image(path: Path | str) -> Frames:
+    """The picture (H, W, 3) uint8 in a file, upright. Raises VideoMissing, VideoUnreadable, VideoTooLarge."""
+    path = Path(path)
+    if not path.exists():
+        raise VideoMissing(f"{path.name}: there is no such file")
+    try:
+        with Image.open(path, formats=PICTURES) as picture:
+            if (pixels := picture.width * picture.height) > LIMITS.pixels:
+                raise VideoTooLarge(f"{path.name}: got {pixels} pixels, need {LIMITS.pixels} or fewer")
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise VideoUnreadable(
+            f"{path.name}: not a picture that can be read; need a {', '.join(PICTURES)} file"
+        ) from error
 
 
 def write_image(path: Path | str, image: Frames) -> None:

@@ -19,6 +19,7 @@ from toydits import (
     toy_cog,
     toy_cog_i2v,
     toy_hunyuan,
+    toy_latte,
     toy_ltx,
     toy_wan,
     toy_wan_22,
@@ -128,6 +129,7 @@ TOYS: dict[str, Callable[[], Any]] = {
     "CogVideoX": toy_cog,
     "CogVideoX I2V": toy_cog_i2v,
     "HunyuanVideo 1.5": toy_hunyuan,
+    "Latte": toy_latte,
 }
 
 CALLS: dict[str, dict[str, Any]] = {

@@ -13,16 +13,19 @@ from diffusers import (
     CogVideoXImageToVideoPipeline,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
+    DDIMScheduler,
     FlowMatchEulerDiscreteScheduler,
     HunyuanVideo15Pipeline,
     HunyuanVideo15Transformer3DModel,
+    LattePipeline,
+    LatteTransformer3DModel,
     LTXPipeline,
     LTXVideoTransformer3DModel,
     WanImageToVideoPipeline,
     WanPipeline,
     WanTransformer3DModel,
 )
-from toys import alive, quiet, toy_eye, toy_tokenizer
+from toys import FRAMES, alive, quiet, toy_eye, toy_tokenizer, toy_vae
 from transformers import (
     ByT5Tokenizer,
     CLIPVisionModel,
@@ -228,6 +231,32 @@ def toy_hunyuan() -> HunyuanVideo15Pipeline:
         guider=ClassifierFreeGuidance(guidance_scale=6.0),
     )
     return quiet(shorten(pipe))
+
+
+def toy_latte() -> LattePipeline:
+    """2 pairs of blocks of width 16."""
+    torch.manual_seed(0)
+    transformer = LatteTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        cross_attention_dim=16,
+        attention_bias=True,
+        sample_size=8,
+        patch_size=2,
+        activation_fn="gelu-approximate",
+        num_embeds_ada_norm=1000,
+        norm_type="ada_norm_single",
+        norm_elementwise_affine=False,
+        caption_channels=16,
+        video_length=FRAMES,
+    )
+    scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False)
+    return quiet(
+        LattePipeline(**t5_parts(), vae=toy_vae(), transformer=alive(transformer), scheduler=scheduler)
+    )
 
 
 def shorten(pipe: Any) -> Any:

@@ -12,6 +12,7 @@ from torch import nn
 
 from echoreel.backbones.dits import COGVIDEOX, HUNYUAN, LTX, WAN
 from echoreel.backbones.family import Family
+from echoreel.backbones.latte import LATTE
 from echoreel.backbones.unets import ANIMATEDIFF, I2VGENXL, LVDM, MODELSCOPE, SVD
 from echoreel.backbones.videocrafter_bases import VIDEOCRAFTER
 from echoreel.errors import BaseUnsupported
@@ -29,6 +30,7 @@ FAMILIES: tuple[Family, ...] = (
     LTX,
     COGVIDEOX,
     HUNYUAN,
+    LATTE,
 )
 
 

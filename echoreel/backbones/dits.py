@@ -131,6 +131,7 @@ WAN = Family(
     condition=_condition_wan,
     image=_needs_image,
     every=2,
+    fps=16.0,
 )
 
 
@@ -206,6 +207,7 @@ LTX = replace(
     encode_captions=_ltx_captions,
     predict=_predict_ltx,
     condition=_condition_ltx,
+    fps=25.0,
 )
 
 
@@ -295,6 +297,7 @@ COGVIDEOX = replace(
     predict=_predict_cog,
     condition=_condition_cog,
     most_frames=_cog_limit,
+    fps=8.0,
 )
 
 
@@ -372,4 +375,6 @@ HUNYUAN = replace(
     predict=_predict_hunyuan,
     condition=_condition_hunyuan,
     call=_call_hunyuan,
+    translated={"guidance_scale": None},
+    fps=24.0,
 )

@@ -1,7 +1,7 @@
 """What a family of bases has to say about itself: one table entry, no subclass."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -58,8 +58,12 @@ class Family:
     shared: Callable[[Tensor], Tensor] = lambda sample: sample  # what is alike in both branches' samples
     call: Callable[[Any, dict[str, Any]], dict[str, Any]] = _as_given
     """pipe, arguments of a call in the usual words -> in this pipeline's"""
+    translated: Mapping[str, str | None] = field(default_factory=dict)
+    """those of these words that the pipeline itself does not know -> its own, if it has one"""
     most_frames: Callable[[Any], int | None] = lambda pipe: None  # pipe -> frames it can make, if limited
     image: Callable[[Any], bool] = lambda pipe: False  # pipe -> does it need a first frame
+    reads_text: bool = True
+    fps: float = 8.0  # frames a second of the videos it was trained on
     checkpoints: str | None = None
     """regular expression of the whole paths of modules to recompute in training, where the denoiser's own
     gradient checkpointing leaves out the sites or is missing; None: its own is enough"""

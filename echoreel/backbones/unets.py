@@ -255,6 +255,7 @@ I2VGENXL = replace(
     condition=_condition_i2vgen,
     call=_call_i2vgen,
     image=lambda pipe: True,
+    fps=16.0,
 )
 
 SVD = replace(
@@ -270,5 +271,8 @@ SVD = replace(
     predict=_predict_svd,
     condition=_condition_svd,
     call=_call_svd,
+    translated={"guidance_scale": "max_guidance_scale"},
     image=lambda pipe: True,
+    reads_text=False,
+    fps=7.0,
 )

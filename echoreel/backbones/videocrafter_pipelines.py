@@ -13,6 +13,9 @@ from transformers import CLIPTextModel, CLIPVisionModel, PreTrainedTokenizerBase
 from echoreel.backbones.latent_pipeline import Generators, LatentVideoOutput, LatentVideoPipeline, OnStepEnd
 from echoreel.backbones.videocrafter import VideoCrafterUNet
 from echoreel.backbones.videocrafter_image import ImageProjection, for_clip
+
+# diffusers loads only classes that have been imported
+from echoreel.backbones.videocrafter_scheduler import ScaledDDIMScheduler  # noqa: F401
 from echoreel.errors import EchoReelError
 
 

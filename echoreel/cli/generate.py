@@ -1,7 +1,7 @@
 """`echoreel generate`: prompt and references to videos."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +9,18 @@ import typer
 
 from echoreel.answer import Answer, answering, hush
 from echoreel.cli.app import app
-from echoreel.cli.options import AsJson, Base, Debug
+from echoreel.cli.options import (
+    AsJson,
+    Base,
+    Debug,
+    Dtype,
+    FirstFrame,
+    Frames,
+    Lora,
+    Offloading,
+    Size,
+    pixels,
+)
 from echoreel.errors import EchoReelError, SettingsError
 
 if TYPE_CHECKING:
@@ -76,6 +87,12 @@ def generate(
         str | None,
         typer.Option(metavar="DIR|ID", help="An adapter for that base. Default: the embedded one."),
     ] = None,
+    dtype: Dtype = None,
+    offload: Offloading = None,
+    lora: Lora = None,
+    image: FirstFrame = None,
+    frames: Frames = None,
+    size: Size = None,
     seed: Annotated[
         list[int] | None, typer.Option(metavar="N", help="One video per seed; repeatable. Default: 0.")
     ] = None,
@@ -105,14 +122,19 @@ def generate(
         from echoreel.result import GenerationSettings, check_output, checked_request
 
         check_output(out)
+        height, width = pixels(size) or (None, None)
         settings = checked(
             GenerationSettings,
             steps=steps,
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
+            num_frames=frames,
+            height=height,
+            width=width,
             scale=scale,
             compare=compare,
         )
+        loading_options = checked_loading(dtype, offload, lora)
         seeds = checked_request(prompt, len(reference or []), seed or (0,), settings)
         references = read_references(reference or [], caption, start, end, strength)
         picked = None if library is None else take_from(library, prompt, count, action, answer)
@@ -127,15 +149,18 @@ def generate(
         with answer.busy("loading the models"):
             hush()
             from echoreel import generation
+            from echoreel.about import introduction
 
             loaded = generation.load_adapter(adapter) if references else None
-            pipe = generation.load_base(base)
+            pipe = loading_options(base)
             if picked and picked.references:
                 references = with_stored(library or "", picked, references, pipe, settings, answer)
         loading = time.perf_counter() - began
+        for line in introduction(pipe, loaded):
+            answer.say(line)
         files = write_sheets(references, out) if show_frames else []
         result = generation.generate(
-            prompt, references, base=pipe, adapter=loaded, seed=seeds, settings=settings
+            prompt, references, base=pipe, adapter=loaded, seed=seeds, settings=settings, image=image
         )
         files += result.save(out)
         if compare:
@@ -150,6 +175,26 @@ def generate(
         if picked is not None:
             taken_now = [found.details() for found, _ in picked.references]
             answer.facts["library"] = picked.answer.details() | {"results": taken_now}
+
+
+def checked_loading(
+    dtype: str | None, offload: str | None, loras: Sequence[str] | None
+) -> "Callable[[str | None], Any]":
+    """`load_base` with these options. Raises SettingsError."""
+    if dtype not in (None, "float32", "bfloat16", "float16"):
+        raise SettingsError(f"--dtype: got {dtype}, need float32, bfloat16 or float16")
+    if offload not in (None, "model", "layers"):
+        raise SettingsError(f"--offload: got {offload}, need model or layers")
+
+    def load(base: str | None) -> Any:
+        import torch
+
+        from echoreel.generation import load_base
+
+        kind = None if dtype is None else getattr(torch, dtype)
+        return load_base(base, kind, offload=offload, loras=loras or ())  # type: ignore[arg-type]
+
+    return load
 
 
 def take_from(library: str, prompt: str, count: int, action: str | None, answer: Answer) -> "Taken":

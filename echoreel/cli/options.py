@@ -1,9 +1,12 @@
 """Options that several commands have."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from echoreel.errors import SettingsError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -15,3 +18,38 @@ Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="Settings; s
 Base = Annotated[
     str | None, typer.Option(metavar="DIR|ID", help="A diffusers pipeline. Default: the embedded one.")
 ]
+Dtype = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="float32, bfloat16 or float16. Default: bfloat16 on GPUs."),
+]
+Offloading = Annotated[
+    str | None,
+    typer.Option(
+        "--offload",
+        metavar="HOW",
+        help="Keep on the GPU only what computes: whole parts of the base (model), or its layers (layers), "
+        "which is slower and needs less.",
+    ),
+]
+Lora = Annotated[
+    list[str] | None, typer.Option("--lora", metavar="FILE|DIR|ID", help="For the base; repeatable.")
+]
+Frames = Annotated[
+    int | None, typer.Option("--frames", metavar="N", help="Of the video. Default: the base's.")
+]
+Size = Annotated[
+    str | None, typer.Option(metavar="WxH", help="Pixels, such as 832x480. Default: the base's.")
+]
+FirstFrame = Annotated[
+    Path | None, typer.Option("--image", metavar="FILE", help="The first frame, for image-to-video bases.")
+]
+
+
+def pixels(size: str | None) -> tuple[int, int] | None:
+    """Height and width of "832x480". Raises SettingsError."""
+    if size is None:
+        return None
+    found = re.fullmatch(r"(\d+)x(\d+)", size.lower())
+    if found is None:
+        raise SettingsError(f"--size: got {size}, need width x height in pixels, such as 832x480")
+    return int(found[2]), int(found[1])

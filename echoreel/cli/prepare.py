@@ -7,7 +7,7 @@ import typer
 
 from echoreel.answer import answering, hush
 from echoreel.cli.app import prepare
-from echoreel.cli.options import AsJson, Base, Debug, Overrides, Recipe
+from echoreel.cli.options import AsJson, Base, Debug, Overrides, Recipe, Size, pixels
 
 
 @prepare.command(epilog="Example: echoreel prepare pairs videos/pairs.jsonl runs/pairs")
@@ -20,6 +20,7 @@ def pairs(
     frames: Annotated[int, typer.Option(metavar="N", help="Of each video.")] = 16,
     fps: Annotated[float, typer.Option(metavar="X", help="Frames a second.")] = 8.0,
     references: Annotated[int, typer.Option(metavar="N", help="Of each pair: a line's first so many.")] = 1,
+    size: Size = None,
     root: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="What the paths are relative to. Default: the manifest's folder."),
@@ -34,7 +35,7 @@ def pairs(
         from echoreel.generation import load_base
         from echoreel.prepare import PrepareSettings, prepare_pairs
 
-        settings = checked(PrepareSettings, frames=frames, fps=fps, references=references)
+        settings = checked(PrepareSettings, frames=frames, fps=fps, references=references, size=pixels(size))
         with answer.busy("encoding"):
             found = prepare_pairs(load_base(base), manifest, folder, settings, root)
         answer.say(f"wrote {len(found)} pairs to {folder}")

@@ -1,0 +1,135 @@
+"""Denoisers at their published sizes, from configuration alone: random weights, nothing is downloaded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from diffusers import (
+    CogVideoXTransformer3DModel,
+    HunyuanVideo15Transformer3DModel,
+    I2VGenXLUNet,
+    LatteTransformer3DModel,
+    LTXVideoTransformer3DModel,
+    UNet3DConditionModel,
+    UNetMotionModel,
+    UNetSpatioTemporalConditionModel,
+    WanTransformer3DModel,
+)
+
+from echoreel.backbones.lvdm import LVDMUNet
+from echoreel.backbones.videocrafter import VideoCrafterUNet
+from echoreel.generation import load_base
+
+
+def modelscope() -> Any:
+    return UNet3DConditionModel()
+
+
+def animatediff() -> Any:
+    """Stable Diffusion 1.5 with motion modules of version 2."""
+    return UNetMotionModel(cross_attention_dim=768, motion_num_attention_heads=8, use_motion_mid_block=True)
+
+
+def wan_1b(**more: Any) -> Any:
+    return WanTransformer3DModel(num_attention_heads=12, ffn_dim=8960, num_layers=30, **more)
+
+
+def wan_14b(**more: Any) -> Any:
+    return WanTransformer3DModel(**more)
+
+
+def wan_14b_i2v() -> Any:
+    return wan_14b(in_channels=36, image_dim=1280, added_kv_proj_dim=5120)
+
+
+def cogvideox_5b() -> Any:
+    return CogVideoXTransformer3DModel(
+        num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True
+    )
+
+
+def latte() -> Any:
+    return LatteTransformer3DModel(
+        num_attention_heads=16,
+        attention_head_dim=72,
+        in_channels=4,
+        out_channels=8,
+        num_layers=28,
+        cross_attention_dim=1152,
+        attention_bias=True,
+        patch_size=2,
+        activation_fn="gelu-approximate",
+        num_embeds_ada_norm=1000,
+        norm_type="ada_norm_single",
+        norm_elementwise_affine=False,
+        caption_channels=4096,
+    )
+
+
+FULL: dict[str, Callable[[], Any]] = {
+    "LVDM": LVDMUNet,
+    "VideoCrafter": VideoCrafterUNet,
+    "AnimateDiff": animatediff,
+    "ModelScope": modelscope,
+    "I2VGen-XL": I2VGenXLUNet,
+    "Stable Video Diffusion": UNetSpatioTemporalConditionModel,
+    "Wan 2.1 1.3B": wan_1b,
+    "Wan 2.1 14B": wan_14b,
+    "Wan 2.1 14B I2V": wan_14b_i2v,
+    "LTX-Video": LTXVideoTransformer3DModel,
+    "CogVideoX 2B": CogVideoXTransformer3DModel,
+    "CogVideoX 5B": cogvideox_5b,
+    "HunyuanVideo 1.5": HunyuanVideo15Transformer3DModel,
+    "Latte": latte,
+}
+"""Wan 2.2 A14B is two of Wan 2.1 14B, which share one adapter."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A denoiser and the shape of what it is shown."""
+
+    build: Callable[[], Any]
+    latents: tuple[int, int, int, int]  # channels, frames, height, width
+    captions: tuple[int, int]  # tokens, width
+
+
+UNET = {"block_out_channels": (32, 64), "layers_per_block": 1, "cross_attention_dim": 64, "sample_size": 16}
+
+
+def toy_modelscope() -> Any:
+    blocks = ("CrossAttnDownBlock3D", "DownBlock3D"), ("UpBlock3D", "CrossAttnUpBlock3D")
+    return UNet3DConditionModel(**UNET, down_block_types=blocks[0], up_block_types=blocks[1])
+
+
+def toy_animatediff() -> Any:
+    blocks = ("CrossAttnDownBlockMotion", "DownBlockMotion"), ("UpBlockMotion", "CrossAttnUpBlockMotion")
+    return UNetMotionModel(**UNET, down_block_types=blocks[0], up_block_types=blocks[1])
+
+
+def toy_wan() -> Any:
+    return WanTransformer3DModel(num_attention_heads=4, attention_head_dim=32, ffn_dim=512, num_layers=6)
+
+
+def toy_ltx() -> Any:
+    return LTXVideoTransformer3DModel(
+        num_attention_heads=4, attention_head_dim=32, cross_attention_dim=128, num_layers=6
+    )
+
+
+CASES: dict[str, dict[str, Case]] = {
+    "full": {
+        "modelscope": Case(modelscope, (4, 16, 32, 32), (77, 1024)),  # 16 frames of 256 x 256
+        "animatediff": Case(animatediff, (4, 16, 64, 64), (77, 768)),  # 16 frames of 512 x 512
+        "wan": Case(wan_1b, (16, 21, 60, 104), (512, 4096)),  # 81 frames of 480 x 832
+        "ltx": Case(LTXVideoTransformer3DModel, (128, 21, 16, 22), (128, 4096)),  # 161 frames of 512 x 704
+    },
+    "toy": {
+        "modelscope": Case(toy_modelscope, (4, 8, 16, 16), (77, 64)),
+        "animatediff": Case(toy_animatediff, (4, 8, 16, 16), (77, 64)),
+        "wan": Case(toy_wan, (16, 5, 16, 16), (64, 4096)),
+        "ltx": Case(toy_ltx, (128, 5, 8, 8), (64, 4096)),
+        "embedded": Case(lambda: load_base(device="cpu").unet, (8, 16, 8, 8), (32, 128)),
+    },
+}
+CASES["full"]["embedded"] = CASES["toy"]["embedded"]
