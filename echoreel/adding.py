@@ -73,7 +73,7 @@ def add_sources(
 ) -> Added:
     """Add every source. Raises LibraryError, CatalogueError for what is no source; indexes are not made."""
     began, added = time.perf_counter(), Added()
-    kinds = [_kind(source) for source in sources]  # all of them first, so that a misspelt one costs nothing
+    kinds = check_sources(sources, settings)
     intake = Intake(store)
     with _progress(quiet) as progress:
         for source, add in zip(sources, kinds, strict=True):
@@ -100,6 +100,18 @@ def add_part(store: Store, source: str, videos: Sequence[str], settings: AddSett
 def _counted(intake: Intake, added: Added) -> Added:
     added.clips, added.known, added.without_action = intake.added, intake.known, intake.without_action
     return added
+
+
+def check_sources(sources: Sequence[Path | str], settings: AddSettings) -> list[Callable[..., None]]:
+    """What adds each of them: all are looked at first, so that a wrong one costs nothing.
+
+    Raises LibraryError, CatalogueError for what is no source.
+    """
+    kinds = [_kind(source) for source in sources]
+    for source, kind in zip(sources, kinds, strict=True):
+        if kind is _add_catalogue:
+            read_catalogue(Path(source), settings.root, settings.columns)  # its first line
+    return kinds
 
 
 def _kind(source: Path | str) -> Callable[..., None]:

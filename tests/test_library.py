@@ -234,15 +234,21 @@ def test_the_commands(videos: Path, tmp_path: Path) -> None:
     assert run("export", place, tmp_path / "out", id).exit_code == 0
     assert len([*(tmp_path / "out").glob("*.mp4")]) == 1
     assert json.loads(run("remove", place, id, "--json").stdout) == {"removed": 1}
+    catalogue = tmp_path / "a.csv"
+    catalogue.write_text("a,b\n1,2\n")
     for arguments in (
         ("search", tmp_path / "none", "x"),
         ("add", place, tmp_path / "none"),
         ("show", place, "x"),
+        ("search", place, " "),
+        ("add", tmp_path / "new", videos, tmp_path / "none"),
+        ("add", tmp_path / "new", catalogue),
     ):
         done = run(*arguments)
         assert done.exit_code == 2
         assert done.stderr.startswith("error: ")
         assert "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists()
 
 
 def test_searching_loads_no_diffusion(library: ReferenceLibrary) -> None:
