@@ -4,8 +4,8 @@
 
 The library holds rendered clips of the held-out actions, by other actors, of any moment and camera; the
 prompts are those of the benchmark. First, how often the picked clip shows the action of the prompt, by what
-was rendered. With `--film` also videos: without reference, with the benchmark's own reference (hand-picked: the
-very motion of the judged target), and with the library's. `--folder` keeps clips, library and videos.
+was rendered. With `--film` also videos: without reference, with the benchmark's own reference (hand-picked:
+the very motion of the judged target), and with the library's. `--folder` keeps all.
 """
 
 import argparse
