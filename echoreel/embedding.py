@@ -118,13 +118,14 @@ def _without_bars() -> Iterator[None]:
     """A model that loads in a second needs none in the middle of an answer."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    bars: Any = logging  # untyped
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            bars.enable_progress_bar()
 
 
 def _pooling(name: str, source: str | Path) -> str:
