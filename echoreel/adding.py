@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import Field
 from rich.console import Console
@@ -31,6 +31,8 @@ ROWS_OF_A_WRITE = 1_000_000  # of catalogues; some 200 MB of memory, some ten se
 CLIPS_OF_A_WRITE = 256
 SECONDS_OF_A_WRITE = 5.0
 PROBLEMS_KEPT = 10_000
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class AddSettings(Settings):
@@ -71,7 +73,7 @@ def add_sources(
 ) -> Added:
     """Add every source. Raises LibraryError, CatalogueError for what is no source; indexes are not made."""
     began, added = time.perf_counter(), Added()
-    kinds = [_kind(source) for source in sources]  # all of them first, so that a misspelt one costs nothing
+    kinds = check_sources(sources, settings)
     intake = Intake(store)
     with _progress(quiet) as progress:
         for source, add in zip(sources, kinds, strict=True):
@@ -98,6 +100,18 @@ def add_part(store: Store, source: str, videos: Sequence[str], settings: AddSett
 def _counted(intake: Intake, added: Added) -> Added:
     added.clips, added.known, added.without_action = intake.added, intake.known, intake.without_action
     return added
+
+
+def check_sources(sources: Sequence[Path | str], settings: AddSettings) -> list[Callable[..., None]]:
+    """What adds each of them: all are looked at first, so that a wrong one costs nothing.
+
+    Raises LibraryError, CatalogueError for what is no source.
+    """
+    kinds = [_kind(source) for source in sources]
+    for source, kind in zip(sources, kinds, strict=True):
+        if kind is _add_catalogue:
+            read_catalogue(Path(source), settings.root, settings.columns)  # its first line
+    return kinds
 
 
 def _kind(source: Path | str) -> Callable[..., None]:
@@ -147,11 +161,15 @@ def _add_library(intake: Intake, source: Path, settings: AddSettings, added: Add
 
 
 def _add_folder(intake: Intake, source: Path, settings: AddSettings, added: Added, tell: "_Bar") -> None:
-    """Videos with a written caption come first, so that of copies the one that has a caption is taken."""
     folder = Path(source).absolute()
     captions = FolderCaptions(folder)
-    videos = sorted(find_videos(folder, added.problem), key=lambda video: not captions.written(video))
+    videos = videos_below(folder, captions, added)
     add_videos(intake, [(video, captions) for video in videos], settings, added, tell)
+
+
+def videos_below(folder: Path, captions: FolderCaptions, added: Added) -> list[Path]:
+    """Those with a written caption come first, so that of copies the one that has a caption is taken."""
+    return sorted(find_videos(folder, added.problem), key=lambda video: not captions.written(video))
 
 
 def _add_video(intake: Intake, source: Path, settings: AddSettings, added: Added, tell: "_Bar") -> None:
@@ -247,36 +265,59 @@ class _Seen:
         self._new = []
 
 
+class _Hashed(NamedTuple):
+    """A video, the number of its content or why that cannot be read, and whether it is a copy."""
+
+    path: Path
+    captions: FolderCaptions
+    content: int | str
+    copy: bool
+
+
 def _read_all(
     videos: Iterable[tuple[Path, FolderCaptions]], seen: _Seen, settings: AddSettings
 ) -> Iterator[tuple[Path, int, list[FoundClip] | str | None]]:
     """Of each video in order, with the number of its content: its clips, None for a copy of one before, or
-    what is wrong with it."""
+    what is wrong with it.
+
+    Several are read at a time, but which of two copies is the first is told by their order alone.
+    """
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    waiting = iter(videos)
-    begun: deque[tuple[Path, Future[tuple[int, list[FoundClip] | str | None]]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
-            while True:
-                while len(begun) < 4 * workers and (video := next(waiting, None)):
-                    begun.append((video[0], pool.submit(_read_one, *video, seen, settings)))
-                if not begun:
-                    return
-                path, reading = begun.popleft()
-                yield path, *reading.result()
+            contents = _ahead(pool, lambda video: _tried(content_of, video[0]), videos, 4 * workers)
+            hashed = (
+                _Hashed(*video, content, not isinstance(content, str) and seen.is_copy(content))
+                for video, content in contents
+            )
+            for video, found in _ahead(pool, lambda each: _read_one(each, settings), hashed, 4 * workers):
+                yield video.path, 0 if isinstance(video.content, str) else video.content, found
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _read_one(
-    path: Path, captions: FolderCaptions, seen: _Seen, settings: AddSettings
-) -> tuple[int, list[FoundClip] | str | None]:
-    content = _tried(content_of, path)
-    if isinstance(content, str):
-        return 0, content
-    if seen.is_copy(content):
-        return content, None
-    return content, _tried(lambda: read_clips(path, content, captions.of(path), settings.clips))
+def _read_one(video: _Hashed, settings: AddSettings) -> list[FoundClip] | str | None:
+    if isinstance(video.content, str):
+        return video.content
+    if video.copy:
+        return None
+    said = video.captions.of(video.path)
+    found: list[FoundClip] | str = _tried(read_clips, video.path, video.content, said, settings.clips)
+    return found
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], count: int
+) -> Iterator[tuple[Item, Result]]:
+    """Each item with what `work` makes of it, in order, begun `count` items before it is asked for."""
+    begun: deque[tuple[Item, Future[Result]]] = deque()
+    for item in items:
+        begun.append((item, pool.submit(work, item)))
+        if len(begun) > count:
+            first, done = begun.popleft()
+            yield first, done.result()
+    for item, done in begun:
+        yield item, done.result()
 
 
 def _tried(work: Callable[..., Any], *arguments: Any) -> Any:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from echoreel.adding import Added, AddSettings, add_part
+from echoreel.adding import Added, AddSettings, add_part, videos_below
 from echoreel.captions import FolderCaptions
-from echoreel.clips import find_videos
 from echoreel.errors import MissingExtra
 from echoreel.library import ReferenceLibrary
 from echoreel.store import LibraryError, Store, local_folder
@@ -60,8 +59,8 @@ def _parts(source: Path | str, settings: AddSettings, added: Added) -> list[dict
             raise LibraryError(f"{source}: there is no such file or folder; give videos or a catalogue")
         return [{"source": str(source if "://" in str(source) else path.absolute()), "videos": []}]
     folder = path.absolute()
-    FolderCaptions(folder)  # a table that is none is told before Ray begins
-    videos = [str(video) for video in find_videos(folder, added.problem)]
+    captions = FolderCaptions(folder)  # a table that is none is told before Ray begins
+    videos = [str(video) for video in videos_below(folder, captions, added)]
     return [
         {"source": str(folder), "videos": videos[first : first + VIDEOS_OF_A_PART]}
         for first in range(0, len(videos), VIDEOS_OF_A_PART)

@@ -155,6 +155,8 @@ class ReferenceLibrary:
         """
         if count < 1:
             raise EchoReelError(f"got {count} results asked for, need 1 or more")
+        if not prompt.strip() and not action:
+            raise EchoReelError("got an empty prompt; say what the video should show")
         self.store.refresh()
         asked = asked_action(action) if action else find_action(prompt)
         if asked is None:

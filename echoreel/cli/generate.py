@@ -145,6 +145,8 @@ def generate(
             raise EchoReelError(
                 "no reference; add videos of the action to the library, or name it with --action"
             )
+        if picked is not None and not references:
+            answer.say("generating without reference")
         began = time.perf_counter()
         with answer.busy("loading the models"):
             hush()
@@ -212,7 +214,7 @@ def take_from(library: str, prompt: str, count: int, action: str | None, answer:
     if understood is None:
         answer.say("no action understood in the prompt; name it with --action")
     elif not taken.references:
-        answer.say(f'nothing in the library fits "{understood.phrase}"; generating without reference')
+        answer.say(f'nothing in the library fits "{understood.phrase}"')
     return taken
 
 

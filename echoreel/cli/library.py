@@ -66,7 +66,7 @@ def add(
 ) -> None:
     """Add videos with their captions. What is there already is skipped; stopped, the same command goes on."""
     with answering(as_json, debug) as answer:
-        from echoreel.adding import AddSettings
+        from echoreel.adding import AddSettings, check_sources
         from echoreel.config import checked
         from echoreel.library import ReferenceLibrary
 
@@ -74,6 +74,7 @@ def add(
         settings = checked(
             AddSettings, root=root, columns=columns, clips={"longest": longest, "shortest": shortest}
         )
+        check_sources(sources, settings)  # before there is a library that holds nothing
         found = ReferenceLibrary.open(place, create=True, embedder=embedder)
         if ray:
             from echoreel.adding_ray import add_with_ray
