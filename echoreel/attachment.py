@@ -279,7 +279,8 @@ class Attachment:
         addition = rearrange(addition, f"b ({order}) c -> {layout}", **sizes)
         # Added to the output as it lies in memory: another order would change the next layer's last bits.
         if not first:
-            return hidden + addition
+            result: Tensor = hidden + addition
+            return result
         result = hidden.clone()
         result[first:] += addition
         return result

@@ -216,7 +216,7 @@ def resolved(pipe: DiffusionPipeline, settings: GenerationSettings) -> Generatio
         if value is None:
             value = getattr(recommended, argument)
         own = family.translated.get(argument, argument)
-        if value is None and own in accepted:
+        if value is None and own is not None and own in accepted:
             value = accepted[own].default
         filled[name] = value
     most, frames = family.most_frames(pipe), filled["num_frames"]
