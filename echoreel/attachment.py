@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from echoreel.backbones import Base
 from echoreel.errors import AdapterMismatch
 from echoreel.hooks import InnermostHook
-from echoreel.integration import ActionTokens, Grid, Integration, Memory, narrowed
+from echoreel.integration import ActionTokens, Grid, Integration, Memory, Places, narrowed
 
+KEPT_PLACES = 4096  # tokens of a grid; of larger ones the layers' own work is more by far
 Guidance: TypeAlias = Literal["positive", "both"]
 
 
@@ -109,6 +110,8 @@ class Attachment:
         self.call: Call | None = None
         self.hooks: dict[str, InnermostHook] = {}
         self.context: str | None = None  # that the pipeline says it is in: "cond", "uncond"
+        self._kept: dict[tuple[str, Grid], Places | None] = {}  # as old as the references' memories
+        self._kept_with: Mapping[str, Memory] | None = None
         self._order = _token_order(base.family.layout)
         self._names = [*inspect.signature(type(denoiser).forward).parameters][1:]
         self._place_hooks()
@@ -126,7 +129,7 @@ class Attachment:
 
     def __getstate__(self) -> dict[str, Any]:
         """A deep copy of an attached denoiser comes with its own attachment; calls are not copied."""
-        return self.__dict__ | {"call": None}
+        return self.__dict__ | {"call": None, "_kept": {}, "_kept_with": None}
 
     def _place_hooks(self) -> None:
         """A hook at every site that has none: all at first, later those whose module FreeNoise swapped."""
@@ -226,6 +229,8 @@ class Attachment:
                 self.remember()
             assert references.memories is not None
             found = references.memories
+            if found is not self._kept_with and not torch.compiler.is_compiling():
+                self._kept, self._kept_with = {}, found
         if reading.sets is None:
             return found
         return {path: narrowed(memory, *reading.sets) for path, memory in found.items()}
@@ -262,19 +267,31 @@ class Attachment:
     def _add(self, path: str, hidden: Tensor, call: Call) -> Tensor:
         """Hidden states in the family's layout, plus what the integration finds for the rows that read."""
         layout, order = self.base.family.layout, self._order
-        tokens = hidden.numel() // self.integrations[path].width // call.rows
+        integration = self.integrations[path]
+        tokens = hidden.numel() // integration.width // call.rows
         sizes = site_sizes(tokens, call.frames, call.height, call.width)
-        tokens_BNC = rearrange(hidden, f"{layout} -> b ({order}) c", **sizes)
-        first = call.reading.first
-        asking = tokens_BNC[first:]
+        first = hidden.shape[0] // call.rows * call.reading.first  # the batch is outermost in every layout
+        asking_BNC = rearrange(hidden[first:], f"{layout} -> b ({order}) c", **sizes)
         grid = Grid(sizes["t"], sizes["h"], sizes["w"], order)
-        found = self.integrations[path](asking, call.memories[path], grid, call.reading.groups)
+        places = self._places(path, grid, hidden.device)
+        found = integration(asking_BNC, call.memories[path], grid, call.reading.groups, places)
         addition = (found * call.gain).to(hidden.dtype)
-        if first:
-            addition = torch.cat([torch.zeros_like(tokens_BNC[:first]), addition])
+        addition = rearrange(addition, f"b ({order}) c -> {layout}", **sizes)
         # Added to the output as it lies in memory: another order would change the next layer's last bits.
-        result: Tensor = hidden + rearrange(addition, f"b ({order}) c -> {layout}", **sizes)
+        if not first:
+            result: Tensor = hidden + addition
+            return result
+        result = hidden.clone()
+        result[first:] += addition
         return result
+
+    def _places(self, path: str, grid: Grid, device: torch.device) -> Places | None:
+        """What a layer knows of its grid, kept between calls where that is small; None: let it see."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or grid.tokens > KEPT_PLACES:
+            return None
+        if (path, grid) not in self._kept:
+            self._kept[path, grid] = self.integrations[path].places(grid, device)
+        return self._kept[path, grid]
 
 
 def site_sizes(tokens: int, frames: int, height: int, width: int) -> dict[str, int]:

@@ -109,7 +109,8 @@ def sample_levels(
     """Noise levels (B,) in a span of [0, 1), of density proportional to level ** high_noise: 0 is uniform."""
     low, high = (bound ** (1 + high_noise) for bound in span)
     uniform = torch.rand(count, generator=generator, dtype=torch.float64)
-    return (low + (high - low) * uniform) ** (1 / (1 + high_noise))
+    levels: Tensor = (low + (high - low) * uniform) ** (1 / (1 + high_noise))
+    return levels
 
 
 def changing(clips: Tensor) -> Tensor:

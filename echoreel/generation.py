@@ -216,12 +216,14 @@ def resolved(pipe: DiffusionPipeline, settings: GenerationSettings) -> Generatio
         if value is None:
             value = getattr(recommended, argument)
         own = family.translated.get(argument, argument)
-        if value is None and own in accepted:
+        if value is None and own is not None and own in accepted:
             value = accepted[own].default
         filled[name] = value
     most, frames = family.most_frames(pipe), filled["num_frames"]
     if most is not None and frames is not None and frames > most:
-        raise EchoReelError(f"got {frames} frames, need {most} or fewer, which this base was trained for")
+        if settings.num_frames is not None:
+            raise EchoReelError(f"got {frames} frames, need {most} or fewer, which this base was trained for")
+        filled["num_frames"] = most
     return settings.model_copy(update=filled)
 
 

@@ -51,6 +51,9 @@ class FrameIntegrationSettings(Settings):
     reach: PositiveInt = 16  # frames, beyond which relative positions are all alike
 
 
+Places: TypeAlias = tuple[Tensor, Tensor, Tensor | None]  # (N, heads * content), (N, heads, 5), (N, F)
+
+
 @dataclass(frozen=True)
 class ActionTokens:
     """Action tokens of all references, as Integration reads them."""
@@ -90,6 +93,10 @@ class Grid:
     height: int
     width: int
     order: str
+
+    @property
+    def tokens(self) -> int:
+        return self.frames * self.height * self.width
 
     def axes(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Times (T, 1, 1), rows (H, 1) and columns (W,) of the tokens."""
@@ -145,24 +152,39 @@ class ActionIntegration(nn.Module):
         places = key_places(action.places, self.slopes(), action.bias)
         return self.attention.keys_values(tokens, places)
 
-    def forward(self, hidden_BNC: Tensor, memory: KeysValues, grid: Grid, groups: int = 1) -> Tensor:
+    def places(self, grid: Grid, device: torch.device) -> Places:
+        """What queries and the layer behind the attention gain by their place: needed once per grid."""
+        axes = grid.axes(device)
+        flat = f"t h w d -> ({grid.order}) d"
+        where = rearrange(torch.stack(torch.broadcast_tensors(*axes), dim=-1), flat)  # type: ignore[no-untyped-call]
+        return (
+            rearrange(self.query_place(*axes), flat),
+            query_places(where, self.slopes(), self.attention.scale),
+            None if self.feed is None else rearrange(self.feed.place(*axes), flat),
+        )
+
+    def forward(
+        self,
+        hidden_BNC: Tensor,
+        memory: KeysValues,
+        grid: Grid,
+        groups: int = 1,
+        places: Places | None = None,
+    ) -> Tensor:
         """What hidden tokens (B, N, C) find in the memory: an addition (B, N, C).
 
         With fewer token sets than rows, neighbouring rows share one; with `groups`, rows are that many times
         all sets in order. Rows of one set lie side by side as its queries, so no key or value is repeated.
+        places: those of the grid, where they are known.
         """
-        axes = grid.axes(hidden_BNC.device)
-        flat = f"t h w d -> ({grid.order}) d"
-        embedding = rearrange(self.query_place(*axes), flat)
-        places = rearrange(torch.stack(torch.broadcast_tensors(*axes), dim=-1), flat)  # type: ignore[no-untyped-call]
-        places = query_places(places, self.slopes(), self.attention.scale)
+        embedding, where, behind = places or self.places(grid, hidden_BNC.device)
         normed = self.norm(hidden_BNC.to(self.norm.weight.dtype))
-        queries = self.attention.queries(normed, embedding, places)
+        queries = self.attention.queries(normed, embedding, where)
         queries = rearrange(queries, "(g b r) h n d -> b h (g r n) d", g=groups, b=memory[0].shape[0])
         found = self.attention.read(queries, memory)
         found = rearrange(found, "b (g r n) c -> (g b r) n c", g=groups, n=hidden_BNC.shape[1])
         if self.feed is not None:
-            found = self.feed(found, normed, rearrange(self.feed.place(*axes), flat))
+            found = self.feed(found, normed, behind)
         return found.to(hidden_BNC.dtype)
 
     def slopes(self) -> Tensor:
@@ -202,7 +224,12 @@ class FrameIntegration(nn.Module):
         keys, values = self.attention.keys_values(action.tokens)
         return FrameMemory(keys, values, action.frames, action.bias.to(keys.dtype))
 
-    def forward(self, hidden_BNC: Tensor, memory: FrameMemory, grid: Grid, groups: int = 1) -> Tensor:
+    def places(self, grid: Grid, device: torch.device) -> None:
+        """Nothing: here places are in the keys."""
+
+    def forward(
+        self, hidden_BNC: Tensor, memory: FrameMemory, grid: Grid, groups: int = 1, places: None = None
+    ) -> Tensor:
         """As `ActionIntegration.forward`."""
         attention, sets = self.attention, memory.keys.shape[0]
         numbers = torch.arange(grid.frames, device=hidden_BNC.device)

@@ -153,3 +153,15 @@ def test_swapping_forward_is_noticed() -> None:
     assert not ours.alive()
     ours.remove()
     assert torch.equal(module(X), X)
+
+
+def test_diffusers_own_removal_is_still_broken() -> None:
+    """Why `InnermostHook` is no hook of diffusers. Once this fails, it may become one."""
+    module = nn.Identity()
+    add_diffusers(module, Outer())
+    add_diffusers(module, Cache())
+    remove_diffusers(module, "Outer")
+    module(X)
+    assert torch.equal(module(5 * X), 5 * X)  # the cache is off, without a word
+    remove_diffusers(module, "Cache")
+    assert torch.equal(module(X), 2 * X)  # and the hook that was removed is back

@@ -140,5 +140,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "CogVideoXPipeline": FILMED,
     "CogVideoXImageToVideoPipeline": FILMED,
     "HunyuanVideo15Pipeline": {**FILMED, "height": 32, "width": 32},
+    # Otherwise it cuts the padding of a single prompt and not of several, so that a batch is no two videos.
+    "LattePipeline": {**DRAWN, "mask_feature": False, "clean_caption": False},
 }
 """How each pipeline is called, to make latents of the shape above; `DRAWN` unless listed."""
