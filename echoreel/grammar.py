@@ -37,8 +37,8 @@ def decide(kinds: str, roles: str) -> Decision | None:
     if best is None:
         return None
     i, evidence = best
-    if evidence.passive:
-        subject, end = _subject(kinds, i, start)
+    subject, end = _subject(kinds, i, start) if evidence.passive else (-1, -1)
+    if evidence.passive and start <= subject < end:
         return Decision(i, end, subject, False)
     return Decision(i, i + 1 if evidence.alone else _end(kinds, roles, i), -1, evidence.alone)
 
@@ -261,7 +261,8 @@ def _end(kinds: str, roles: str, i: int) -> int:
 
 
 def _subject(kinds: str, i: int, start: int) -> tuple[int, int]:
-    """First and one past the last token of the noun phrase that a passive at i acts on."""
+    """First and one past the last token of the noun phrase that a passive at i acts on; where there is none, as
+    in "is cut", the first is before `start`."""
     j = _before(kinds, i, start)
     while j >= start and kinds[j] in "xhba":
         j -= 1

@@ -115,6 +115,11 @@ def test_any_order_of_words_gives_an_action_or_none(words: list[str]) -> None:
     assert action is None or all(action.lemmas)
 
 
+def test_a_passive_of_which_nothing_is_said_is_its_verb() -> None:
+    assert lemmas("is cut") == ("cut",)
+    assert lemmas("was cut up by") == ("cut", "up")
+
+
 def test_an_asked_action_is_taken_as_it_is_where_it_tells_of_none() -> None:
     assert asked_action("carving wood") == find_action("carving wood")
     assert asked_action("the worm").lemmas == ("the", "worm")
