@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -21,12 +21,15 @@ from echoreel.catalogues import inside
 from echoreel.downloads import DownloadSettings, fetched
 from echoreel.errors import EchoReelError
 from echoreel.known_actions import KnownActions
-from echoreel.picking import Candidates
 from echoreel.ranking import FITS, RankedAction
 from echoreel.references import ReferenceVideo
-from echoreel.store import LibraryError, Store, local_folder, one_of
+from echoreel.store import LibraryError, Store, local_folder, one_of, schemas
 
-PER_QUERY = 128  # rows read: those with words of the scenery, then others
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+READ = 1024  # clips of the nearest actions that are read and compared with the scenery at most
+PER_QUERY = 128  # of more common actions, so many in whose captions the index finds words of the scenery
 COLUMNS = ["id", "video", "root", "path", "start", "end", "caption", "action", "verb", "look", "motion"]
 
 
@@ -162,16 +165,19 @@ class ReferenceLibrary:
         if asked is None:
             return Answer(prompt, None, ())
         near = dict(self.actions.rank(asked, prompt))
-        clips = self._candidates(prompt, near, count)
-        candidates = Candidates(
-            np.array([near[clip.phrase].score for clip in clips]),
+        rows = self._candidates(prompt, near, count)
+        fit = np.array([near[phrase].score for phrase in rows["action"].to_pylist()])
+        scored = picking.scores(prompt, fit, rows["caption"].to_pylist())
+        best = picking.best(scored, count)
+        clips = [_clip(row) for row in rows.take(best).to_pylist()]
+        candidates = picking.Candidates(
+            scored[best],
             [clip.caption for clip in clips],
             [clip.video for clip in clips],
             [clip.look for clip in clips],
         )
-        scored = picking.scores(prompt, candidates)
-        chosen = picking.varied(scored, candidates, count)
-        found = [Found(clips[i], float(scored[i]), near[clips[i].phrase].why) for i in chosen]
+        chosen = picking.varied(candidates, count)
+        found = [Found(clips[i], float(scored[best[i]]), near[clips[i].phrase].why) for i in chosen]
         return Answer(prompt, asked, tuple(found))
 
     def pick(self, prompt: str, count: int = 1, action: str | None = None) -> Answer:
@@ -293,31 +299,34 @@ class ReferenceLibrary:
             "bytes": sum(path.stat().st_size for path in files) or None,
         }
 
-    def _candidates(self, prompt: str, near: Mapping[str, RankedAction], count: int) -> list[LibraryClip]:
-        """Clips of the nearest actions, the nearer ones first, until there are enough to choose from."""
-        found: dict[int, dict[str, Any]] = {}
-        enough = max(PER_QUERY, 4 * count)
+    def _candidates(self, prompt: str, near: Mapping[str, RankedAction], count: int) -> "pa.Table":
+        """Rows of clips of the nearest actions, those of the nearer ones first, until there are enough.
+
+        Of an action with more clips than are read, also those whose captions have words of the scenery.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        parts = [schemas()["clips"].empty_table().select(COLUMNS)]
         for phrases in _tiers(near):
             where = one_of("action", phrases)
-            scenery = picking.words(prompt) - picking.words(" ".join(phrases))
-            rows = self.store.by_words(" ".join(sorted(scenery)), where, enough)
-            found |= {row["id"]: row for row in rows.to_pylist()}
-            if len(found) < 4 * count:
-                rows = self.store.rows("clips", where, COLUMNS, enough)
-                found |= {row["id"]: row for row in rows.to_pylist()}
-            if len(found) >= enough // 4:
+            rows = self.store.rows("clips", where, COLUMNS, READ)
+            if len(rows) == READ:
+                scenery = picking.words(prompt) - picking.words(" ".join(phrases))
+                more = self.store.by_words(" ".join(sorted(scenery)), where, PER_QUERY).select(COLUMNS)
+                parts.append(more.filter(pc.invert(pc.is_in(more["id"], value_set=rows["id"]))))
+            parts.append(rows)
+            if sum(map(len, parts)) >= max(PER_QUERY // 4, count):
                 break
-        return [_clip(row) for row in found.values()]
+        return pa.concat_tables(parts)
 
 
 def _tiers(near: Mapping[str, RankedAction]) -> list[list[str]]:
-    """The ranked actions in groups: those that fit as well as the best, then the others."""
-    if not near:
-        return []
-    best = max(each.score for each in near.values()) - 0.02
+    """The ranked actions, best first, in groups: those that fit as well as the best, a few, all others."""
+    best = max((each.score for each in near.values()), default=0.0) - 0.02
     first = [phrase for phrase, each in near.items() if each.score >= best]
     rest = [phrase for phrase, each in near.items() if each.score < best]
-    return [first, rest] if rest else [first]
+    return [group for group in (first, rest[:4], rest[4:]) if group]
 
 
 def _clip(row: dict[str, Any]) -> LibraryClip:

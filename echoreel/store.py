@@ -38,6 +38,7 @@ class Store:
         """`uri`: a folder, or s3://…, gs://…, az://…, memory://. Raises LibraryError, MissingExtra."""
         self.uri = str(uri)
         self._tables: dict[str, Any] = {}
+        self._stale: set[str] = set()  # tables that are to be looked at again when they are next used
         self._indexed: dict[str, set[str]] = {}  # columns with an index, of tables
         missing = f"{uri}: there is no library; make one with: echoreel library add {uri} VIDEOS"
         _check_place(self.uri)
@@ -50,17 +51,17 @@ class Store:
             raise LibraryError(f"{uri}: a library of version {found}, need {VERSION}; make it anew")
 
     def table(self, name: str) -> Any:
-        """A table, as it was at the last `refresh`; made where it is missing."""
+        """A table, as it was when first used after the last `refresh`; made where it is missing."""
         if name not in self._tables:
             self._tables[name] = self._opened(name, schemas()[name])
+        if name in self._stale:
+            guarded(self._tables[name].checkout_latest)
+            self._stale.discard(name)
         return self._tables[name]
 
     def refresh(self) -> None:
-        """See what other processes have written since."""
-        for table in self._tables.values():
-            guarded(table.checkout_latest)
-        if not self._tables.keys() & {"vectors"}:
-            self._has("vectors")
+        """See what other processes have written since, in each table when it is next used."""
+        self._stale = {*self._tables}
         self._indexed.clear()
 
     def rows(
@@ -146,7 +147,7 @@ class Store:
         for column, config in wanted.items():
             if column not in have:
                 self._committed(partial(clips.create_index, column, config=config))
-        if "vectors" in self._tables and self.count("vectors") >= VECTOR_INDEX_FROM:
+        if self._has("vectors") and self.count("vectors") >= VECTOR_INDEX_FROM:
             vectors = self.table("vectors")
             make = partial(vectors.create_index, "vector", config=IvfRq(distance_type="cosine"))
             self._committed(vectors.optimize if self.indexed("vectors") else make)
@@ -161,7 +162,7 @@ class Store:
 
     def embedder(self) -> tuple[str, int] | None:
         """Name and width of the embedder that the vectors are from; None where there are no vectors."""
-        if "vectors" not in self._tables:
+        if not self._has("vectors"):
             return None
         schema = self._tables["vectors"].schema
         return schema.metadata[b"embedder"].decode(), schema.field("vector").type.list_size
