@@ -261,8 +261,8 @@ def _end(kinds: str, roles: str, i: int) -> int:
 
 
 def _subject(kinds: str, i: int, start: int) -> tuple[int, int]:
-    """First and one past the last token of the noun phrase that a passive at i acts on; the first is before `start`
-    where there is none, as in "is cut"."""
+    """First and one past the last token of the noun phrase that a passive at i acts on. The first is before
+    `start` where there is none, as in "is cut"."""
     j = _before(kinds, i, start)
     while j >= start and kinds[j] in "xhba":
         j -= 1
