@@ -124,6 +124,10 @@ CASES: dict[str, dict[str, Case]] = {
         "wan": Case(wan_1b, (16, 21, 60, 104), (512, 4096)),  # 81 frames of 480 x 832
         "ltx": Case(LTXVideoTransformer3DModel, (128, 21, 16, 22), (128, 4096)),  # 161 frames of 512 x 704
     },
+    "small": {  # whole models on a quarter or less of the places, for a CPU
+        "modelscope": Case(modelscope, (4, 16, 16, 16), (77, 1024)),  # 16 frames of 128 x 128
+        "wan": Case(wan_1b, (16, 5, 30, 52), (512, 4096)),  # 17 frames of 240 x 416
+    },
     "toy": {
         "modelscope": Case(toy_modelscope, (4, 8, 16, 16), (77, 64)),
         "animatediff": Case(toy_animatediff, (4, 8, 16, 16), (77, 64)),

@@ -1,6 +1,7 @@
 """What the adapter costs on large bases: a denoising step, memory, parameters, a training step.
 
-    python benchmarks/overhead.py [BASE ...] [--size toy|full] [--device cpu|cuda] [--repeats N] [--out FILE]
+    python benchmarks/overhead.py [BASE ...] [--size toy|small|full] [--device cpu|cuda] [--repeats N]
+        [--out FILE]
     python benchmarks/overhead.py --count
 
 A step is guided: both branches, in one call of the denoiser or in two, as the base's pipeline does it.
