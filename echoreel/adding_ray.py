@@ -5,6 +5,7 @@ The workers write to the one store, which takes that; the indexes are made once,
 
 import logging
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,18 +36,24 @@ def add_with_ray(
     uri = library.store.uri if folder is None else str(folder.absolute())
     mine = not ray.is_initialized()
     if mine:
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "lancedb fork", RuntimeWarning)  # Ray's fork starts a program
+            ray.init(
+                num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            )
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         task = {"uri": uri, "settings": settings.model_dump(mode="json")}
         dataset = ray.data.from_items([task | {"part": part} for part in parts])
-        for row in dataset.repartition(len(parts)).map(_add_part, concurrency=workers).iter_rows():
+        pool = ray.data.TaskPoolStrategy(size=workers)
+        for row in dataset.repartition(len(parts)).map(_add_part, compute=pool).iter_rows():
             added += Added(**row["added"])
     finally:
         if mine:
             ray.shutdown()
     library.store.refresh()
-    library.finish()
+    dropped = min(library.finish(), added.clips)  # two workers may have taken the same
+    added.clips, added.known = added.clips - dropped, added.known + dropped
     added.seconds = time.perf_counter() - began
     return added
 

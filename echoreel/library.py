@@ -144,12 +144,18 @@ class ReferenceLibrary:
         self.finish(copies=self.store.count("clips") != rows + added.clips)
         return added
 
-    def finish(self, copies: bool = True) -> None:
-        """After rows were added: no clip twice, all actions embedded, indexes up to date."""
+    def finish(self, copies: bool = True) -> int:
+        """After rows were added: no clip twice, all actions embedded, indexes up to date.
+
+        Returns how many clips were there twice.
+        """
+        dropped = 0
         if copies:
-            self.store.drop_copies()
+            dropped = self.store.drop_copies("clips", "id")
+            self.store.drop_copies("actions", "action")
         self.actions.embed()
         self.store.index()
+        return dropped
 
     def search(self, prompt: str, count: int = 10, action: str | None = None) -> Answer:
         """The clips that show the prompt's action best, the likeliest first, and different from each other.

@@ -114,19 +114,19 @@ class Store:
         """Delete the rows for which `where` holds. Raises LibraryError."""
         self._committed(lambda: self.table(name).delete(where))
 
-    def drop_copies(self) -> int:
-        """Delete all but the first of clips with the same id, which two writers of one source may have made.
+    def drop_copies(self, name: str, column: str) -> int:
+        """Delete all but the first of rows with the same value, which two writers of one source may make.
 
-        Both may call this at once: they keep the same row.
+        Both may call this at once: they keep the same row. Returns how many were deleted.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        found = guarded(self.table("clips").search().limit(ALL).select(["id"]).with_row_id(True).to_arrow)
-        first = found.group_by("id").aggregate([("_rowid", "min")])["_rowid_min"]
+        found = guarded(self.table(name).search().limit(ALL).select([column]).with_row_id(True).to_arrow)
+        first = found.group_by(column).aggregate([("_rowid", "min")])["_rowid_min"]
         copies = found.filter(pc.invert(pc.is_in(found["_rowid"], value_set=pa.chunked_array(first))))
         if len(copies):
-            self.remove("clips", f"_rowid IN ({','.join(map(str, copies['_rowid'].to_pylist()))})")
+            self.remove(name, f"_rowid IN ({','.join(map(str, copies['_rowid'].to_pylist()))})")
         return len(copies)
 
     def index(self) -> None:

@@ -136,6 +136,31 @@ def test_scenery_breaks_ties_only(tmp_path: Path) -> None:
     assert found[:2] == [texts[1], texts[0]]
 
 
+def test_of_a_common_action_the_scenery_is_found_among_rows_that_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echoreel.library.READ", 4)
+    lines = [f"{i}.mp4,a man is carving a statue in room {i}\n" for i in range(30)]
+    (tmp_path / "a.csv").write_text(
+        "path,caption\n" + "".join(lines) + "moon.mp4,a man is carving a statue on the moon\n"
+    )
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    library.add([tmp_path / "a.csv"], quiet=True)
+    results = library.search(CARVE, 5).results
+    assert results[0].clip.path == "moon.mp4"
+    assert len({found.clip.id for found in results}) == len(results) == 5
+
+
+def test_a_library_that_is_open_sees_what_another_writes(tmp_path: Path) -> None:
+    reader = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    assert reader.search(CARVE).results == ()
+    writer = ReferenceLibrary.open(tmp_path / "library", embedder="none")
+    for row, action in enumerate(("carving a statue", "juggling balls", "carving a statue")):
+        (tmp_path / "a.csv").write_text(f"path,caption\n{row}.mp4,a man is {action}\n")
+        writer.add([tmp_path / "a.csv"], quiet=True)
+        assert f"{row}.mp4" in [found.clip.path for found in reader.search(f"a man {action}").results]
+
+
 def test_a_path_that_leads_out_is_not_opened(tmp_path: Path) -> None:
     secret = film(tmp_path / "secret.mp4", moving(1))
     (tmp_path / "root").mkdir()

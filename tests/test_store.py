@@ -101,10 +101,12 @@ def test_copies_that_two_writers_made_are_dropped_but_one(tmp_path: Path) -> Non
         intake.write()
     first.refresh()
     assert first.count("clips") == 80
-    assert first.drop_copies() == 40
+    assert first.drop_copies("clips", "id") == 40
     assert len(np.unique(first.ids())) == first.count("clips") == 40
+    assert first.count("actions") == 16
+    assert first.drop_copies("actions", "action") == 8
     second.refresh()
-    assert second.drop_copies() == 0
+    assert second.drop_copies("clips", "id") == second.drop_copies("actions", "action") == 0
 
 
 def test_rows_of_another_form_are_refused(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_two_writers_at_once_lose_nothing_and_a_reader_is_never_in_the_way(tmp_p
         time.sleep(0.02)
     assert [each.returncode for each in writers] == [0, 0]
     store.refresh()
-    store.drop_copies()
+    store.drop_copies("clips", "id")
     assert store.count("clips") == 700
     assert {*store.rows("actions")["action"].to_pylist()} == {f"{verb} a box" for verb in VERBS}
 
