@@ -12,6 +12,7 @@ import torch
 from contract import film, only_animatediff, predict
 from diffusers import AnimateDiffPipeline, MotionAdapter, UNetMotionModel
 from diffusers.hooks import HookRegistry, ModelHook, apply_group_offloading
+from diffusers.models.embeddings import ImageProjection
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
@@ -65,6 +66,43 @@ def test_lora_before_or_after(pipe: AnimateDiffPipeline, adapter: ActionAdapter,
         return acting
 
     assert torch.equal(loaded(True), loaded(False))
+
+
+def ip_adapter(unet: UNetMotionModel) -> dict[str, dict[str, Tensor]]:
+    """A random IP-Adapter with its files' names: how pictures of 16 numbers are read, and who reads them."""
+    torch.manual_seed(2)
+    picture = ImageProjection(16, 16, num_image_text_embeds=4).state_dict()
+    readers: dict[str, Tensor] = {}
+    for name in unet.attn_processors:
+        if "motion_modules" not in name and name.endswith("attn2.processor"):
+            width = unet.get_submodule(name.removesuffix(".processor")).to_q.out_features
+            number = len(readers) + 1
+            readers |= {f"{number}.to_{part}_ip.weight": torch.randn(width, 16) for part in "kv"}
+    renamed = {name.replace("image_embeds", "proj"): tensor for name, tensor in picture.items()}
+    return {"image_proj": renamed, "ip_adapter": readers}
+
+
+@only_animatediff
+def test_an_ip_adapter_before_or_after(pipe: AnimateDiffPipeline, adapter: ActionAdapter) -> None:
+    picture = {"ip_adapter_image_embeds": [torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(3))]}
+
+    def filmed(picture_first: bool) -> list[Tensor]:
+        base, mine = toy_pipeline(), copy.deepcopy(adapter)
+        if not picture_first:
+            mine.attach(base)
+        base.load_ip_adapter(ip_adapter(base.unet), "", "", image_encoder_folder=None)
+        seen = film(base, **picture)
+        mine.attach(base).set_tokens(toy_tokens(mine))
+        acting = film(base, **picture)
+        mine.detach()
+        assert torch.equal(film(base, **picture), seen)
+        return [seen, acting]
+
+    first, last = filmed(True), filmed(False)
+    assert torch.equal(first[0], last[0])
+    assert torch.equal(first[1], last[1])
+    assert not torch.allclose(first[0], film(pipe))
+    assert not torch.allclose(first[0], first[1])
 
 
 class BlockCache(ModelHook):
