@@ -28,8 +28,10 @@ from echoreel.store import LibraryError, Store, local_folder, one_of, schemas
 if TYPE_CHECKING:
     import pyarrow as pa
 
-READ = 1024  # clips of the nearest actions that are read and compared with the scenery at most
-PER_QUERY = 128  # of more common actions, so many in whose captions the index finds words of the scenery
+READ = (
+    1024  # clips of the nearest actions that are all read and compared with the scenery; of more common ones
+)
+PER_QUERY = 128  # so many, those first in whose captions the index finds words of the scenery
 COLUMNS = ["id", "video", "root", "path", "start", "end", "caption", "action", "verb", "look", "motion"]
 
 
@@ -308,7 +310,7 @@ class ReferenceLibrary:
     def _candidates(self, prompt: str, near: Mapping[str, RankedAction], count: int) -> "pa.Table":
         """Rows of clips of the nearest actions, those of the nearer ones first, until there are enough.
 
-        Of an action with more clips than are read, also those whose captions have words of the scenery.
+        Of an action with more clips than are read, those whose captions have words of the scenery, then any.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -316,12 +318,15 @@ class ReferenceLibrary:
         parts = [schemas()["clips"].empty_table().select(COLUMNS)]
         for phrases in _tiers(near):
             where = one_of("action", phrases)
-            rows = self.store.rows("clips", where, COLUMNS, READ)
-            if len(rows) == READ:
+            if self.store.count("clips", where) <= READ:
+                parts.append(self.store.rows("clips", where, COLUMNS))
+            else:
                 scenery = picking.words(prompt) - picking.words(" ".join(phrases))
-                more = self.store.by_words(" ".join(sorted(scenery)), where, PER_QUERY).select(COLUMNS)
-                parts.append(more.filter(pc.invert(pc.is_in(more["id"], value_set=rows["id"]))))
-            parts.append(rows)
+                found = self.store.by_words(" ".join(sorted(scenery)), where, PER_QUERY).select(COLUMNS)
+                parts.append(found)
+                if len(found) < 4 * count:
+                    rows = self.store.rows("clips", where, COLUMNS, max(PER_QUERY, 4 * count))
+                    parts.append(rows.filter(pc.invert(pc.is_in(rows["id"], value_set=found["id"]))))
             if sum(map(len, parts)) >= max(PER_QUERY // 4, count):
                 break
         return pa.concat_tables(parts)
