@@ -19,12 +19,16 @@ from echoreel.evaluate import EvaluateSettings, evaluate
 from echoreel.generation import load_adapter
 
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("as shipped, 8 steps", {}),
+    ("as shipped: 8 steps, guidance 2, references on its positive branch, scale 1", {}),
+    ("1 step, which shows the mean of all that the base thinks possible", {"steps": 1}),
+    ("4 steps", {"steps": 4}),
     ("12 steps", {"steps": 12}),
     ("20 steps", {"steps": 20}),
-    ("references on both branches of guidance", {"guidance": "both"}),
-    ("guidance 2", {"guidance_scale": 2.0}),
+    ("no guidance", {"guidance_scale": 1.0}),
+    ("guidance 3", {"guidance_scale": 3.0}),
+    ("guidance 4", {"guidance_scale": 4.0}),
     ("guidance 6", {"guidance_scale": 6.0}),
+    ("references on both branches of guidance", {"guidance": "both"}),
     ("scale 0.7", {"scale": 0.7}),
     ("scale 1.5", {"scale": 1.5}),
     ("references in the first half of the steps only", {"window": (0.0, 0.5)}),

@@ -24,7 +24,13 @@ from echoreel.integration import (
 )
 from echoreel.latents import encode_captions, encode_video, encoders_of
 from echoreel.pictures import fitted
-from echoreel.prism import CompactPrismSettings, DensePrismSettings, make_prism, prism_settings
+from echoreel.prism import (
+    CompactPrismSettings,
+    DensePrismSettings,
+    PrismSettings,
+    make_prism,
+    prism_settings,
+)
 from echoreel.references import ReferenceVideo
 
 Preset: TypeAlias = Literal["compact", "dense", "paper", "paper-lvdm"]
@@ -61,12 +67,22 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self._attachments: tuple[Attachment, ...] = ()  # one for each denoiser of the base
 
     @classmethod
-    def for_base(cls, base: Any, preset: Preset = "compact") -> Self:
-        """A fresh adapter for a pipeline or denoiser. Raises BaseUnsupported, SettingsError."""
+    def for_base(
+        cls,
+        base: Any,
+        preset: Preset = "compact",
+        *,
+        prism: PrismSettings | None = None,
+        integration: IntegrationSettings | FrameIntegrationSettings | None = None,
+    ) -> Self:
+        """A fresh adapter for a pipeline or denoiser; `prism` and `integration` replace the preset's.
+
+        Raises BaseUnsupported, SettingsError.
+        """
         found = base_of(base)
         if preset not in PRESETS:
             raise SettingsError(f"got preset {preset!r}, need one of {', '.join(PRESETS)}")
-        prism, integration = PRESETS[preset]
+        prism, integration = prism or PRESETS[preset][0], integration or PRESETS[preset][1]
         if isinstance(prism, DensePrismSettings):
             size = found.family.latent_size(found.denoiser)
             if size is None:

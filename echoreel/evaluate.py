@@ -2,7 +2,8 @@
 
 Conditions: `base` without references, `ours` with them, `shuffled` with references of another action,
 `copied` (the reference itself as if it were the output), `ceiling` (a real render of the prompt, by another
-actor and camera than the reference's), `restyled` (references in a look that nothing was trained on).
+actor and camera than the reference's), `autoencoded` (the same through the base's autoencoder: no video of
+this base can be better), `restyled` (references in a look that nothing was trained on).
 """
 
 import math
@@ -37,7 +38,7 @@ from echoreel.result import GenerationSettings
 from echoreel.studio import Shot, Studio, StudioSettings
 from echoreel.video import write_image
 
-Condition = Literal["base", "ours", "shuffled", "restyled", "copied", "ceiling"]
+Condition = Literal["base", "ours", "shuffled", "restyled", "copied", "autoencoded", "ceiling"]
 GIVEN = {"base": "references", "ours": "references", "shuffled": "shuffled", "restyled": "restyled"}
 CHECKOUT = Path(__file__).parents[1]
 
@@ -49,7 +50,7 @@ class EvaluateSettings(StudioSettings):
     splits: tuple[str, ...] = ("heldout", "train")
     folder: Path = Path("runs/evidence")
     judge: Path | None = None  # none = the embedded one
-    conditions: tuple[Condition, ...] = ("base", "ours", "shuffled", "copied", "ceiling")
+    conditions: tuple[Condition, ...] = ("base", "ours", "shuffled", "copied", "autoencoded", "ceiling")
     actions: PositiveInt = 16  # of each split, drawn if it has more
     prompts: PositiveInt = 10  # of each action
     prompts_in: dict[str, PositiveInt] = Field(default_factory=dict)  # the same, where a split has its own
@@ -237,6 +238,8 @@ class _Trial:
             return np.stack([case.target.frames for case, _ in self.takes])
         if condition == "copied":
             return np.stack([case.references[0].frames for case, _ in self.takes])
+        if condition == "autoencoded":
+            return self._studio.autoencoded(self._film("ceiling", 0))
         if (condition, count) not in self._videos:
             given = GIVEN[condition]
             shots = [Shot(case.prompt, seed, getattr(case, given)[:count]) for case, seed in self.takes]

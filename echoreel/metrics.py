@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from echoreel.actors.looks import Look
-from echoreel.actors.motions import Joints, MotionLibrary, standing_pose
+from echoreel.actors.motions import JOINTS, Joints, MotionLibrary, standing_pose
 from echoreel.actors.takes import window
 from echoreel.config import Settings
 
 Floats = NDArray[np.float32]
+TURNS = 72  # about the vertical, that retrieval tries
 LOOK_PARTS = ("shirt", "trousers", "hair", "place")
 
 
@@ -29,6 +30,7 @@ class MetricSettings(Settings):
     seconds: tuple[float, ...] = (1.6, 1.9, 2.2, 2.6)  # recorded time of the windows that are compared with
     stride: PositiveInt = 4  # recorded frames from one window to the next
     velocity: NonNegativeFloat = 4.0  # weight of displacements between frames, beside places, in retrieval
+    depth: NonNegativeFloat = 0.5  # likewise, of what points to the camera, which a picture tells worst
     shift: NonNegativeInt = (
         3  # frames that a video may lag behind or run ahead of the true motion, in fidelity
     )
@@ -78,12 +80,20 @@ class MotionBank:
                     poses.append(centred(window(recording, start, length, frames).joints))
                     self.actions.append(recording.action)
         self._settings = settings
-        self._windows = _with_velocity(np.stack(poses), settings.velocity)
+        stacked = np.stack(poses)
+        self._usual = np.zeros((len(JOINTS), 3), np.float32)  # mean pose over all turns about the vertical
+        self._usual[:, 2] = stacked[..., 2].mean((0, 1))
+        self._windows = _with_velocity(stacked - self._usual, settings.velocity)
 
     def nearest_actions(self, joints: Joints) -> list[str]:
-        """The action nearest to each motion (B, T, 18, 3; as a camera saw it); the first of equals."""
-        motions = _with_velocity(levelled(joints, self._settings.elevation), self._settings.velocity)
-        return [self.actions[i] for i in similarities(motions, self._windows).argmax(1)]
+        """The action nearest to each motion (B, T, 18, 3; as a camera saw it); the first of equals.
+
+        Compared is what differs from the mean pose: that everybody stands on two legs tells nothing
+        (docs/decisions/0011-what-retrieval-compares.md).
+        """
+        settings = self._settings
+        motions = _with_velocity(levelled(joints, settings.elevation) - self._usual, settings.velocity)
+        return [self.actions[i] for i in similarities(motions, self._windows, settings.depth).argmax(1)]
 
 
 def distances(motions: Floats, others: Floats) -> Floats:
@@ -94,14 +104,25 @@ def distances(motions: Floats, others: Floats) -> Floats:
     return distance
 
 
-def similarities(motions: Floats, others: Floats) -> Floats:
-    """Cosine (N, M) of points (N, P, 3) with points (M, P, 3), Z up, at the best turn about the vertical.
+def similarities(motions: Floats, others: Floats, depth: float = 1.0) -> Floats:
+    """Cosine (N, M) of points (N, P, 3; x towards the camera, as from `levelled`) with points (M, P, 3), Z up,
+    at the best of `TURNS` turns of the latter about the vertical; x counts `depth` times as much as y, z.
 
     Unlike the distance it does not mind that a judge in doubt reads every movement too small.
     """
-    norms = [np.sqrt((points**2).sum((1, 2))).clip(1e-6) for points in (motions, others)]
-    cosine: Floats = _products(motions, others) / (norms[0][:, None] * norms[1])
-    return cosine
+    (x, y, z), (x_, y_, z_) = np.moveaxis(motions, -1, 0), np.moveaxis(others, -1, 0)
+    weight = depth**2
+    own = np.sqrt((weight * x**2 + y**2 + z**2).sum(1)).clip(1e-6)
+    along, across, upright = weight * x @ x_.T + y @ y_.T, weight * x @ y_.T - y @ x_.T, z @ z_.T
+    xx, yy, xy, zz = ((a * b).sum(1) for a, b in ((x_, x_), (y_, y_), (x_, y_), (z_, z_)))
+    best: Floats = np.full_like(upright, -1)
+    for turn in 2 * np.pi / TURNS * np.arange(TURNS, dtype=np.float32):
+        c, s = np.cos(turn), np.sin(turn)
+        towards = xx * c**2 + yy * s**2 + 2 * xy * c * s
+        square = weight * towards + (xx + yy - towards) + zz
+        product = c * along + s * across + upright
+        np.maximum(best, product / (own[:, None] * np.sqrt(square).clip(1e-6)), out=best)
+    return best
 
 
 def _products(motions: Floats, others: Floats) -> Floats:

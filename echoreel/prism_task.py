@@ -33,6 +33,7 @@ from echoreel.integration import (
 from echoreel.latents import CaptionTokens
 from echoreel.layers import PlaceEmbedding, centres
 from echoreel.pairset import Pairs, PairSet, step_indices
+from echoreel.prism import PrismSettings
 from echoreel.tasks import save_adapter, shuffled_roles
 from echoreel.train import FitSettings, fit
 
@@ -43,9 +44,11 @@ class PrismRecipe(Settings):
     folder: Path
     base: str = "embedded"  # or a folder, or a hub id: its captions are read
     preset: Preset = "compact"
+    prism: PrismSettings | None = None  # instead of the preset's
     pairs: Path
+    validation: Path | None = None  # another folder of pairs; none = the first of `pairs` are held back
     batch: PositiveInt = 12
-    held_back: PositiveInt = 32  # the first pairs, never trained on
+    held_back: PositiveInt = 32  # the first pairs, never trained on, or the first of the validation set
     moments: PositiveInt | None = None  # frames of a target that are guessed in a step; none = all of them
     motion_weight: NonNegativeFloat = (
         4.0  # of the error of what changes over time, which is small and matters
@@ -125,17 +128,18 @@ class PrismTask:
     def __init__(self, base: Any, data: PairSet, recipe: PrismRecipe) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            self.adapter = ActionAdapter.for_base(base, recipe.preset)
+            self.adapter = ActionAdapter.for_base(base, recipe.preset, prism=recipe.prism)
             self.module = Reader(self.adapter, data.shape[1])
         self._data, self._recipe, self._captions = data, recipe, CaptionTokens(base)
-        self._held_back = data.batch(range(recipe.held_back))
+        self._first = 0 if recipe.validation else recipe.held_back  # pairs before are held back
+        held = data if recipe.validation is None else PairSet.open(recipe.validation)
+        self._held_back = held.batch(range(recipe.held_back))
 
     def batch(self, step: int) -> Pairs:
         """Pairs number `step`, any clip of a pair as its target."""
         recipe = self._recipe
-        count = len(self._data) - recipe.held_back
-        chosen = step_indices(step, recipe.batch, count, recipe.seed)
-        pairs = self._data.batch([recipe.held_back + index for index in chosen])
+        chosen = step_indices(step, recipe.batch, len(self._data) - self._first, recipe.seed)
+        pairs = self._data.batch([self._first + index for index in chosen])
         return shuffled_roles(pairs, 1, True, seeded(recipe.seed, 3, step))
 
     def loss(self, batch: Pairs, generator: torch.Generator) -> Tensor:
@@ -147,7 +151,8 @@ class PrismTask:
         return latents + self._recipe.motion_weight * motion
 
     def validate(self) -> dict[str, float]:
-        """The error on held-back pairs, with the right references and with those of other pairs."""
+        """The error on held-back pairs, with the right references and with those of other pairs, and of what
+        changes over time beside how much that is (`motion`)."""
         device = next(self.module.parameters()).device
         held = self._held_back._replace(
             targets=self._held_back.targets.to(device), references=self._held_back.references.to(device)
@@ -157,7 +162,7 @@ class PrismTask:
         for name, shift in (("right", 0), ("shuffled", half)):
             latents, motion = self._errors(held, shift, torch.arange(held.targets.shape[2]))
             numbers |= {name: latents.item(), f"{name}_motion": motion.item()}
-        return numbers
+        return numbers | {"motion": changing(held.targets).square().mean().item()}
 
     def sheet(self, path: Path) -> None:
         """Nothing to see: latents are guessed, not videos."""

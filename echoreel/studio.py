@@ -26,7 +26,7 @@ from echoreel.config import Settings
 from echoreel.errors import EchoReelError
 from echoreel.generation import CALL_ARGUMENTS, load_adapter, load_base, resolved
 from echoreel.kernels import EMULATED, Precision, computes_in_bf16, fast_kernels
-from echoreel.latents import encode_captions, encode_video
+from echoreel.latents import decode_video, encode_captions, encode_video
 from echoreel.pictures import Frames
 from echoreel.result import GenerationSettings
 
@@ -92,6 +92,12 @@ class Studio:
                 np.savez_compressed(file, frames=frames)
                 write_atomic(self._folder / f"{keys[i]}.npz", file.getvalue())
         return np.stack([np.load(self._folder / f"{key}.npz")["frames"] for key in keys])
+
+    @torch.no_grad()
+    def autoencoded(self, videos: Frames) -> Frames:
+        """Videos (B, T, H, W, 3) as the base's autoencoder hands them back."""
+        chunks = np.array_split(videos, range(self._batch, len(videos), self._batch))
+        return np.concatenate([decode_video(self._pipe, encode_video(self._pipe, chunk)) for chunk in chunks])
 
     def _make(self, shots: Sequence[Shot]) -> Frames:
         """One call of the pipeline: a generator and a set of action tokens for each video."""

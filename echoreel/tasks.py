@@ -18,9 +18,11 @@ from echoreel.config import Settings
 from echoreel.diffusion import NoiseSchedule, changing, motion_weights, sample_levels
 from echoreel.feed import noise_like, seeded
 from echoreel.generation import generate, load_adapter, load_base
+from echoreel.integration import FrameIntegrationSettings, IntegrationSettings
 from echoreel.latents import CaptionTokens, decode_video
 from echoreel.pairset import Pairs, PairSet, PairSetError, step_indices
 from echoreel.pictures import Frames, contact_sheet
+from echoreel.prism import PrismSettings
 from echoreel.recompute import recompute_in_training
 from echoreel.references import ReferenceVideo
 from echoreel.result import GenerationSettings
@@ -60,6 +62,8 @@ class AdapterRecipe(Settings):
     base: str = "embedded"  # or a folder, or a hub id
     start: str | None = None  # an adapter to go on from: "embedded", a folder or a hub id; none = a fresh one
     preset: Preset = "compact"  # of a fresh one
+    prism: PrismSettings | None = None  # instead of the preset's
+    integration: IntegrationSettings | FrameIntegrationSettings | None = None  # likewise
     freeze_prism: bool = False  # only the integrations train: for a start whose Prism has learned already
     pairs: Path  # a folder of cached pairs, made with this base
     validation: Path | None = None  # another one; none = the first of `pairs` are held back
@@ -309,7 +313,9 @@ def train_adapter(recipe: AdapterRecipe) -> Path:
     if recipe.start is None:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.task.seed)
-            adapter = ActionAdapter.for_base(pipe, recipe.preset)
+            adapter = ActionAdapter.for_base(
+                pipe, recipe.preset, prism=recipe.prism, integration=recipe.integration
+            )
     else:
         adapter = load_adapter(recipe.start)
     adapter.prism.requires_grad_(not recipe.freeze_prism)

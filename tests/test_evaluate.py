@@ -93,12 +93,13 @@ def test_the_report_has_the_agreed_form_and_the_same_command_goes_on(recipe: Eva
     target = recipe.folder / "out" / "evidence.json"
     report = evaluate(recipe, json=target)
     told = json.loads(target.read_text())
-    assert [(r["condition"], r["split"], r["references"]) for r in told["rows"][:6]] == [
+    assert [(r["condition"], r["split"], r["references"]) for r in told["rows"][:7]] == [
         ("base", "heldout", 0),
         ("ours", "heldout", 1),
         ("ours", "heldout", 2),
         ("shuffled", "heldout", 1),
         ("copied", "heldout", 1),
+        ("autoencoded", "heldout", 0),
         ("ceiling", "heldout", 0),
     ]
     assert {r["n"] for r in told["rows"]} == {4, 6}  # 2 prompts of 2 held-out and of 3 trained actions
@@ -147,12 +148,22 @@ def test_a_reference_in_another_look_shows_the_same_motion(recipe: EvaluateSetti
 
 
 def test_one_split_and_fewer_prompts_can_be_asked_for(recipe: EvaluateSettings) -> None:
-    quick = recipe.model_copy(update={"conditions": ("copied", "ceiling"), "adapter": "none at all"})
+    conditions = ("copied", "autoencoded", "ceiling")
+    quick = recipe.model_copy(update={"conditions": conditions, "adapter": "none at all"})
     report = evaluate(quick, split="train", prompts=1)
-    assert [(r.condition, r.split, r.n) for r in report.rows] == [
-        ("copied", "train", 3),
-        ("ceiling", "train", 3),
-    ]
+    assert [(r.condition, r.split, r.n) for r in report.rows] == [(name, "train", 3) for name in conditions]
+
+
+def test_the_autoencoder_alone_is_what_the_base_could_show_at_best(
+    recipe: EvaluateSettings, tmp_path: Path
+) -> None:
+    studio = Studio(recipe, tmp_path, recipe.generation)
+    videos = np.stack([case.target.frames for case in make_cases(synthetic_library(), ACTORS, COUNTS, 0)])
+    shown = studio.autoencoded(videos)
+    assert shown.shape == videos.shape
+    assert not np.array_equal(shown, videos)
+    assert np.abs(shown[2:3].astype(int) - studio.autoencoded(videos[2:3])).max() <= 1
+    assert not [*tmp_path.iterdir()]
 
 
 def test_what_is_missing_is_named(recipe: EvaluateSettings, tmp_path: Path) -> None:

@@ -75,15 +75,27 @@ def test_training_goes_on_from_another_judge(tmp_path: Path) -> None:
 def test_clips_pass_through_the_autoencoder_of_a_base(tmp_path: Path) -> None:
     folder = tmp_path / "base"
     toy_pipeline().save_pretrained(folder)
-    recipe = tiny_recipe(tmp_path).model_copy(update={"base": str(folder), "frame_steps": 0})
-    task = JudgeTask(recipe, synthetic_library())
-    clips = task.batch(0)
-    video = clips["video"].float() / 255
+    recipe = tiny_recipe(tmp_path).model_copy(update={"base": str(folder), "frame_steps": 0, "pool_steps": 8})
+    task, plain = (
+        JudgeTask(recipe.model_copy(update={"base": base}), synthetic_library())
+        for base in (str(folder), None)
+    )
+    video = plain.batch(0)["video"].float() / 255
     shown = autoencoded(video, load_base(folder).vae)
     assert shown.shape == video.shape
     assert not torch.allclose(shown, video, atol=0.01)
-    plain = JudgeTask(recipe.model_copy(update={"base": None}), synthetic_library())
-    assert task.loss(clips, seeded(0)) != plain.loss(clips, seeded(0))
+    clips, again = task.batch(0), task.batch(0)
+    half = recipe.batch // 2
+    assert {name: each.shape for name, each in clips.items()} == {
+        name: each.shape for name, each in plain.batch(0).items()
+    }
+    assert torch.equal(clips["video"], again["video"])
+    assert torch.equal(clips["video"][:half], plain.batch(0)["video"][:half])  # fresh renders
+    drawn = {each.numpy().tobytes() for step in range(8) for each in task.batch(step)["joints"][half:]}
+    assert len(drawn) <= recipe.pool_clips  # clips through the autoencoder are drawn again and again
+    with torch.no_grad():
+        assert {"autoencoded_joint_error", "autoencoded_action"} <= task.validate().keys()
+        assert "autoencoded_joint_error" not in plain.validate()
 
 
 def test_what_is_no_batch_of_videos_is_refused() -> None:

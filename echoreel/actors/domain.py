@@ -1,7 +1,7 @@
 """The actor domain: seeded captioned clips, and target/reference pairs that share nothing but the motion."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -25,6 +25,7 @@ class ActorSettings(Settings):
     reverse: float = Field(0.05, ge=0, le=1)
     splice: float = Field(0.3, ge=0, le=1)
     hide_action: float = Field(0.3, ge=0, le=1)  # captions that do not tell the action
+    disturb: float = Field(0.0, ge=0, le=1)  # references of pairs with other colours, place and sharpness
     camera_spread_degrees: float = Field(30.0, ge=0, le=180)  # azimuth between the cameras of a pair
     elevation: tuple[float, float] = (0.05, 0.35)  # radians
     distance: tuple[float, float] = (2.9, 3.3)  # metres
@@ -71,7 +72,13 @@ class ActorDomain:
             self.film(take, rng, azimuth=azimuth + rng.uniform(-spread, spread), unlike=target.look)
             for _ in range(references)
         )
-        return target, others
+        chance = np.random.default_rng([seed, 2])
+        return target, tuple(
+            replace(clip, frames=disturbed(clip.frames, chance))
+            if chance.random() < self.settings.disturb
+            else clip
+            for clip in others
+        )
 
     def sample_take(self, rng: Generator) -> Take:
         """A window of a random action (each equally often), perhaps spliced, mirrored, reversed."""
@@ -113,6 +120,22 @@ class ActorDomain:
         recordings = self._by_action[rng.integers(len(self._by_action))]
         recording = recordings[rng.integers(len(recordings))]
         return sample_take(recording, self.library.fps, rng, self.settings.frames, self.settings.seconds)
+
+
+def disturbed(frames: Frames, rng: Generator) -> Frames:
+    """Frames (T, H, W, 3) with colours mixed, shifted by up to a tenth of the picture and softened, all
+    of them alike, so that motion is all that they have in common with others."""
+    mixed = frames @ np.linalg.qr(np.eye(3) + rng.uniform(0, 1, (3, 3)))[0].T * rng.uniform(0.6, 1.2)
+    mixed += 127.5 - mixed.mean() + rng.uniform(-40, 40)
+    reach = frames.shape[1] // 10
+    down, right = rng.integers(-reach, reach + 1, 2)
+    rows, columns = (np.clip(np.arange(frames.shape[1]) + by, 0, frames.shape[1] - 1) for by in (down, right))
+    moved = mixed[:, rows][:, :, columns]
+    soft = moved.copy()
+    for axis in (1, 2):
+        soft = (np.roll(soft, 1, axis) + 2 * soft + np.roll(soft, -1, axis)) / 4
+    share = rng.uniform(0, 1)
+    return ((1 - share) * moved + share * soft).clip(0, 255).astype(np.uint8)
 
 
 def _sample_other_look(rng: Generator, unlike: Look | None) -> Look:

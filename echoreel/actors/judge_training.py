@@ -3,12 +3,14 @@ them by the base's own autoencoder."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from einops import rearrange, repeat
 from pydantic import Field, NonNegativeInt, PositiveInt
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,7 +40,7 @@ class JudgeRecipe(Settings):
         2800  # the first steps see single frames: other actors and moments teach most
     )
     frame_batch: PositiveInt = 128  # frames
-    pool_clips: PositiveInt = 3000  # whose frames are drawn from ...
+    pool_clips: PositiveInt = 3000  # whose frames, or autoencoded clips, are drawn from ...
     pool_steps: PositiveInt = 400  # ... for so many steps, then others are filmed
     rough: float = Field(default=0.7, ge=0, le=1)  # share of roughened clips, reached after the frame steps
     base: str | None = None  # whose autoencoder clips pass through: "embedded", a folder, or none
@@ -64,7 +66,7 @@ class JudgeTask:
         self.domain = ActorDomain(library, recipe.domain)
         base: Any = None if recipe.base is None else load_base(recipe.base)
         self._autoencoder = None if base is None else base.vae.eval().requires_grad_(False)
-        self._pool: tuple[int, Batch] = (-1, {})
+        self._pool: tuple[str, int, Batch] = ("", -1, {})
         plain = recipe.domain.model_copy(update={"splice": 0.0, "reverse": 0.0})
         self._validation = ActorDomain(library, plain)
         self._validation_batch: Batch | None = None
@@ -73,24 +75,20 @@ class JudgeTask:
         """Fresh renders: `video` (B, T, 3, H, W), `joints` (B, T, 18, 3), a class each part, and the action's
         (UNKNOWN for spliced and reversed ones)."""
         recipe = self.recipe
+        if step < recipe.frame_steps:
+            return self._frames(step) | {"rough": torch.tensor(recipe.rough * step / recipe.frame_steps)}
         first = (recipe.fit.seed << 40) + step * recipe.batch
-        if step >= recipe.frame_steps:
-            share = recipe.rough
-            batch = self._collate([self.domain.clip(first + i) for i in range(recipe.batch)])
-        else:
-            share = recipe.rough * step / recipe.frame_steps
-            batch = self._frames(step)
-        return batch | {"rough": torch.tensor(share)}
+        count = 0 if self._autoencoder is None else round(recipe.autoencoded * recipe.batch)
+        batch = self._collate([self.domain.clip(first + i) for i in range(recipe.batch - count)])
+        if count:
+            pool = self._pooled("clips", step)
+            chosen = torch.randint(0, recipe.pool_clips, (count,), generator=seeded(recipe.fit.seed, 1, step))
+            batch = {name: torch.cat([each, pool[name][chosen]]) for name, each in batch.items()}
+        return batch | {"rough": torch.tensor(recipe.rough)}
 
     def _frames(self, step: int) -> Batch:
         """Single frames, each of a clip of its own, as clips of length 1."""
-        recipe = self.recipe
-        number = step // recipe.pool_steps
-        if self._pool[0] != number:
-            first = (recipe.fit.seed << 40) + (1 << 39) + number * recipe.pool_clips
-            clips = [self.domain.clip(first + i) for i in range(recipe.pool_clips)]
-            self._pool = (number, self._collate(clips))
-        pool = self._pool[1]
+        recipe, pool = self.recipe, self._pooled("frames", step)
         chance = seeded(recipe.fit.seed, 1, step)
         chosen = torch.randint(0, recipe.pool_clips, (recipe.frame_batch,), generator=chance)
         moments = torch.randint(0, recipe.domain.frames, (recipe.frame_batch,), generator=chance)
@@ -98,12 +96,34 @@ class JudgeTask:
         unknown = {"action": torch.full_like(chosen, UNKNOWN)}  # no action shows in a single frame
         return {name: pool[name][chosen, moments][:, None] for name in ("video", "joints")} | looks | unknown
 
+    def _pooled(self, kind: Literal["frames", "clips"], step: int) -> Batch:
+        """The clips that this step's frames, or autoencoded clips, are drawn from."""
+        recipe, number = self.recipe, step // self.recipe.pool_steps
+        if self._pool[:2] != (kind, number):
+            first = (recipe.fit.seed << 40) + (1 << 39) + number * recipe.pool_clips
+            label = f"filming {recipe.pool_clips} clips to draw {kind} from"
+            filmed = track(range(recipe.pool_clips), label, console=Console(stderr=True))
+            pool = self._collate([self.domain.clip(first + i) for i in filmed])
+            if kind == "clips":
+                pool["video"] = self._autoencoded(pool["video"], seeded(recipe.fit.seed, 2, number))
+            self._pool = (kind, number, pool)
+        return self._pool[2]
+
+    def _autoencoded(self, video: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Clips (B, T, 3, H, W) uint8 as the base's autoencoder hands them back; with a generator, `moved`
+        before."""
+        shown = []
+        label = f"passing {len(video)} clips through the base's autoencoder"
+        chunks = video.split(self.recipe.batch)
+        for chunk in track(chunks, label, console=Console(stderr=True)):
+            clips = chunk.float() / 255
+            clips = clips if generator is None else moved(clips, generator)
+            shown.append((255 * autoencoded(clips, self._autoencoder)).round().byte())
+        return torch.cat(shown)
+
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Joint and velocity errors in decimetres plus cross-entropies of the look and the action."""
         video = moved(batch["video"].float() / 255, generator)
-        if self._autoencoder is not None and video.shape[1] > 1:
-            count = round(self.recipe.autoencoded * len(video))
-            video = torch.cat([autoencoded(video[:count], self._autoencoder), video[count:]])
         outputs = self.module(roughen(video, generator, float(batch["rough"])))
         error = outputs.joints.float() - batch["joints"]
         pose = error.abs().mean()
@@ -117,16 +137,26 @@ class JudgeTask:
         return total
 
     def validate(self) -> dict[str, float]:
-        """Joint error (metres) and accuracy of each part, on clean and on roughened renders."""
+        """Joint error (metres) and accuracy of each part and of the action, on clean and on roughened renders
+        and, where there is a base, on autoencoded ones."""
         if self._validation_batch is None:
             seeds = range(VALIDATION_SEED, VALIDATION_SEED + self.recipe.validation_clips)
             self._validation_batch = self._collate([self._validation.clip(seed) for seed in seeds])
+            if self._autoencoder is not None:
+                self._validation_batch["autoencoded"] = self._autoencoded(self._validation_batch["video"])
         batch = {
             name: t.to(next(self.module.parameters()).device) for name, t in self._validation_batch.items()
         }
         video = batch["video"].float() / 255
         rough = roughen(video, seeded(VALIDATION_SEED))
-        return self._measure(video, batch) | {f"rough_{k}": v for k, v in self._measure(rough, batch).items()}
+        shown = {"": video, "rough_": rough}
+        if "autoencoded" in batch:
+            shown["autoencoded_"] = batch["autoencoded"].float() / 255
+        return {
+            kind + name: value
+            for kind, clips in shown.items()
+            for name, value in self._measure(clips, batch).items()
+        }
 
     def sheet(self, path: Path) -> None:
         """No picture: the numbers say it."""

@@ -59,7 +59,7 @@ def train_base(recipe: BaseRecipe) -> Path:
     """Run every stage that is not finished, write `folder/base`, an AnimateDiff pipeline, and return it."""
     library = MotionLibrary.load(recipe.motions).split(recipe.split)
     autoencoder = _autoencoder(recipe, library)
-    pairs = _pairs(recipe, library, autoencoder)
+    pairs = make_pairs(recipe, autoencoder)
     latents = pairs.all_latents()
     clips = CaptionedLatents(latents, pairs.all_captions(), held_back=min(64, len(latents) // 2))
     caption_task = CaptionTask(
@@ -116,8 +116,8 @@ def _autoencoder(recipe: BaseRecipe, library: MotionLibrary) -> Any:
     return autoencoder
 
 
-def _pairs(recipe: BaseRecipe, library: MotionLibrary, autoencoder: Any) -> PairSet:
-    """Render and encode the training pairs, a shard at a time; shards on disk are kept."""
+def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
+    """Render and encode the training pairs into `folder/pairs`, by shards; those on disk are kept."""
     folder = recipe.folder / "pairs"
     shards = [range(first, min(first + SHARD, recipe.pairs)) for first in range(0, recipe.pairs, SHARD)]
     context = multiprocessing.get_context("spawn")
