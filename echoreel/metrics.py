@@ -105,8 +105,8 @@ def distances(motions: Floats, others: Floats) -> Floats:
 
 
 def similarities(motions: Floats, others: Floats, depth: float = 1.0) -> Floats:
-    """Cosine (N, M) of points (N, P, 3; x towards the camera, as from `levelled`) with points (M, P, 3), Z up,
-    at the best of `TURNS` turns of the latter about the vertical; x counts `depth` times as much as y, z.
+    """Cosine (N, M) of points (N, P, 3; x to the camera, as from `levelled`) with points (M, P, 3), Z up, at
+    the best of `TURNS` turns of the latter about the vertical; x counts `depth` times as much as y and z.
 
     Unlike the distance it does not mind that a judge in doubt reads every movement too small.
     """

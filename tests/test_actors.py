@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from echoreel.actors.domain import ActorDomain, ActorSettings
+from echoreel.actors.domain import ActorDomain, ActorSettings, disturbed
 from echoreel.actors.looks import HIDDEN_ACTIONS, PLACES, full_caption, sample_look
 from echoreel.actors.motions import JOINTS, MotionLibrary, standing_pose, synthetic_library
 from echoreel.actors.render import Camera, Light, camera_joints, render
@@ -86,6 +86,20 @@ def test_a_pair_shares_the_motion_and_nothing_of_the_look(domain: ActorDomain) -
             assert abs(reference.camera.azimuth - target.camera.azimuth) <= np.radians(30) + 1e-9
             for part in ("shirt", "trousers", "hair", "place"):
                 assert getattr(reference.look, part) != getattr(target.look, part)
+
+
+def test_references_are_disturbed_alike_in_all_frames_and_targets_never() -> None:
+    settings = ActorSettings(frames=4, size=20)
+    plain, other = (
+        ActorDomain(synthetic_library(), settings.model_copy(update={"disturb": share})) for share in (0, 1)
+    )
+    (target, (reference,)), (same, (changed,)) = plain.pair(3), other.pair(3)
+    assert np.array_equal(target.frames, same.frames)
+    assert changed.frames.dtype == np.uint8
+    assert np.abs(changed.frames.astype(int) - reference.frames).mean() > 10
+    assert np.array_equal(other.pair(3)[1][0].frames, changed.frames)
+    still = disturbed(np.repeat(reference.frames[:1], 4, axis=0), np.random.default_rng(0))
+    assert np.array_equal(still[0], still[3])
 
 
 def test_the_action_is_hidden_in_the_set_share_of_captions() -> None:

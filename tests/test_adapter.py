@@ -18,8 +18,9 @@ from toys import FRAMES, toy_adapter, toy_inputs, toy_pipeline, toy_tokens, toy_
 from echoreel.adapter import PRESETS, ActionAdapter
 from echoreel.backbones import ANIMATEDIFF
 from echoreel.errors import AdapterMismatch, BaseUnsupported, SettingsError
+from echoreel.integration import IntegrationSettings
 from echoreel.latents import encode_captions, encode_video
-from echoreel.prism import DensePrismSettings
+from echoreel.prism import CompactPrismSettings, DensePrismSettings
 from echoreel.references import ReferenceVideo
 
 PROMPT = "a man doing a cartwheel"
@@ -227,6 +228,14 @@ def test_presets_make_adapters_that_save_and_load(
         assert torch.equal(loaded.state_dict()[name], tensor)
     adapter.attach(unet).set_tokens(toy_tokens(adapter))
     assert denoised(adapter).isfinite().all()
+
+
+def test_settings_of_prism_and_integration_replace_the_presets() -> None:
+    prism, integration = CompactPrismSettings(width=16, heads=2, slots=3), IntegrationSettings(inner_width=16)
+    adapter = ActionAdapter.for_base(toy_unet(), prism=prism, integration=integration)
+    assert adapter.prism.slots_per_frame == 3
+    assert adapter.config["prism_config"]["width"] == 16
+    assert adapter.config["integration_config"]["feed_forward"] is None  # the preset's is 96
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -15,9 +15,11 @@ from echoreel.checkpoint import RunFolder
 from echoreel.config import load_settings
 from echoreel.errors import BaseUnsupported, CheckpointError, SettingsError
 from echoreel.feed import seeded
+from echoreel.generation import load_base
 from echoreel.integration import FrameIntegrationSettings
 from echoreel.pairset import Pairs, PairSet, PairSetError, PairSetWriter
-from echoreel.prism_task import PrismRecipe, Reader, train_prism
+from echoreel.prism import CompactPrismSettings
+from echoreel.prism_task import PrismRecipe, PrismTask, Reader, train_prism
 from echoreel.tasks import AdapterRecipe, AdapterTask, AdapterTaskSettings, shuffled_roles, train_adapter
 from echoreel.train import FitSettings, fit
 
@@ -207,6 +209,36 @@ def test_a_prism_learns_alone_and_an_adapter_goes_on_from_it_with_the_prism_froz
     before, after = (ActionAdapter.from_pretrained(path).state_dict() for path in (start, folder))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"integrations"}
+
+
+def test_a_prism_of_other_sizes_is_watched_on_pairs_of_its_own(world: Path, tmp_path: Path) -> None:
+    pairs = PairSet.open(world / "pairs")
+    few = pairs.batch(range(4))
+    writer = PairSetWriter(tmp_path / "others")
+    captions = [[c, *others] for c, others in zip(few.captions, few.reference_captions, strict=True)]
+    writer.write(0, few.targets.half().numpy(), few.references.half().numpy(), captions)
+    settings = PrismRecipe(
+        folder=tmp_path,
+        base=str(world / "base"),
+        prism=CompactPrismSettings(width=16, heads=2, slots=3),
+        pairs=world / "pairs",
+        validation=tmp_path / "others",
+        batch=len(pairs),
+        held_back=4,
+        fit=FitSettings(steps=1),
+    )
+    task = PrismTask(load_base(world / "base"), pairs, settings)
+    assert task.adapter.prism.slots_per_frame == 3
+    everything = pairs.batch(range(len(pairs)))
+    clips = torch.cat([everything.targets[:, None], everything.references], 1).mean(dim=(2, 3, 4, 5))
+    drawn = task.batch(0).targets.mean(dim=(1, 2, 3, 4))
+    owners = (clips[None] - drawn[:, None, None]).abs().amin(2).argmin(1)
+    assert sorted(owners.tolist()) == [*range(len(pairs))]  # none of them is held back
+    with torch.no_grad():
+        told = task.validate()
+    changes = few.targets.half().float()
+    changes = changes - changes.mean(2, keepdim=True)
+    assert told["motion"] == pytest.approx(changes.square().mean().item(), rel=1e-4)
 
 
 def test_integrations_that_read_whole_frames_are_not_taught_by_place() -> None:

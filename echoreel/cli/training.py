@@ -25,7 +25,7 @@ def train(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, 
         answer.facts = {"adapter": str(folder)}
 
 
-@app.command(epilog="Example: echoreel evaluate recipes/first-evidence.toml --prompts 4 --json table.json")
+@app.command(epilog="Example: echoreel evaluate recipes/actorbench.toml --prompts 4 --json table.json")
 def evaluate(
     recipe: Recipe,
     motions: Annotated[
