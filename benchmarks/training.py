@@ -42,7 +42,7 @@ class Variant(NamedTuple):
     recipe: Mapping[str, Any] = MappingProxyType({})
 
 
-PRISM = (
+PRISM: tuple[Variant, ...] = (
     Variant("as shipped: 16 slots a frame of 64 channels, width 128, 2 layers, pairs spliced and mirrored"),
     Variant("4 slots a frame", prism={"slots": 4}),
     Variant("tokens of 16 channels", prism={"token_width": 16}),
@@ -115,7 +115,7 @@ class Bench:
                 "held_back": DEV_PAIRS,
                 "batch": 16,
                 "moments": 4,
-                "prism": {"kind": "compact"} | variant.prism,
+                "prism": {"kind": "compact", **variant.prism},
                 "fit": self.fit
                 | {"steps": steps, "learning_rate": 1.5e-3, "ema": 0.98, "validate_every": steps},
             }

@@ -135,7 +135,8 @@ def disturbed(frames: Frames, rng: Generator) -> Frames:
     for axis in (1, 2):
         soft = (np.roll(soft, 1, axis) + 2 * soft + np.roll(soft, -1, axis)) / 4
     share = rng.uniform(0, 1)
-    return ((1 - share) * moved + share * soft).clip(0, 255).astype(np.uint8)
+    shown: Frames = ((1 - share) * moved + share * soft).clip(0, 255).astype(np.uint8)
+    return shown
 
 
 def _sample_other_look(rng: Generator, unlike: Look | None) -> Look:

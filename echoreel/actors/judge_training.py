@@ -112,13 +112,13 @@ class JudgeTask:
     def _autoencoded(self, video: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Clips (B, T, 3, H, W) uint8 as the base's autoencoder hands them back; with a generator, `moved`
         before."""
-        shown = []
+        shown, device = [], next(self.module.parameters()).device
         label = f"passing {len(video)} clips through the base's autoencoder"
-        chunks = video.split(self.recipe.batch)
+        chunks = torch.split(video, self.recipe.batch)
         for chunk in track(chunks, label, console=Console(stderr=True)):
-            clips = chunk.float() / 255
+            clips = chunk.to(device).float() / 255
             clips = clips if generator is None else moved(clips, generator)
-            shown.append((255 * autoencoded(clips, self._autoencoder)).round().byte())
+            shown.append((255 * autoencoded(clips, self._autoencoder)).round().byte().cpu())
         return torch.cat(shown)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
