@@ -81,6 +81,8 @@ def main() -> None:
         lines.append(f"| {name} | {row.n} | {' | '.join(str(getattr(row, column)) for column in COLUMNS)} |")
         print(lines[-1], flush=True)
 
+    for condition, name in (("base", "no references"), ("shuffled", "references of another action")):
+        measure(name, recipe.model_copy(update={"conditions": (condition,)}))
     for name, change in VARIANTS:
         generation = recipe.generation.model_copy(update=change)
         measure(name, recipe.model_copy(update={"generation": generation}))
