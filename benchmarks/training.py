@@ -145,7 +145,7 @@ def prism_row(bench: Bench, variant: Variant, steps: int) -> list[str]:
         f"{minutes(recipe.folder):.0f}",
         f"{found['right']:.3f}",
         f"{found['shuffled']:.3f}",
-        *(f"{100 * share:.1f} %" for share in told),
+        *(f"{100 * share:.1f} %" if recipe.motion_weight else "not asked" for share in told),
     ]
 
 
