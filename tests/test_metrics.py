@@ -11,6 +11,7 @@ from echoreel.actors.motions import Joints, standing_pose, synthetic_library
 from echoreel.actors.render import Camera, camera_joints
 from echoreel.actors.takes import window
 from echoreel.metrics import (
+    TURNS,
     Interval,
     MetricSettings,
     MotionBank,
@@ -63,8 +64,10 @@ def test_the_distance_is_the_least_over_all_turns_about_the_vertical() -> None:
 
 def test_the_similarity_minds_neither_a_turn_nor_the_size_of_movements() -> None:
     a = np.random.default_rng(0).normal(size=(3, 7, 3)).astype(np.float32)
-    cosines = similarities(0.5 * turned(a, 2.0), a)
-    np.testing.assert_allclose(cosines.diagonal(), 1, atol=1e-3)  # of so many turns that are tried
+    tried = similarities(0.5 * turned(a, 2 * math.pi * 23 / TURNS), a)
+    np.testing.assert_allclose(tried.diagonal(), 1, atol=1e-5)
+    cosines = similarities(0.5 * turned(a, 2.0), a)  # between two of the turns that are tried
+    assert np.all(cosines.diagonal() >= math.cos(math.pi / TURNS) - 1e-5)
     assert (cosines - np.eye(3)).max() < 0.99
 
 
