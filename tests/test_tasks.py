@@ -211,6 +211,34 @@ def test_a_prism_learns_alone_and_an_adapter_goes_on_from_it_with_the_prism_froz
     assert changed == {"integrations"}
 
 
+def test_a_prism_goes_on_from_an_adapter_and_learns_what_moves(world: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    way = np.where(np.arange(PAIRS) // 4 % 2, 1.0, -1.0).reshape(-1, 1, 1, 1, 1, 1)
+    look = rng.normal(size=(PAIRS, 2, 4, 1, 8, 8))
+    clips = (look + way * np.linspace(-1, 1, FRAMES).reshape(-1, 1, 1)).astype(np.float16)
+    PairSetWriter(tmp_path / "pairs").write(0, clips[:, 0], clips[:, 1:], [["a man"] * 2] * PAIRS)
+    ActionAdapter.for_base(toy_pipeline()).save_pretrained(tmp_path / "start")
+    folder = train_prism(
+        PrismRecipe(
+            folder=tmp_path / "prism",
+            base=str(world / "base"),
+            start=str(tmp_path / "start"),
+            pairs=tmp_path / "pairs",
+            batch=4,
+            held_back=8,
+            fit=FitSettings(steps=40, learning_rate=3e-3, warmup=5, validate_every=40),
+        )
+    )
+    last = json.loads((tmp_path / "prism" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["validation/right_motion"] < 0.5 * last["validation/motion"]
+    assert last["validation/shuffled_motion"] > last["validation/motion"]  # it moves the wrong way
+    before, after = (
+        ActionAdapter.from_pretrained(path).state_dict() for path in (tmp_path / "start", folder)
+    )
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"prism"}
+
+
 def test_a_prism_of_other_sizes_is_watched_on_pairs_of_its_own(world: Path, tmp_path: Path) -> None:
     pairs = PairSet.open(world / "pairs")
     few = pairs.batch(range(4))

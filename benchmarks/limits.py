@@ -1,0 +1,147 @@
+"""What bounds a base and its adapter, on trained actions.
+
+    python benchmarks/limits.py --out docs/limits.md
+
+How much of a target's motion its reference can tell: of takes that are filmed several times, the share of
+what changes over time in the latents that is alike in all films of a take. And how much of an action the base
+alone keeps when it goes on from a noisy real render, whose noise level is that of its first step.
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from echoreel.actors.cases import Case, CaseCounts, choose_actions, make_cases
+from echoreel.actors.domain import ActorDomain, ActorSettings
+from echoreel.actors.judges import Judge
+from echoreel.actors.looks import sample_look
+from echoreel.actors.motions import MotionLibrary
+from echoreel.diffusion import changing
+from echoreel.evaluate import find_motions
+from echoreel.generation import load_base
+from echoreel.latents import decode_video, encode_captions, encode_video
+from echoreel.metrics import MetricSettings, MotionBank, prompt_appearance
+from echoreel.pictures import Frames
+
+FILMS = 8  # of each take
+USUAL: dict[str, Any] = {"elevation": (0.05, 0.35), "distance": (2.9, 3.3), "camera_spread_degrees": 8.0}
+VARIANTS: tuple[tuple[str, bool, dict[str, Any]], ...] = (
+    ("as in training pairs, another look in each film", False, {}),
+    ("the same look in all", True, {}),
+    ("the same look, cameras up to 30 degrees apart", True, {"camera_spread_degrees": 30.0}),
+    (
+        "the same look and camera, another light",
+        True,
+        {"elevation": (0.2, 0.2), "distance": (3.1, 3.1), "camera_spread_degrees": 0.0},
+    ),
+)
+LEVELS = (
+    (0.95, 8),
+    (0.9, 8),
+    (0.8, 7),
+    (0.7, 6),
+    (0.5, 5),
+    (0.3, 4),
+)  # noise level, denoising steps
+GUIDANCE = 2.0
+
+
+def alike(pipe: Any, library: MotionLibrary, settings: ActorSettings, same_look: bool, takes: int) -> float:
+    """Share of the motion's variance in latents that films of one take have in common."""
+    domain, spread = ActorDomain(library, settings), math.radians(settings.camera_spread_degrees)
+    films = []
+    for number in range(takes):
+        rng = np.random.default_rng([number, 5])
+        take, azimuth, look = domain.sample_take(rng), rng.uniform(0, 2 * math.pi), sample_look(rng)
+        clips = [
+            domain.film(
+                take, rng, azimuth=azimuth + rng.uniform(-spread, spread), look=look if same_look else None
+            )
+            for _ in range(FILMS)
+        ]
+        films.append(changing(encode_video(pipe, np.stack([clip.frames for clip in clips]))))
+    motion = torch.stack(films)  # (takes, FILMS, C, T, h, w)
+    within = (motion - motion.mean(1, keepdim=True)).square().mean() * FILMS / (FILMS - 1)
+    return 1 - (within / motion.square().mean()).item()
+
+
+@torch.no_grad()
+def finished(pipe: Any, cases: Sequence[Case], level: float, steps: int, batch: int = 16) -> Frames:
+    """Videos (B, T, H, W, 3) that the base alone makes of the cases' noisy real renders (DDIM)."""
+    signals, made = pipe.scheduler.alphas_cumprod, []
+    moments = torch.linspace(level * len(signals) - 1, 0, steps + 1).round().long()
+    for first in range(0, len(cases), batch):
+        part = cases[first : first + batch]
+        clean = encode_video(pipe, np.stack([case.target.frames for case in part]))
+        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(first))
+        texts = encode_captions(pipe, [""] * len(part) + [case.prompt for case in part])
+        texts = texts.repeat_interleave(clean.shape[2], 0)
+        noisy = signals[moments[0]].sqrt() * clean + (1 - signals[moments[0]]).sqrt() * noise
+        for now, then in pairwise(moments.tolist()):
+            a, s = signals[now].sqrt(), (1 - signals[now]).sqrt()
+            said = pipe.unet(torch.cat([noisy, noisy]), now, encoder_hidden_states=texts).sample
+            negative, positive = said.chunk(2)
+            velocity = negative + GUIDANCE * (positive - negative)
+            clean, noise = a * noisy - s * velocity, s * noisy + a * velocity
+            noisy = signals[then].sqrt() * clean + (1 - signals[then]).sqrt() * noise
+        made.append(decode_video(pipe, clean))
+    return np.concatenate(made)
+
+
+def named(videos: Frames, cases: Sequence[Case], library: MotionLibrary, judge: Judge) -> list[str]:
+    """Action accuracy by retrieval and by the classifier, and prompt appearance, as in a table."""
+    reading = judge.read(videos)
+    bank = MotionBank(library, videos.shape[1], MetricSettings())
+    columns = [judge.actions.index(action) for action in library.actions]
+    opinions = (
+        bank.nearest_actions(reading.joints),
+        [library.actions[i] for i in reading.actions[:, columns].argmax(1)],
+    )
+    shares = [np.mean([a == case.action for a, case in zip(each, cases, strict=True)]) for each in opinions]
+    looks = [prompt_appearance(look, case.look) for look, case in zip(reading.looks, cases, strict=True)]
+    return [f"{share:.2f}" for share in [*shares, np.mean(looks)]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--motions", type=Path, default=Path("../shared/motion"))
+    parser.add_argument("--base", default="embedded", help="an AnimateDiff one that predicts velocities")
+    parser.add_argument("--takes", type=int, default=24, help="each filmed 8 times")
+    parser.add_argument("--prompts", type=int, default=4, help="of each of 16 trained actions")
+    parser.add_argument("--out", type=Path, help="a Markdown file")
+    options = parser.parse_args()
+    library = MotionLibrary.load(find_motions(options.motions)).split("train")
+    pipe: Any = load_base(options.base)
+    lines = ["| films of a take | motion that is alike in all |", "| --- | --- |"]
+    for name, same_look, change in VARIANTS:
+        settings = ActorSettings.model_validate({"frames": 16, "size": 32} | USUAL | change)
+        share = alike(pipe, library, settings, same_look, options.takes)
+        lines.append(f"| {name} | {100 * share:.0f} % |")
+        print(lines[-1], flush=True)
+    part, judge = choose_actions(library, 16, 100), Judge.load()
+    counts = CaseCounts(actions=16, prompts=options.prompts, references=1, seeds=1)
+    cases = make_cases(part, ActorSettings(frames=16, size=32), counts, 100)
+    lines += ["", "| what the base starts from | action accuracy | classifier accuracy | prompt appearance |"]
+    lines.append("| --- | --- | --- | --- |")
+    real = np.stack([case.target.frames for case in cases])
+    videos = {"real renders, judged as they are": real}
+    videos["real renders through the autoencoder"] = decode_video(pipe, encode_video(pipe, real))
+    for name, frames in videos.items():
+        lines.append(f"| {name} | {' | '.join(named(frames, cases, part, judge))} |")
+        print(lines[-1], flush=True)
+    for level, steps in LEVELS:
+        row = named(finished(pipe, cases, level, steps), cases, part, judge)
+        lines.append(f"| real renders at noise level {level:g} | {' | '.join(row)} |")
+        print(lines[-1], flush=True)
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
