@@ -1,6 +1,6 @@
 """What bounds a base and its adapter, on trained actions.
 
-    python benchmarks/limits.py --out docs/limits.md
+    python benchmarks/limits.py --out runs/limits.md
 
 How much of a target's motion its reference can tell: of takes that are filmed several times, the share of
 what changes over time in the latents that is alike in all films of a take. And how much of an action the base
