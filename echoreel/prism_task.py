@@ -22,7 +22,7 @@ from echoreel.config import Settings
 from echoreel.diffusion import changing
 from echoreel.errors import SettingsError
 from echoreel.feed import seeded
-from echoreel.generation import load_adapter, load_base
+from echoreel.generation import load_base
 from echoreel.integration import (
     ActionIntegration,
     ActionTokens,
@@ -34,7 +34,7 @@ from echoreel.latents import CaptionTokens
 from echoreel.layers import PlaceEmbedding, centres
 from echoreel.pairset import Pairs, PairSet, step_indices
 from echoreel.prism import PrismSettings
-from echoreel.tasks import save_adapter, shuffled_roles
+from echoreel.tasks import adapter_to_train, check_channels, first_process, save_adapter, shuffled_roles
 from echoreel.train import FitSettings, fit
 
 READER_WIDTH = 96  # channels; the reader is thrown away
@@ -107,7 +107,7 @@ class Reader(nn.Module):
         for_mean, *for_motion = zip(self.integrations, self.around[1:], strict=True)
         once = Moments(1, grid.height, grid.width, grid.order, torch.zeros(1))
         still = self._read(mean.new_zeros(len(mean), READER_WIDTH, 1, 1, 1), tokens, once, [for_mean])
-        told = self.around[0](self.look(mean.squeeze(2))).unsqueeze(2)
+        told = self.around[0](_each_frame(self.look, mean))
         return self.mean(still), self.motion(self._read(told, tokens, grid, for_motion))
 
     def _read(self, told: Tensor, tokens: ActionTokens, grid: Grid, layers: list[Any]) -> Tensor:
@@ -155,7 +155,7 @@ class _Around(nn.Module):
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Hidden pictures: (B, D, ..., h, w), as many."""
+        """Hidden pictures: (B, D, T, h, w), as many."""
         out: Tensor = hidden + _each_frame(self.layers, hidden)
         return out
 
@@ -176,10 +176,7 @@ class _Guess(nn.Module):
 
 
 def _each_frame(layers: nn.Module, hidden: Tensor) -> Tensor:
-    """Layers for pictures (N, D, h, w), applied to each frame of (B, D, T, h, w), or to (B, D, h, w)."""
-    if hidden.ndim == 4:
-        alone: Tensor = layers(hidden)
-        return alone
+    """Layers for pictures (N, D, h, w), applied to each frame of (B, D, T, h, w)."""
     frames: Tensor = layers(rearrange(hidden, "b d t h w -> (b t) d h w"))
     return rearrange(frames, "(b t) d h w -> b d t h w", t=hidden.shape[2])
 
@@ -195,13 +192,10 @@ class PrismTask:
     name = "prism"
 
     def __init__(self, base: Any, data: PairSet, recipe: PrismRecipe) -> None:
+        self.adapter = adapter_to_train(base, recipe.start, recipe.preset, recipe.prism, seed=recipe.seed)
+        check_channels(data, self.adapter.config["latent_channels"])
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            self.adapter = (
-                ActionAdapter.for_base(base, recipe.preset, prism=recipe.prism)
-                if recipe.start is None
-                else load_adapter(recipe.start)
-            )
             self.module = Reader(self.adapter, data.shape[1])
         self._data, self._recipe, self._captions = data, recipe, CaptionTokens(base)
         self._first = 0 if recipe.validation else recipe.held_back  # pairs before are held back
@@ -265,5 +259,6 @@ def train_prism(recipe: PrismRecipe) -> Path:
     load_trained(recipe.folder, task.module)
     if recipe.start is None:
         task.module.teach(task.adapter)
-    save_adapter(task.adapter, recipe.folder / "adapter")
+    if first_process():
+        save_adapter(task.adapter, recipe.folder / "adapter")
     return recipe.folder / "adapter"

@@ -16,6 +16,7 @@ from echoreel.backbones import Base, base_of
 from echoreel.checkpoint import PARTIAL, RunFolder, load_trained
 from echoreel.config import Settings
 from echoreel.diffusion import NoiseSchedule, changing, motion_weights, sample_levels
+from echoreel.errors import SettingsError
 from echoreel.feed import noise_like, seeded
 from echoreel.generation import generate, load_adapter, load_base
 from echoreel.integration import FrameIntegrationSettings, IntegrationSettings
@@ -105,7 +106,7 @@ class AdapterTask:
             )
         self._first = 0 if validation else count  # pairs before are held back
         self._held_back = held.batch(range(count))
-        self._check(data)
+        check_channels(data, self._family.latent_channels(self._denoisers[0][0]))
         self._alone: dict[float, Tensor] = {}  # the base's own loss per noise level: it never changes
         self._base_videos: list[Frames] = []
         for part in (v for v in base.components.values() if isinstance(v, torch.nn.Module)):
@@ -291,12 +292,46 @@ class AdapterTask:
     def _where(self) -> torch.device:
         return next(self.module.parameters()).device
 
-    def _check(self, data: PairSet) -> None:
-        channels = self._family.latent_channels(self._denoisers[0][0])
-        if data.shape[1] != channels:
-            raise PairSetError(
-                f"pairs have {data.shape[1]} latent channels, the base {channels}; prepare them with it"
-            )
+
+def first_process() -> bool:
+    """Of those that torchrun starts; the only one otherwise."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def check_channels(data: PairSet, channels: int) -> None:
+    """Raises PairSetError unless the pairs' latents have as many channels as the base's."""
+    if data.shape[1] != channels:
+        raise PairSetError(
+            f"pairs have {data.shape[1]} latent channels, the base {channels}; prepare them with it"
+        )
+
+
+def adapter_to_train(
+    base: Any,
+    start: str | None,
+    preset: Preset,
+    prism: PrismSettings | None = None,
+    integration: IntegrationSettings | FrameIntegrationSettings | None = None,
+    seed: int = 0,
+) -> ActionAdapter:
+    """The adapter to start from, or without one a fresh one of these sizes, made by the seed.
+
+    Raises AdapterMismatch when it is no adapter of this base, SettingsError for sizes beside a start.
+    """
+    if start is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            fresh: ActionAdapter = ActionAdapter.for_base(base, preset, prism=prism, integration=integration)
+            return fresh
+    if prism is not None or integration is not None:
+        raise SettingsError(
+            f"got the start {start} and sizes of its Prism or Integration, need one of both: an adapter that "
+            "goes on keeps its sizes; leave out `start`, or `prism` and `integration`"
+        )
+    adapter = load_adapter(start)
+    adapter.attach(base)  # which says whether it fits
+    adapter.detach()
+    return adapter
 
 
 def train_adapter(recipe: AdapterRecipe) -> Path:
@@ -304,20 +339,15 @@ def train_adapter(recipe: AdapterRecipe) -> Path:
 
     Raises EchoReelError's family for what cannot work, KeyboardInterrupt as `fit` does.
     """
-    first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun starts
+    first = first_process()
     if first:
         RunFolder(recipe.folder).bind(
             recipe, free=("folder", *(f"fit.{name}" for name in FREE)), file="recipe.json"
         )
     pipe = load_base(recipe.base)
-    if recipe.start is None:
-        with torch.random.fork_rng():
-            torch.manual_seed(recipe.task.seed)
-            adapter = ActionAdapter.for_base(
-                pipe, recipe.preset, prism=recipe.prism, integration=recipe.integration
-            )
-    else:
-        adapter = load_adapter(recipe.start)
+    adapter = adapter_to_train(
+        pipe, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
+    )
     adapter.prism.requires_grad_(not recipe.freeze_prism)
     data = PairSet.open(recipe.pairs)
     validation = PairSet.open(recipe.validation) if recipe.validation else None

@@ -13,10 +13,10 @@ from toyvideocrafter import toy_videocrafter_image_pipeline
 from echoreel.adapter import ActionAdapter
 from echoreel.checkpoint import RunFolder
 from echoreel.config import load_settings
-from echoreel.errors import BaseUnsupported, CheckpointError, SettingsError
+from echoreel.errors import AdapterMismatch, BaseUnsupported, CheckpointError, SettingsError
 from echoreel.feed import seeded
 from echoreel.generation import load_base
-from echoreel.integration import FrameIntegrationSettings
+from echoreel.integration import FrameIntegrationSettings, IntegrationSettings
 from echoreel.pairset import Pairs, PairSet, PairSetError, PairSetWriter
 from echoreel.prism import CompactPrismSettings
 from echoreel.prism_task import PrismRecipe, PrismTask, Reader, train_prism
@@ -237,6 +237,34 @@ def test_a_prism_goes_on_from_an_adapter_and_learns_what_moves(world: Path, tmp_
     )
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"prism"}
+
+
+def test_a_start_of_another_base_or_with_sizes_is_refused(world: Path, tmp_path: Path) -> None:
+    pairs, settings = PairSet.open(world / "pairs"), {"folder": tmp_path, "fit": FitSettings(steps=1)}
+    pipe = toy_pipeline()
+    config = dict(ActionAdapter.for_base(pipe).config)
+    parts = ("family", "latent_channels", "caption_width", "prism_config", "integration_config")
+    sites = {name: 2 * width for name, width in config["sites"].items()}
+    ActionAdapter(**{name: config[name] for name in parts}, sites=sites).save_pretrained(tmp_path / "wide")
+    started = {"pairs": world / "pairs", "start": str(tmp_path / "wide"), "held_back": 4} | settings
+    with pytest.raises(AdapterMismatch):
+        PrismTask(pipe, pairs, PrismRecipe.model_validate(started))
+    sized = started | {"prism": CompactPrismSettings(width=16, heads=2, slots=3)}
+    with pytest.raises(SettingsError, match="an adapter that goes on keeps its sizes"):
+        PrismTask(pipe, pairs, PrismRecipe.model_validate(sized))
+
+
+def test_what_was_learned_of_reading_is_taught_as_far_as_sizes_are_alike() -> None:
+    config = dict(ActionAdapter.for_base(toy_pipeline()).config)
+    parts = ("family", "sites", "latent_channels", "caption_width", "prism_config")
+    own_width = IntegrationSettings(inner_width=None, heads=2).model_dump()
+    adapter = ActionAdapter(**{name: config[name] for name in parts}, integration_config=own_width)
+    reader = Reader(adapter, 4)
+    reader.teach(adapter)
+    for integration in adapter.integrations.values():
+        taught, learned = integration.token_place.time.weight, reader.integrations[1].token_place.time.weight
+        assert torch.equal(taught, learned)
+        assert not integration.attention.out.weight.any()
 
 
 def test_a_prism_of_other_sizes_is_watched_on_pairs_of_its_own(world: Path, tmp_path: Path) -> None:
