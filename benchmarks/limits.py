@@ -10,7 +10,6 @@ alone keeps when it goes on from a noisy real render, whose noise level is that 
 import argparse
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from echoreel.actors.domain import ActorDomain, ActorSettings
 from echoreel.actors.judges import Judge
 from echoreel.actors.looks import sample_look
 from echoreel.actors.motions import MotionLibrary
+from echoreel.actors.sdedit import sdedit
 from echoreel.diffusion import changing
 from echoreel.evaluate import find_motions
 from echoreel.generation import load_base
-from echoreel.latents import decode_video, encode_captions, encode_video
+from echoreel.latents import decode_video, encode_video
 from echoreel.metrics import MetricSettings, MotionBank, prompt_appearance
 from echoreel.pictures import Frames
 
@@ -49,7 +49,6 @@ LEVELS = (
     (0.5, 5),
     (0.3, 4),
 )  # noise level, denoising steps
-GUIDANCE = 2.0
 
 
 def alike(pipe: Any, library: MotionLibrary, settings: ActorSettings, same_look: bool, takes: int) -> float:
@@ -71,26 +70,15 @@ def alike(pipe: Any, library: MotionLibrary, settings: ActorSettings, same_look:
     return 1 - (within / motion.square().mean()).item()
 
 
-@torch.no_grad()
 def finished(pipe: Any, cases: Sequence[Case], level: float, steps: int, batch: int = 16) -> Frames:
-    """Videos (B, T, H, W, 3) that the base alone makes of the cases' noisy real renders (DDIM)."""
-    signals, made = pipe.scheduler.alphas_cumprod, []
-    moments = torch.linspace(level * len(signals) - 1, 0, steps + 1).round().long()
+    """Videos (B, T, H, W, 3) that the base alone makes of the cases' noisy real renders."""
+    made = []
     for first in range(0, len(cases), batch):
         part = cases[first : first + batch]
         clean = encode_video(pipe, np.stack([case.target.frames for case in part]))
-        noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(first))
-        texts = encode_captions(pipe, [""] * len(part) + [case.prompt for case in part])
-        texts = texts.repeat_interleave(clean.shape[2], 0)
-        noisy = signals[moments[0]].sqrt() * clean + (1 - signals[moments[0]]).sqrt() * noise
-        for now, then in pairwise(moments.tolist()):
-            a, s = signals[now].sqrt(), (1 - signals[now]).sqrt()
-            said = pipe.unet(torch.cat([noisy, noisy]), now, encoder_hidden_states=texts).sample
-            negative, positive = said.chunk(2)
-            velocity = negative + GUIDANCE * (positive - negative)
-            clean, noise = a * noisy - s * velocity, s * noisy + a * velocity
-            noisy = signals[then].sqrt() * clean + (1 - signals[then]).sqrt() * noise
-        made.append(decode_video(pipe, clean))
+        generator = torch.Generator().manual_seed(first)
+        latents = sdedit(pipe, clean, [case.prompt for case in part], level, steps, generator)
+        made.append(decode_video(pipe, latents))
     return np.concatenate(made)
 
 

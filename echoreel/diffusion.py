@@ -64,6 +64,18 @@ class NoiseSchedule:
         }
         return Mixed(a * clips + s * noise, timesteps, targets[self.predicts](), (signal / sigma).square())
 
+    def parts(self, noisy: Tensor, prediction: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Clips and noise (B, C, T, h, w) that a prediction says were mixed at noise levels (B,) above 0."""
+        _, signal, sigma = self._coefficients(levels.cpu())
+        a, s = (rearrange(x.to(noisy), "b -> b 1 1 1 1") for x in (signal, sigma))
+        if self.predicts == "flow":
+            return noisy - s * prediction, noisy + (1 - s) * prediction
+        if self.predicts == "v_prediction":
+            return a * noisy - s * prediction, s * noisy + a * prediction
+        if self.predicts == "sample":
+            return prediction, (noisy - a * prediction) / s
+        return (noisy - s * prediction) / a, prediction
+
     def weights(self, snr: Tensor, gamma: float) -> Tensor:
         """Min-SNR-gamma weights (B,) of the squared errors (Hang et al. 2023, section 3.4); gamma 0: ones.
 

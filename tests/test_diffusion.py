@@ -1,9 +1,12 @@
 """The base's own training problem, against diffusers' schedulers."""
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
+from echoreel.backbones.videocrafter_scheduler import ScaledDDIMScheduler
 from echoreel.diffusion import NoiseSchedule, motion_weights, sample_levels
 from echoreel.errors import BaseUnsupported
 from echoreel.feed import seeded
@@ -46,6 +49,24 @@ def test_a_flow_is_a_straight_line_with_the_schedulers_shift(
     torch.testing.assert_close(mixed.timesteps, scheduler.timesteps[rows])
     torch.testing.assert_close(mixed.noisy, scheduler.scale_noise(clips, scheduler.timesteps[rows], noise))
     torch.testing.assert_close(mixed.target, noise - clips)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        *(DDIMScheduler(prediction_type=kind) for kind in ("epsilon", "v_prediction", "sample")),
+        FlowMatchEulerDiscreteScheduler(shift=3.0),
+        ScaledDDIMScheduler(clip_sample=False),
+    ],
+    ids=["epsilon", "v_prediction", "sample", "flow", "weaker signal"],
+)
+def test_a_right_prediction_tells_the_clips_and_the_noise(
+    clips: torch.Tensor, noise: torch.Tensor, scheduler: Any
+) -> None:
+    schedule, levels = NoiseSchedule(scheduler), torch.tensor([0.02, 0.5, 0.9])
+    mixed = schedule.mix(clips, noise, levels)
+    parts = schedule.parts(mixed.noisy, mixed.target, levels)
+    torch.testing.assert_close(parts, (clips, noise), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("predicts", ["epsilon", "v_prediction", "sample", "flow_prediction"])

@@ -9,7 +9,7 @@ from libraries import write_library
 from toys import toy_pipeline
 
 from echoreel.actors.domain import ActorDomain, ActorSettings
-from echoreel.actors.judge_training import JudgeRecipe, JudgeTask, autoencoded, moved, roughen, train_judges
+from echoreel.actors.judge_training import JudgeRecipe, JudgeTask, moved, roughen, through_base, train_judges
 from echoreel.actors.judges import EMBEDDED, PARTS, Judge, JudgeSettings, look_classes
 from echoreel.actors.motions import JOINTS, synthetic_library
 from echoreel.config import load_settings
@@ -72,16 +72,19 @@ def test_training_goes_on_from_another_judge(tmp_path: Path) -> None:
     assert set(spliced.tolist()) <= {-100, *range(len(start.actions))}
 
 
-def test_clips_pass_through_the_autoencoder_of_a_base(tmp_path: Path) -> None:
+@pytest.mark.parametrize("denoised", [0.0, 1.0])
+def test_clips_pass_through_a_base(tmp_path: Path, denoised: float) -> None:
     folder = tmp_path / "base"
     toy_pipeline().save_pretrained(folder)
-    recipe = tiny_recipe(tmp_path).model_copy(update={"base": str(folder), "frame_steps": 0, "pool_steps": 8})
+    changes = {"base": str(folder), "frame_steps": 0, "pool_steps": 8, "denoised": denoised}
+    recipe = tiny_recipe(tmp_path).model_copy(update=changes)
     task, plain = (
         JudgeTask(recipe.model_copy(update={"base": base}), synthetic_library())
         for base in (str(folder), None)
     )
     video = plain.batch(0)["video"].float() / 255
-    shown = autoencoded(video, load_base(folder).vae)
+    captions = ["a person walking"] * len(video)
+    shown = through_base(video, captions, load_base(folder), 0.6 * denoised, seeded(0))
     assert shown.shape == video.shape
     assert not torch.allclose(shown, video, atol=0.01)
     clips, again = task.batch(0), task.batch(0)
@@ -94,8 +97,21 @@ def test_clips_pass_through_the_autoencoder_of_a_base(tmp_path: Path) -> None:
     drawn = {each.numpy().tobytes() for step in range(8) for each in task.batch(step)["joints"][half:]}
     assert len(drawn) <= recipe.pool_clips  # clips through the autoencoder are drawn again and again
     with torch.no_grad():
-        assert {"autoencoded_joint_error", "autoencoded_action"} <= task.validate().keys()
+        assert {"autoencoded_joint_error", "denoised_action"} <= task.validate().keys()
         assert "autoencoded_joint_error" not in plain.validate()
+
+
+def test_denoised_clips_are_others_than_autoencoded_ones(tmp_path: Path) -> None:
+    toy_pipeline().save_pretrained(tmp_path / "base")
+    recipe = tiny_recipe(tmp_path).model_copy(update={"base": str(tmp_path / "base"), "frame_steps": 0})
+    autoencoded, denoised = (
+        JudgeTask(recipe.model_copy(update={"denoised": share}), synthetic_library()).batch(0)
+        for share in (0.0, 1.0)
+    )
+    half = recipe.batch // 2
+    assert torch.equal(autoencoded["joints"], denoised["joints"])  # the true ones
+    assert torch.equal(autoencoded["video"][:half], denoised["video"][:half])
+    assert not torch.equal(autoencoded["video"][half:], denoised["video"][half:])
 
 
 def test_what_is_no_batch_of_videos_is_refused() -> None:

@@ -29,7 +29,7 @@ FLOW = [
         "latents prism integration hooks attachment recompute adapter originals convert convert_encoders",
         "result generation about encoded convert_files",
         "checkpoint feed runlog kernels train diffusion pairset prepare pairs tasks prism_task",
-        "actors.wording actors.basetasks actors.judges actors.judge_training actors.pretrain",
+        "actors.wording actors.basetasks actors.sdedit actors.judges actors.judge_training actors.pretrain",
         "metrics report page studio evaluate sidecars video_motion video_features video_metrics",
         "answer cli.options cli.app cli.generate cli.library cli.training cli.models cli.prepare cli.measure",
         "cli __main__",

@@ -1,6 +1,7 @@
 """Training of the judge: fresh renders of all actions without end, roughened as generated videos are, some of
-them by the base's own autoencoder."""
+them by the base itself: by its autoencoder, or made anew from a noisy version (SDEdit)."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +17,17 @@ from torch.nn import functional as F
 
 from echoreel.actors.domain import ActorClip, ActorDomain, ActorSettings
 from echoreel.actors.judges import PARTS, Judge, JudgeSettings, look_classes
+from echoreel.actors.looks import HIDDEN_ACTIONS, full_caption
 from echoreel.actors.motions import MotionLibrary
 from echoreel.actors.render import camera_joints
+from echoreel.actors.sdedit import sdedit
 from echoreel.config import Settings
 from echoreel.generation import load_base
+from echoreel.latents import decode_video, encode_video
 from echoreel.train import FitSettings, fit, load_trained, noise_like, seeded
 
 UNKNOWN = -100  # what torch's cross-entropy leaves out
+STEPS = 8  # of a whole generation in ActorBench
 VALIDATION_SEED = 2**40  # clips of this seed and on are never trained on
 Batch = dict[str, Tensor]
 
@@ -45,6 +50,8 @@ class JudgeRecipe(Settings):
     rough: float = Field(default=0.7, ge=0, le=1)  # share of roughened clips, reached after the frame steps
     base: str | None = None  # whose autoencoder clips pass through: "embedded", a folder, or none
     autoencoded: float = Field(default=0.5, ge=0, le=1)  # share of clips that do, once frames are learned
+    denoised: float = Field(default=0.0, ge=0, le=1)  # share of those that its denoiser makes anew before ...
+    most_noise: float = Field(default=0.6, gt=0, lt=1)  # ... from a noise level between 0 and this
     validation_clips: PositiveInt = 256
     look_weight: float = Field(default=0.1, ge=0)  # of the cross-entropies, beside joint errors in decimetres
     action_weight: float = Field(default=0.2, ge=0)  # of the cross-entropy of the action, likewise
@@ -64,8 +71,7 @@ class JudgeTask:
         self.recipe = recipe
         self.module = _fresh(recipe, library.actions)
         self.domain = ActorDomain(library, recipe.domain)
-        base: Any = None if recipe.base is None else load_base(recipe.base)
-        self._autoencoder = None if base is None else base.vae.eval().requires_grad_(False)
+        self._base: Any = None if recipe.base is None else load_base(recipe.base)
         self._pool: tuple[str, int, Batch] = ("", -1, {})
         plain = recipe.domain.model_copy(update={"splice": 0.0, "reverse": 0.0})
         self._validation = ActorDomain(library, plain)
@@ -78,7 +84,7 @@ class JudgeTask:
         if step < recipe.frame_steps:
             return self._frames(step) | {"rough": torch.tensor(recipe.rough * step / recipe.frame_steps)}
         first = (recipe.fit.seed << 40) + step * recipe.batch
-        count = 0 if self._autoencoder is None else round(recipe.autoencoded * recipe.batch)
+        count = 0 if self._base is None else round(recipe.autoencoded * recipe.batch)
         batch = self._collate([self.domain.clip(first + i) for i in range(recipe.batch - count)])
         if count:
             pool = self._pooled("clips", step)
@@ -103,23 +109,27 @@ class JudgeTask:
             first = (recipe.fit.seed << 40) + (1 << 39) + number * recipe.pool_clips
             label = f"filming {recipe.pool_clips} clips to draw {kind} from"
             filmed = track(range(recipe.pool_clips), label, console=Console(stderr=True))
-            pool = self._collate([self.domain.clip(first + i) for i in filmed])
+            clips = [self.domain.clip(first + i) for i in filmed]
+            pool = self._collate(clips)
             if kind == "clips":
-                pool["video"] = self._autoencoded(pool["video"], seeded(recipe.fit.seed, 2, number))
+                pool["video"] = self._through_base(pool["video"], clips, seeded(recipe.fit.seed, 2, number))
             self._pool = (kind, number, pool)
         return self._pool[2]
 
-    def _autoencoded(self, video: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Clips (B, T, 3, H, W) uint8 as the base's autoencoder hands them back; with a generator, `moved`
-        before."""
-        shown, device = [], next(self.module.parameters()).device
-        label = f"passing {len(video)} clips through the base's autoencoder"
-        chunks = torch.split(video, self.recipe.batch)
-        for chunk in track(chunks, label, console=Console(stderr=True)):
-            clips = chunk.to(device).float() / 255
-            clips = clips if generator is None else moved(clips, generator)
-            shown.append((255 * autoencoded(clips, self._autoencoder)).round().byte().cpu())
-        return torch.cat(shown)
+    def _through_base(self, video: Tensor, clips: Sequence[ActorClip], generator: torch.Generator) -> Tensor:
+        """Clips (B, T, 3, H, W) uint8, `moved`, as the base's autoencoder hands them back, `denoised` of them
+        after its denoiser: the motion stays nearly the true one, the faults are those of its videos."""
+        recipe, shown, device = self.recipe, [], next(self.module.parameters()).device
+        label = f"passing {len(video)} clips through the base"
+        chunks = range(0, len(video), recipe.batch)
+        for first in track(chunks, label, console=Console(stderr=True)):
+            part = slice(first, first + recipe.batch)
+            chunk = moved(video[part].to(device).float() / 255, generator)
+            chance, level = torch.rand(2, generator=generator).tolist()
+            captions = [self._caption(clip) for clip in clips[part]]
+            level = recipe.most_noise * level if chance < recipe.denoised else 0.0
+            shown.append(through_base(chunk, captions, self._base, level, generator))
+        return torch.cat([(255 * chunk).round().byte().cpu() for chunk in shown])
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Joint and velocity errors in decimetres plus cross-entropies of the look and the action."""
@@ -138,20 +148,20 @@ class JudgeTask:
 
     def validate(self) -> dict[str, float]:
         """Joint error (metres) and accuracy of each part and of the action, on clean and on roughened renders
-        and, where there is a base, on autoencoded ones."""
+        and, where there is a base, on autoencoded ones and on those that it makes of half noise."""
         if self._validation_batch is None:
             seeds = range(VALIDATION_SEED, VALIDATION_SEED + self.recipe.validation_clips)
-            self._validation_batch = self._collate([self._validation.clip(seed) for seed in seeds])
-            if self._autoencoder is not None:
-                self._validation_batch["autoencoded"] = self._autoencoded(self._validation_batch["video"])
+            clips = [self._validation.clip(seed) for seed in seeds]
+            self._validation_batch = self._collate(clips)
+            if self._base is not None:
+                self._validation_batch |= self._made_by_base(self._validation_batch["video"], clips)
         batch = {
             name: t.to(next(self.module.parameters()).device) for name, t in self._validation_batch.items()
         }
         video = batch["video"].float() / 255
         rough = roughen(video, seeded(VALIDATION_SEED))
         shown = {"": video, "rough_": rough}
-        if "autoencoded" in batch:
-            shown["autoencoded_"] = batch["autoencoded"].float() / 255
+        shown |= {f"{kind}_": batch[kind] for kind in ("autoencoded", "denoised") if kind in batch}
         return {
             kind + name: value
             for kind, clips in shown.items()
@@ -160,6 +170,28 @@ class JudgeTask:
 
     def sheet(self, path: Path) -> None:
         """No picture: the numbers say it."""
+
+    def _made_by_base(self, video: Tensor, clips: Sequence[ActorClip]) -> Batch:
+        """Clips (B, T, 3, H, W) uint8 through the autoencoder, and made anew from half noise; in [0, 1]."""
+        device = next(self.module.parameters()).device
+        made: dict[str, list[Tensor]] = {"autoencoded": [], "denoised": []}
+        for first in track(
+            range(0, len(video), self.recipe.batch),
+            f"passing {len(video)} clips for validation through the base",
+            console=Console(stderr=True),
+        ):
+            part = slice(first, first + self.recipe.batch)
+            captions = [self._caption(clip) for clip in clips[part]]
+            chunk = video[part].to(device).float() / 255
+            for kind, level in (("autoencoded", 0.0), ("denoised", 0.5)):
+                generator = seeded(VALIDATION_SEED, first)
+                made[kind].append(through_base(chunk, captions, self._base, level, generator))
+        return {kind: torch.cat(shown) for kind, shown in made.items()}
+
+    def _caption(self, clip: ActorClip) -> str:
+        """All of the look, and the action where its words are not those of two."""
+        known = clip.take.action in self.module.actions
+        return full_caption(clip.look, clip.take.action if known else HIDDEN_ACTIONS[0])
 
     def _measure(self, video: Tensor, batch: Batch) -> dict[str, float]:
         numbers = {"joint_error": 0.0} | dict.fromkeys((*PARTS, "action"), 0.0)
@@ -236,14 +268,18 @@ def roughen(video: Tensor, generator: torch.Generator, share: float = 1.0) -> Te
     return ((video - mean) * contrast + mean).clamp(0, 1)
 
 
-@torch.no_grad()
-def autoencoded(video: Tensor, autoencoder: Any) -> Tensor:
-    """Videos (B, T, 3, H, W) in [0, 1] as a base's autoencoder hands them back: with its faults, not its
-    denoiser's motions."""
-    autoencoder.to(video.device)
-    frames = 2 * rearrange(video, "b t c h w -> (b t) c h w") - 1
-    shown: Tensor = autoencoder.decode(autoencoder.encode(frames).latent_dist.mode()).sample.float()
-    return rearrange((shown.clamp(-1, 1) + 1) / 2, "(b t) c h w -> b t c h w", b=len(video))
+def through_base(
+    video: Tensor, captions: Sequence[str], pipe: Any, level: float, generator: torch.Generator
+) -> Tensor:
+    """Videos (B, T, 3, H, W) in [0, 1] as a base's autoencoder hands them back; above level 0 after its
+    denoiser has made them anew from that noise level, in steps as long as those of ActorBench."""
+    pipe.to(video.device)
+    frames = rearrange((255 * video).round().byte(), "b t c h w -> b t h w c").cpu().numpy()
+    latents = encode_video(pipe, frames)
+    if level > 0:
+        latents = sdedit(pipe, latents, captions, level, math.ceil(STEPS * level), generator)
+    shown = torch.from_numpy(decode_video(pipe, latents)).to(video)
+    return rearrange(shown / 255, "b t h w c -> b t c h w")
 
 
 def moved(video: Tensor, generator: torch.Generator) -> Tensor:

@@ -153,6 +153,7 @@ def judges(
 ) -> None:
     """Train the judge that `evaluate` measures actions and looks with. Stopped, it goes on."""
     with answering(as_json, debug) as answer:
+        hush()
         from echoreel.actors.judge_training import JudgeRecipe, train_judges
         from echoreel.config import load_settings
 

@@ -1,0 +1,38 @@
+"""Clips that a base makes anew from noise, against diffusers' DDIM."""
+
+import torch
+from diffusers import DDIMScheduler
+from toys import toy_pipeline
+
+from echoreel.actors.sdedit import sdedit
+from echoreel.feed import seeded
+from echoreel.latents import encode_captions
+
+CAPTIONS = ["a person walking", "a person waving"]
+
+
+@torch.no_grad()
+def test_it_takes_the_steps_of_ddim() -> None:
+    pipe = toy_pipeline()
+    clips = torch.randn(2, 4, 3, 8, 8, generator=seeded(1))
+    found = sdedit(pipe, clips, CAPTIONS, 0.5, 4, seeded(2), guidance=3.0)
+    scheduler = DDIMScheduler.from_config(pipe.scheduler.config, timestep_spacing="leading")
+    scheduler.set_timesteps(8)  # 125 apart
+    noisy = scheduler.add_noise(clips, torch.randn(clips.shape, generator=seeded(2)), torch.tensor([500]))
+    texts = encode_captions(pipe, ["", "", *CAPTIONS]).repeat_interleave(3, 0)
+    for timestep in (500, 375, 250, 125):
+        negative, positive = pipe.unet(torch.cat([noisy] * 2), timestep, texts).sample.chunk(2)
+        step = scheduler.step(negative + 3 * (positive - negative), timestep, noisy)
+        noisy = step.prev_sample
+    torch.testing.assert_close(found, step.pred_original_sample, atol=1e-4, rtol=1e-4)
+
+
+def test_less_noise_keeps_more() -> None:
+    pipe = toy_pipeline()
+    clips = torch.randn(2, 4, 3, 8, 8, generator=seeded(1))
+    changes = [
+        (sdedit(pipe, clips, CAPTIONS, level, 2, seeded(2)) - clips).abs().mean()
+        for level in (0.05, 0.4, 0.9)
+    ]
+    assert changes == sorted(changes)
+    assert changes[0] < 0.5 * changes[2]
