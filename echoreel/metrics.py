@@ -29,7 +29,7 @@ class MetricSettings(Settings):
 
     seconds: tuple[float, ...] = (1.6, 1.9, 2.2, 2.6)  # recorded time of the windows that are compared with
     stride: PositiveInt = 4  # recorded frames from one window to the next
-    velocity: NonNegativeFloat = 4.0  # weight of displacements between frames, beside places, in retrieval
+    velocity: NonNegativeFloat = 16.0  # weight of displacements between frames, beside places, in retrieval
     depth: NonNegativeFloat = 0.5  # likewise, of what points to the camera, which a picture tells worst
     shift: NonNegativeInt = (
         3  # frames that a video may lag behind or run ahead of the true motion, in fidelity

@@ -13,7 +13,7 @@ from echoreel.actors.judge_training import JudgeRecipe, JudgeTask, moved, roughe
 from echoreel.actors.judges import EMBEDDED, PARTS, Judge, JudgeSettings, look_classes
 from echoreel.actors.motions import JOINTS, synthetic_library
 from echoreel.config import load_settings
-from echoreel.errors import CheckpointError
+from echoreel.errors import CheckpointError, SettingsError
 from echoreel.generation import load_base
 from echoreel.train import FitSettings, seeded
 
@@ -99,6 +99,31 @@ def test_clips_pass_through_a_base(tmp_path: Path, denoised: float) -> None:
     with torch.no_grad():
         assert {"autoencoded_joint_error", "denoised_action"} <= task.validate().keys()
         assert "autoencoded_joint_error" not in plain.validate()
+
+
+def test_a_finished_judge_holds_a_share_of_its_start(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path)
+    start = train_judges(recipe)
+    goes_on = recipe.model_copy(update={"folder": tmp_path / "again", "start": start})
+    alone, mixed = (
+        Judge.load(train_judges(goes_on.model_copy(update={"start_share": share}))) for share in (0.0, 0.25)
+    )
+    before, moved = dict(Judge.load(start).named_parameters()), 0.0
+    for (name, after), parameter in zip(alone.named_parameters(), mixed.parameters(), strict=True):
+        moved += float((after - before[name]).abs().sum())
+        expected = 0.25 * before[name] + 0.75 * after
+        torch.testing.assert_close(parameter, expected, atol=1e-3, rtol=1e-3)  # files are in float16
+    assert moved > 0.1
+
+
+def test_a_share_of_nothing_is_refused(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path).model_copy(update={"start_share": 0.5})
+    with pytest.raises(SettingsError, match=r"start_share = 0\.5 with no start; need a start"):
+        train_judges(recipe)
+    Judge(TINY, ["flying"]).save(tmp_path / "other")
+    with pytest.raises(SettingsError, match="other, which knows other actions than the library"):
+        train_judges(recipe.model_copy(update={"start": tmp_path / "other"}))
+    assert not recipe.folder.exists()
 
 
 def test_denoised_clips_are_others_than_autoencoded_ones(tmp_path: Path) -> None:

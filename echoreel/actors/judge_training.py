@@ -22,6 +22,7 @@ from echoreel.actors.motions import MotionLibrary
 from echoreel.actors.render import camera_joints
 from echoreel.actors.sdedit import sdedit
 from echoreel.config import Settings
+from echoreel.errors import SettingsError
 from echoreel.generation import load_base
 from echoreel.latents import decode_video, encode_video
 from echoreel.train import FitSettings, fit, load_trained, noise_like, seeded
@@ -38,6 +39,7 @@ class JudgeRecipe(Settings):
     motions: Path = Path("../shared/motion")  # a motion library; the judge sees all its splits
     folder: Path = Path("runs/judges")
     start: Path | None = None  # a judge to go on from; "judge" is then not read
+    start_share: float = Field(default=0.0, ge=0, le=1)  # of the start's weights in the finished judge
     judge: JudgeSettings = JudgeSettings()
     domain: ActorSettings = ActorSettings()
     batch: PositiveInt = 8  # clips
@@ -219,10 +221,26 @@ class JudgeTask:
 
 
 def train_judges(recipe: JudgeRecipe) -> Path:
-    """Train the judge, going on from what `recipe.folder` holds. Returns the finished judge's folder."""
-    task = JudgeTask(recipe, MotionLibrary.load(recipe.motions))
+    """Train the judge, going on from what `recipe.folder` holds. Returns the finished judge's folder.
+
+    Raises SettingsError for a share of a start that is missing or knows other actions, CheckpointError for a
+    damaged start.
+    """
+    library = MotionLibrary.load(recipe.motions)
+    if recipe.start_share and (recipe.start is None or Judge.load(recipe.start).actions != library.actions):
+        got = (
+            "no start"
+            if recipe.start is None
+            else f"{recipe.start}, which knows other actions than the library"
+        )
+        raise SettingsError(
+            f"got start_share = {recipe.start_share:g} with {got}; need a start of the same actions, or 0"
+        )
+    task = JudgeTask(recipe, library)
     fit(task, recipe.fit, recipe.folder)
     load_trained(recipe.folder, task.module)
+    if recipe.start is not None and recipe.start_share:
+        average(task.module, _fresh(recipe, task.module.actions), recipe.start_share)
     task.module.eval()
     with torch.no_grad():
         task.module.accuracy = {name: round(value, 4) for name, value in task.validate().items()}
@@ -241,6 +259,16 @@ def _fresh(recipe: JudgeRecipe, actions: Sequence[str]) -> Judge:
     kept = {name: t for name, t in start.state_dict().items() if same or not name.startswith("action.2.")}
     judge.load_state_dict(kept, strict=False)
     return judge
+
+
+@torch.no_grad()
+def average(judge: Judge, start: Judge, share: float) -> None:
+    """Mix `share` of the weights that it started from into a judge, which then knows what either knows.
+
+    Wortsman et al. 2022 (WiSE-FT), section 3.
+    """
+    for parameter, before in zip(judge.parameters(), start.parameters(), strict=True):
+        parameter.lerp_(before.to(parameter), share)
 
 
 def roughen(video: Tensor, generator: torch.Generator, share: float = 1.0) -> Tensor:
