@@ -32,9 +32,9 @@ from echoreel.integration import (
 )
 from echoreel.latents import CaptionTokens
 from echoreel.layers import PlaceEmbedding, centres
-from echoreel.pairset import Pairs, PairSet, step_indices
+from echoreel.pairset import Pairs, PairSet, shuffled_roles, step_indices
 from echoreel.prism import PrismSettings
-from echoreel.tasks import adapter_to_train, check_channels, first_process, save_adapter, shuffled_roles
+from echoreel.tasks import adapter_to_train, check_channels, first_process, save_adapter
 from echoreel.train import FitSettings, fit
 
 READER_WIDTH = 96  # channels; the reader is thrown away

@@ -21,7 +21,7 @@ from echoreel.feed import noise_like, seeded
 from echoreel.generation import generate, load_adapter, load_base
 from echoreel.integration import FrameIntegrationSettings, IntegrationSettings
 from echoreel.latents import CaptionTokens, decode_video
-from echoreel.pairset import Pairs, PairSet, PairSetError, step_indices
+from echoreel.pairset import Pairs, PairSet, PairSetError, same_moments, shuffled_roles, step_indices
 from echoreel.pictures import Frames, contact_sheet
 from echoreel.prism import PrismSettings
 from echoreel.recompute import recompute_in_training
@@ -358,37 +358,6 @@ def train_adapter(recipe: AdapterRecipe) -> Path:
     if first:
         save_adapter(adapter, recipe.folder / "adapter")
     return recipe.folder / "adapter"
-
-
-def shuffled_roles(pairs: Pairs, references: int, swap: bool, generator: torch.Generator) -> Pairs:
-    """Every pair with so many of its references, reordered; with `swap`, any clip may be the target."""
-    clips = torch.cat([pairs.targets[:, None], pairs.references], dim=1)
-    batch, count = clips.shape[:2]
-    order = torch.rand(batch, count, generator=generator)
-    if not swap:
-        order[:, 0] = -1
-    order = order.argsort(1)[:, : 1 + references]
-    chosen = clips[torch.arange(batch)[:, None], order]
-    rows = zip(pairs.captions, pairs.reference_captions, order.tolist(), strict=True)
-    captions = [[[caption, *others][place] for place in places] for caption, others, places in rows]
-    return Pairs(chosen[:, 0], chosen[:, 1:], [row[0] for row in captions], [row[1:] for row in captions])
-
-
-def same_moments(pairs: Pairs, moments: int, generator: torch.Generator) -> Pairs:
-    """Every pair cut to so many consecutive latent frames, the same of its target and its references.
-
-    With one moment, motion modules see single frames, 16 times cheaper than clips of 16: an adapter learns
-    there how a reference's poses look before it learns how they move.
-    """
-    frames = pairs.targets.shape[2]
-    starts = torch.randint(0, frames - min(moments, frames) + 1, pairs.targets.shape[:1], generator=generator)
-    cut = [slice(start, start + moments) for start in starts.tolist()]
-    return pairs._replace(
-        targets=torch.stack([clip[:, window] for clip, window in zip(pairs.targets, cut, strict=True)]),
-        references=torch.stack(
-            [clips[:, :, window] for clips, window in zip(pairs.references, cut, strict=True)]
-        ),
-    )
 
 
 def _chosen(pairs: Pairs, rows: Sequence[int], device: torch.device) -> Pairs:

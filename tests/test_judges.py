@@ -97,7 +97,9 @@ def test_clips_pass_through_a_base(tmp_path: Path, denoised: float) -> None:
     drawn = {each.numpy().tobytes() for step in range(8) for each in task.batch(step)["joints"][half:]}
     assert len(drawn) <= recipe.pool_clips  # clips through the autoencoder are drawn again and again
     with torch.no_grad():
-        assert {"autoencoded_joint_error", "denoised_action"} <= task.validate().keys()
+        found = task.validate().keys()
+        assert {"autoencoded_joint_error", "autoencoded_action"} <= found
+        assert ("denoised_action" in found) == (denoised > 0)
         assert "autoencoded_joint_error" not in plain.validate()
 
 
@@ -116,13 +118,15 @@ def test_a_finished_judge_holds_a_share_of_its_start(tmp_path: Path) -> None:
     assert moved > 0.1
 
 
-def test_a_share_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_settings_that_would_do_nothing_are_refused(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path).model_copy(update={"start_share": 0.5})
     with pytest.raises(SettingsError, match=r"start_share = 0\.5 with no start; need a start"):
         train_judges(recipe)
     Judge(TINY, ["flying"]).save(tmp_path / "other")
     with pytest.raises(SettingsError, match="other, which knows other actions than the library"):
         train_judges(recipe.model_copy(update={"start": tmp_path / "other"}))
+    with pytest.raises(SettingsError, match=r"got denoised = 0\.5 without a base; need one"):
+        train_judges(recipe.model_copy(update={"start_share": 0.0, "denoised": 0.5}))
     assert not recipe.folder.exists()
 
 

@@ -1,10 +1,13 @@
 """Clips that a base makes anew from noise, against diffusers' DDIM."""
 
+import pytest
 import torch
 from diffusers import DDIMScheduler
+from toybases import toy_svd
 from toys import toy_pipeline
 
 from echoreel.actors.sdedit import sdedit
+from echoreel.errors import BaseUnsupported
 from echoreel.feed import seeded
 from echoreel.latents import encode_captions
 
@@ -15,14 +18,14 @@ CAPTIONS = ["a person walking", "a person waving"]
 def test_it_takes_the_steps_of_ddim() -> None:
     pipe = toy_pipeline()
     clips = torch.randn(2, 4, 3, 8, 8, generator=seeded(1))
-    found = sdedit(pipe, clips, CAPTIONS, 0.5, 4, seeded(2), guidance=3.0)
+    found = sdedit(pipe, clips, CAPTIONS, 0.5, 4, seeded(2))
     scheduler = DDIMScheduler.from_config(pipe.scheduler.config, timestep_spacing="leading")
     scheduler.set_timesteps(8)  # 125 apart
     noisy = scheduler.add_noise(clips, torch.randn(clips.shape, generator=seeded(2)), torch.tensor([500]))
     texts = encode_captions(pipe, ["", "", *CAPTIONS]).repeat_interleave(3, 0)
     for timestep in (500, 375, 250, 125):
         negative, positive = pipe.unet(torch.cat([noisy] * 2), timestep, texts).sample.chunk(2)
-        step = scheduler.step(negative + 3 * (positive - negative), timestep, noisy)
+        step = scheduler.step(negative + 2 * (positive - negative), timestep, noisy)
         noisy = step.prev_sample
     torch.testing.assert_close(found, step.pred_original_sample, atol=1e-4, rtol=1e-4)
 
@@ -36,3 +39,9 @@ def test_less_noise_keeps_more() -> None:
     ]
     assert changes == sorted(changes)
     assert changes[0] < 0.5 * changes[2]
+
+
+def test_other_bases_are_refused() -> None:
+    pipe = toy_svd()
+    with pytest.raises(BaseUnsupported, match=r"got an image-to-video base .* need a text-to-video base"):
+        sdedit(pipe, torch.zeros(1, 4, 3, 8, 8), CAPTIONS[:1], 0.5, 2, seeded(0))

@@ -17,10 +17,10 @@ from echoreel.errors import AdapterMismatch, BaseUnsupported, CheckpointError, S
 from echoreel.feed import seeded
 from echoreel.generation import load_base
 from echoreel.integration import FrameIntegrationSettings, IntegrationSettings
-from echoreel.pairset import Pairs, PairSet, PairSetError, PairSetWriter
+from echoreel.pairset import Pairs, PairSet, PairSetError, PairSetWriter, shuffled_roles
 from echoreel.prism import CompactPrismSettings
 from echoreel.prism_task import PrismRecipe, PrismTask, Reader, train_prism
-from echoreel.tasks import AdapterRecipe, AdapterTask, AdapterTaskSettings, shuffled_roles, train_adapter
+from echoreel.tasks import AdapterRecipe, AdapterTask, AdapterTaskSettings, train_adapter
 from echoreel.train import FitSettings, fit
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "adapter-toy.toml"

@@ -20,7 +20,7 @@ from echoreel.actors.judges import PARTS, Judge, JudgeSettings, look_classes
 from echoreel.actors.looks import HIDDEN_ACTIONS, full_caption
 from echoreel.actors.motions import MotionLibrary
 from echoreel.actors.render import camera_joints
-from echoreel.actors.sdedit import sdedit
+from echoreel.actors.sdedit import check_base, sdedit
 from echoreel.config import Settings
 from echoreel.errors import SettingsError
 from echoreel.generation import load_base
@@ -50,7 +50,7 @@ class JudgeRecipe(Settings):
     pool_clips: PositiveInt = 3000  # whose frames, or autoencoded clips, are drawn from ...
     pool_steps: PositiveInt = 400  # ... for so many steps, then others are filmed
     rough: float = Field(default=0.7, ge=0, le=1)  # share of roughened clips, reached after the frame steps
-    base: str | None = None  # whose autoencoder clips pass through: "embedded", a folder, or none
+    base: str | None = None  # that clips pass through: "embedded", a folder, or none
     autoencoded: float = Field(default=0.5, ge=0, le=1)  # share of clips that do, once frames are learned
     denoised: float = Field(default=0.0, ge=0, le=1)  # share of those that its denoiser makes anew before ...
     most_noise: float = Field(default=0.6, gt=0, lt=1)  # ... from a noise level between 0 and this
@@ -74,6 +74,10 @@ class JudgeTask:
         self.module = _fresh(recipe, library.actions)
         self.domain = ActorDomain(library, recipe.domain)
         self._base: Any = None if recipe.base is None else load_base(recipe.base)
+        self._levels = {} if self._base is None else {"autoencoded": 0.0}  # of noise, in validation
+        if self._base is not None and recipe.denoised:
+            check_base(self._base)
+            self._levels["denoised"] = 0.5
         self._pool: tuple[str, int, Batch] = ("", -1, {})
         plain = recipe.domain.model_copy(update={"splice": 0.0, "reverse": 0.0})
         self._validation = ActorDomain(library, plain)
@@ -118,20 +122,28 @@ class JudgeTask:
             self._pool = (kind, number, pool)
         return self._pool[2]
 
-    def _through_base(self, video: Tensor, clips: Sequence[ActorClip], generator: torch.Generator) -> Tensor:
-        """Clips (B, T, 3, H, W) uint8, `moved`, as the base's autoencoder hands them back, `denoised` of them
-        after its denoiser: the motion stays nearly the true one, the faults are those of its videos."""
+    def _through_base(
+        self,
+        video: Tensor,
+        clips: Sequence[ActorClip],
+        chance: torch.Generator,
+        level: float | None = None,
+    ) -> Tensor:
+        """Clips (B, T, 3, H, W) uint8 as the base hands them back from a noise level, or from 0 by its
+        autoencoder alone. With no level they are `moved` before, and `denoised` of them have one, drawn."""
         recipe, shown, device = self.recipe, [], next(self.module.parameters()).device
+        starts = range(0, len(video), recipe.batch)
         label = f"passing {len(video)} clips through the base"
-        chunks = range(0, len(video), recipe.batch)
-        for first in track(chunks, label, console=Console(stderr=True)):
-            part = slice(first, first + recipe.batch)
-            chunk = moved(video[part].to(device).float() / 255, generator)
-            chance, level = torch.rand(2, generator=generator).tolist()
+        for first in track(starts, label, console=Console(stderr=True)):
+            part, noise = slice(first, first + recipe.batch), level
+            chunk = video[part].to(device).float() / 255
+            if noise is None:
+                chunk = moved(chunk, chance)
+                which, drawn = torch.rand(2, generator=chance).tolist()
+                noise = recipe.most_noise * drawn if which < recipe.denoised else 0.0
             captions = [self._caption(clip) for clip in clips[part]]
-            level = recipe.most_noise * level if chance < recipe.denoised else 0.0
-            shown.append(through_base(chunk, captions, self._base, level, generator))
-        return torch.cat([(255 * chunk).round().byte().cpu() for chunk in shown])
+            shown.append(through_base(chunk, captions, self._base, noise, chance).cpu())
+        return torch.cat([(255 * chunk).round().byte() for chunk in shown])
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Joint and velocity errors in decimetres plus cross-entropies of the look and the action."""
@@ -150,20 +162,22 @@ class JudgeTask:
 
     def validate(self) -> dict[str, float]:
         """Joint error (metres) and accuracy of each part and of the action, on clean and on roughened renders
-        and, where there is a base, on autoencoded ones and on those that it makes of half noise."""
+        and, where there is a base, on autoencoded ones and those that it makes of half noise, if `denoised`."""
         if self._validation_batch is None:
             seeds = range(VALIDATION_SEED, VALIDATION_SEED + self.recipe.validation_clips)
             clips = [self._validation.clip(seed) for seed in seeds]
             self._validation_batch = self._collate(clips)
-            if self._base is not None:
-                self._validation_batch |= self._made_by_base(self._validation_batch["video"], clips)
+            video = self._validation_batch["video"]
+            for kind, level in self._levels.items():
+                passed = self._through_base(video, clips, seeded(VALIDATION_SEED), level)
+                self._validation_batch[kind] = passed
         batch = {
             name: t.to(next(self.module.parameters()).device) for name, t in self._validation_batch.items()
         }
         video = batch["video"].float() / 255
         rough = roughen(video, seeded(VALIDATION_SEED))
         shown = {"": video, "rough_": rough}
-        shown |= {f"{kind}_": batch[kind] for kind in ("autoencoded", "denoised") if kind in batch}
+        shown |= {f"{kind}_": batch[kind].float() / 255 for kind in self._levels}
         return {
             kind + name: value
             for kind, clips in shown.items()
@@ -172,23 +186,6 @@ class JudgeTask:
 
     def sheet(self, path: Path) -> None:
         """No picture: the numbers say it."""
-
-    def _made_by_base(self, video: Tensor, clips: Sequence[ActorClip]) -> Batch:
-        """Clips (B, T, 3, H, W) uint8 through the autoencoder, and made anew from half noise; in [0, 1]."""
-        device = next(self.module.parameters()).device
-        made: dict[str, list[Tensor]] = {"autoencoded": [], "denoised": []}
-        for first in track(
-            range(0, len(video), self.recipe.batch),
-            f"passing {len(video)} clips for validation through the base",
-            console=Console(stderr=True),
-        ):
-            part = slice(first, first + self.recipe.batch)
-            captions = [self._caption(clip) for clip in clips[part]]
-            chunk = video[part].to(device).float() / 255
-            for kind, level in (("autoencoded", 0.0), ("denoised", 0.5)):
-                generator = seeded(VALIDATION_SEED, first)
-                made[kind].append(through_base(chunk, captions, self._base, level, generator))
-        return {kind: torch.cat(shown) for kind, shown in made.items()}
 
     def _caption(self, clip: ActorClip) -> str:
         """All of the look, and the action where its words are not those of two."""
@@ -223,19 +220,11 @@ class JudgeTask:
 def train_judges(recipe: JudgeRecipe) -> Path:
     """Train the judge, going on from what `recipe.folder` holds. Returns the finished judge's folder.
 
-    Raises SettingsError for a share of a start that is missing or knows other actions, CheckpointError for a
-    damaged start.
+    Raises SettingsError for a share of a start that is missing or knows other actions, and for denoised clips
+    without a base; CheckpointError for a damaged start.
     """
     library = MotionLibrary.load(recipe.motions)
-    if recipe.start_share and (recipe.start is None or Judge.load(recipe.start).actions != library.actions):
-        got = (
-            "no start"
-            if recipe.start is None
-            else f"{recipe.start}, which knows other actions than the library"
-        )
-        raise SettingsError(
-            f"got start_share = {recipe.start_share:g} with {got}; need a start of the same actions, or 0"
-        )
+    _check(recipe, library.actions)
     task = JudgeTask(recipe, library)
     fit(task, recipe.fit, recipe.folder)
     load_trained(recipe.folder, task.module)
@@ -247,6 +236,25 @@ def train_judges(recipe: JudgeRecipe) -> Path:
     finished = recipe.folder / "judge"
     task.module.save(finished)
     return finished
+
+
+def _check(recipe: JudgeRecipe, actions: Sequence[str]) -> None:
+    if recipe.denoised and recipe.base is None:
+        raise SettingsError(
+            f"got denoised = {recipe.denoised:g} without a base; need one to make clips anew: "
+            'set base = "embedded" or a folder'
+        )
+    if not recipe.start_share:
+        return
+    got = None
+    if recipe.start is None:
+        got = "no start"
+    elif Judge.load(recipe.start).actions != tuple(actions):
+        got = f"{recipe.start}, which knows other actions than the library"
+    if got:
+        raise SettingsError(
+            f"got start_share = {recipe.start_share:g} with {got}; need a start of the same actions, or 0"
+        )
 
 
 def _fresh(recipe: JudgeRecipe, actions: Sequence[str]) -> Judge:

@@ -8,8 +8,22 @@ from torch import Tensor
 
 from echoreel.backbones import base_of
 from echoreel.diffusion import NoiseSchedule
+from echoreel.errors import BaseUnsupported
 from echoreel.feed import noise_like
 from echoreel.latents import encode_captions
+
+GUIDANCE = 2.0  # what the embedded base recommends
+
+
+def check_base(pipe: Any) -> None:
+    """Raises BaseUnsupported for an image-to-video base and for one with several denoisers."""
+    base = base_of(pipe)
+    if base.family.image(pipe) or len(base.denoisers) > 1:
+        got = "an image-to-video base" if base.family.image(pipe) else "a base with several denoisers"
+        raise BaseUnsupported(
+            f"got {got} ({type(pipe).__name__}) to make clips anew; need a text-to-video base with one "
+            "denoiser, such as the embedded one"
+        )
 
 
 @torch.no_grad()
@@ -20,12 +34,12 @@ def sdedit(
     level: float,
     steps: int,
     generator: torch.Generator,
-    guidance: float = 2.0,
 ) -> Tensor:
     """Latents (B, C, T, h, w) noised to `level` (0 to 1), then denoised in `steps` DDIM steps, told captions.
 
-    The lower the level, the more of a clip is kept. `pipe`: a text-to-video base with one denoiser.
+    The lower the level, the more of a clip is kept. Raises BaseUnsupported as `check_base`.
     """
+    check_base(pipe)
     base, schedule = base_of(pipe), NoiseSchedule(pipe.scheduler)
     texts = encode_captions(pipe, [""] * len(clips) + list(captions))
     levels = torch.linspace(level, 0, steps + 1)
@@ -37,5 +51,5 @@ def sdedit(
             base.denoiser, torch.cat([mixed.noisy] * 2), mixed.timesteps.repeat(2), texts, {}
         )
         negative, positive = said.chunk(2)
-        clean, noise = schedule.parts(mixed.noisy, negative + guidance * (positive - negative), at)
+        clean, noise = schedule.parts(mixed.noisy, negative + GUIDANCE * (positive - negative), at)
     return clean
