@@ -162,7 +162,7 @@ class JudgeTask:
 
     def validate(self) -> dict[str, float]:
         """Joint error (metres) and accuracy of each part and of the action, on clean and on roughened renders
-        and, where there is a base, on autoencoded ones and those that it makes of half noise, if `denoised`."""
+        and, where there is a base, on autoencoded ones and, if `denoised`, those made of half noise."""
         if self._validation_batch is None:
             seeds = range(VALIDATION_SEED, VALIDATION_SEED + self.recipe.validation_clips)
             clips = [self._validation.clip(seed) for seed in seeds]
