@@ -111,8 +111,14 @@ def test_a_recipe_makes_a_pipeline_and_another_goes_on_from_it(tmp_path: Path) -
     first = train_base(recipe)
     pipe = AnimateDiffPipeline.from_pretrained(first)
     assert pipe.unet.config.cross_attention_dim == 16
-    again = train_base(recipe.model_copy(update={"folder": tmp_path / "again", "start": first}))
-    assert not (again.parent / "frames").exists()
-    moved = AnimateDiffPipeline.from_pretrained(again).unet.state_dict()
+    again = train_base(
+        recipe.model_copy(update={"folder": tmp_path / "again", "start": str(first), "base": BaseSettings()})
+    )
+    assert {path.name for path in again.parent.iterdir()} == {"pairs", "clips", "base"}
+    other = AnimateDiffPipeline.from_pretrained(again)
+    for part in ("vae", "text_encoder"):
+        was = getattr(pipe, part).state_dict()
+        assert all(torch.equal(was[name], t) for name, t in getattr(other, part).state_dict().items())
+    moved = other.unet.state_dict()
     differences = [(moved[name] - tensor).abs().max() for name, tensor in pipe.unet.state_dict().items()]
     assert 0 < max(differences) < 0.01

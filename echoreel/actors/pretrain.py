@@ -23,6 +23,7 @@ from echoreel.actors.embedded import BaseSettings, build_scheduler
 from echoreel.actors.motions import MotionLibrary
 from echoreel.actors.wording import CaptionTask
 from echoreel.config import Settings
+from echoreel.errors import BaseUnsupported
 from echoreel.generation import load_base
 from echoreel.pairset import PairSet, PairSetWriter
 from echoreel.train import FitSettings, Task, fit, load_trained
@@ -47,7 +48,7 @@ class BaseRecipe(Settings):
     frame_batch: int = Field(96, ge=1)  # frames a batch
     clip_batch: int = Field(8, ge=1)  # clips a batch
     clip_frames: int = Field(0, ge=0)  # frames in every other batch of the last stage; 0 = clips only
-    start: Path | None = None  # a base whose denoiser goes on in the last stage, without the frames' one
+    start: str | None = None  # a base that goes on, "embedded" or a folder: only the last stage runs
     autoencoder: FitSettings = FitSettings(steps=1500, learning_rate=1e-3)
     decoder: FitSettings | None = None  # the autoencoder's decoder goes on alone, with the same latents
     captions: FitSettings = FitSettings(steps=1000, learning_rate=1e-3)
@@ -56,24 +57,23 @@ class BaseRecipe(Settings):
 
 
 def train_base(recipe: BaseRecipe) -> Path:
-    """Run every stage that is not finished, write `folder/base`, an AnimateDiff pipeline, and return it."""
+    """Run every stage that is not finished, write `folder/base`, an AnimateDiff pipeline, and return it.
+
+    Raises BaseUnsupported for a start of another kind.
+    """
     library = MotionLibrary.load(recipe.motions).split(recipe.split)
-    autoencoder = _autoencoder(recipe, library)
+    start = None if recipe.start is None else _start(recipe.start)
+    autoencoder = start.vae if start else _autoencoder(recipe, library)
     pairs = make_pairs(recipe, autoencoder)
     latents = pairs.all_latents()
     clips = CaptionedLatents(latents, pairs.all_captions(), held_back=min(64, len(latents) // 2))
-    caption_task = CaptionTask(
-        library.actions, recipe.base, recipe.caption_batch, recipe.actors.hide_action, recipe.seed
-    )
-    _run(caption_task, recipe.captions, recipe.folder / "captions")
-    text_encoder = caption_task.module["text_encoder"]
+    text_encoder = start.text_encoder if start else _text_encoder(recipe, library)
     frame_task = FrameTask(clips, text_encoder, recipe.base, recipe.frame_batch, recipe.seed)
-    if recipe.start is None:
+    if not start:
         _run(frame_task, recipe.frames, recipe.folder / "frames")
     clip_task = ClipTask(frame_task, recipe.base, recipe.clip_batch, recipe.clip_frames, recipe.seed)
-    if recipe.start is not None:
-        start: Any = load_base(str(recipe.start))
-        clip_task.module["denoiser"].load_state_dict(start.unet.state_dict())
+    if start:
+        clip_task.module["denoiser"] = start.unet
     _run(clip_task, recipe.clips, recipe.folder / "clips")
     return assemble(recipe, autoencoder, clip_task, recipe.folder / "base")
 
@@ -99,6 +99,16 @@ def _run(task: Task, settings: FitSettings, folder: Path) -> None:
     load_trained(folder, task.module)
 
 
+def _start(name: str) -> Any:
+    """The base that goes on. Raises BaseUnsupported, unless it is of the embedded one's kind."""
+    pipe = load_base(name)
+    if not isinstance(pipe, AnimateDiffPipeline):
+        raise BaseUnsupported(
+            f"start {name}: got a {type(pipe).__name__}, need an AnimateDiffPipeline that prepare actors made"
+        )
+    return pipe
+
+
 def _autoencoder(recipe: BaseRecipe, library: MotionLibrary) -> Any:
     """The trained autoencoder, with a scaling factor that gives its latents unit variance."""
     task = AutoencoderTask(
@@ -114,6 +124,16 @@ def _autoencoder(recipe: BaseRecipe, library: MotionLibrary) -> Any:
         spread = autoencoder.encode(frames).latent_dist.mode().std().item()
     autoencoder.register_to_config(scaling_factor=round(1 / spread, 4))
     return autoencoder
+
+
+def _text_encoder(recipe: BaseRecipe, library: MotionLibrary) -> nn.Module:
+    """The trained text encoder."""
+    task = CaptionTask(
+        library.actions, recipe.base, recipe.caption_batch, recipe.actors.hide_action, recipe.seed
+    )
+    _run(task, recipe.captions, recipe.folder / "captions")
+    encoder: nn.Module = task.module["text_encoder"]
+    return encoder
 
 
 def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
