@@ -174,7 +174,7 @@ class AdapterTask:
 
         `gain_over_shuffled` and `gain_over_none` are what the right ones save, `gain_t` the former over
         its standard error: an adapter that uses references has a large one. The same with `_motion` is of
-        the error of what changes over time.
+        the error of what changes over time; `@0.5` is of noise level 0.5 alone.
         """
         losses: dict[str, list[Tensor]] = {"right": [], "shuffled": [], "none": []}
         numbers: dict[str, float] = {}
@@ -184,7 +184,8 @@ class AdapterTask:
                 self._alone[level] = self._held_back_loss(level, None)
             for name, values in (found | {"none": self._alone[level]}).items():
                 losses[name].append(values)
-                numbers[f"{name}@{level:g}"] = values[0].mean().item()
+                for i, suffix in enumerate(("", "_motion")):
+                    numbers[f"{name}{suffix}@{level:g}"] = values[i].mean().item()
         self.module.clear_references()
         means = {name: torch.stack(values).mean(0) for name, values in losses.items()}  # (2, N)
         overall: dict[str, float] = {}
