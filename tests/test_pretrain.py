@@ -1,12 +1,16 @@
 """Training the embedded base: what captions tell, what batches hold, and one recipe start to end."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import AnimateDiffPipeline
 from libraries import write_library
+from toybases import toy_modelscope
+from toys import toy_pipeline
 
 from echoreel.actors.basetasks import (
     AutoencoderTask,
@@ -22,6 +26,7 @@ from echoreel.actors.motions import synthetic_library
 from echoreel.actors.pretrain import BaseRecipe, train_base
 from echoreel.actors.vocabulary import load_tokenizer
 from echoreel.actors.wording import PARTS, CaptionTask, disturbed, said
+from echoreel.errors import BaseUnsupported
 from echoreel.train import FitSettings, fit
 
 TINY = BaseSettings(
@@ -122,3 +127,18 @@ def test_a_recipe_makes_a_pipeline_and_another_goes_on_from_it(tmp_path: Path) -
     moved = other.unet.state_dict()
     differences = [(moved[name] - tensor).abs().max() for name, tensor in pipe.unet.state_dict().items()]
     assert 0 < max(differences) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [(toy_modelscope, "a TextToVideoSDPipeline"), (toy_pipeline, "one of another vocabulary")],
+)
+def test_a_start_of_another_kind_is_refused(make: Callable[[], Any], got: str, tmp_path: Path) -> None:
+    write_library(tmp_path / "motions", synthetic_library())
+    make().save_pretrained(tmp_path / "other")
+    recipe = BaseRecipe(
+        motions=tmp_path / "motions", folder=tmp_path / "run", start=str(tmp_path / "other"), base=TINY
+    )
+    with pytest.raises(BaseUnsupported, match=f"got {got}, need an AnimateDiffPipeline"):
+        train_base(recipe)
+    assert not recipe.folder.exists()

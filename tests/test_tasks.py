@@ -121,8 +121,9 @@ def test_the_right_reference_wins_once_trained(world: Path, tmp_path: Path) -> N
     assert found["validation/none"] == fresh["none"]
     assert found["validation/right"] < found["validation/shuffled"]
     assert found["validation/gain_t"] > 3
-    levels = [found[f"validation/right@{level}"] for level in ("0.5", "0.75", "0.95")]
-    assert found["validation/right"] == pytest.approx(sum(levels) / 3)
+    for name in ("validation/right", "validation/right_motion"):
+        levels = [found[f"{name}@{level}"] for level in ("0.5", "0.75", "0.95")]
+        assert found[name] == pytest.approx(sum(levels) / 3)
 
 
 def test_gradient_checkpointing_gives_the_same_loss_and_gradients(world: Path) -> None:

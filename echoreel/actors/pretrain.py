@@ -21,6 +21,7 @@ from echoreel.actors.basetasks import AutoencoderTask, CaptionedLatents, ClipTas
 from echoreel.actors.domain import ActorDomain, ActorSettings
 from echoreel.actors.embedded import BaseSettings, build_scheduler
 from echoreel.actors.motions import MotionLibrary
+from echoreel.actors.vocabulary import load_tokenizer
 from echoreel.actors.wording import CaptionTask
 from echoreel.config import Settings
 from echoreel.errors import BaseUnsupported
@@ -101,10 +102,16 @@ def _run(task: Task, settings: FitSettings, folder: Path) -> None:
 
 def _start(name: str) -> Any:
     """The base that goes on. Raises BaseUnsupported, unless it is of the embedded one's kind."""
-    pipe = load_base(name)
-    if not isinstance(pipe, AnimateDiffPipeline):
+    pipe: Any = load_base(name)
+    got = None
+    if type(pipe) is not AnimateDiffPipeline:
+        got = f"a {type(pipe).__name__}"
+    elif pipe.tokenizer.get_vocab() != load_tokenizer().get_vocab():
+        got = "one of another vocabulary"
+    if got:
         raise BaseUnsupported(
-            f"start {name}: got a {type(pipe).__name__}, need an AnimateDiffPipeline that prepare actors made"
+            f'start {name}: got {got}, need an AnimateDiffPipeline that `prepare actors` made; give "embedded" '
+            "or its folder, or leave start out"
         )
     return pipe
 
