@@ -103,9 +103,9 @@ def _run(task: Task, settings: FitSettings, folder: Path) -> None:
 def _start(name: str) -> Any:
     """The base that goes on. Raises BaseUnsupported, unless it is of the embedded one's kind."""
     pipe: Any = load_base(name)
-    got = None
-    if type(pipe) is not AnimateDiffPipeline:
-        got = f"a {type(pipe).__name__}"
+    got, kind = None, type(pipe)
+    if kind is not AnimateDiffPipeline:
+        got = f"a {kind.__name__}"
     elif pipe.tokenizer.get_vocab() != load_tokenizer().get_vocab():
         got = "one of another vocabulary"
     if got:
