@@ -110,8 +110,8 @@ def _start(name: str) -> Any:
         got = "one of another vocabulary"
     if got:
         raise BaseUnsupported(
-            f'start {name}: got {got}, need an AnimateDiffPipeline that `prepare actors` made; give "embedded" '
-            "or its folder, or leave start out"
+            f"start {name}: got {got}, need an AnimateDiffPipeline that `prepare actors` made; give "
+            '"embedded" or its folder, or leave start out'
         )
     return pipe
 
