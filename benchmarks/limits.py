@@ -4,12 +4,14 @@
 
 How much of a target's motion its reference can tell: of takes that are filmed several times, the share of
 what changes over time in the latents that is alike in all films of a take. And how much of an action the base
-alone keeps when it goes on from a noisy real render, whose noise level is that of its first step.
+keeps when it goes on from a noisy real render, whose noise level is that of its first step: alone, with the
+reference, and with the render itself for a reference.
 """
 
 import argparse
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,16 @@ import numpy as np
 import torch
 
 from echoreel.actors.cases import Case, CaseCounts, choose_actions, make_cases
-from echoreel.actors.domain import ActorDomain, ActorSettings
+from echoreel.actors.domain import ActorClip, ActorDomain, ActorSettings
 from echoreel.actors.judges import Judge
-from echoreel.actors.looks import sample_look
+from echoreel.actors.looks import full_caption, sample_look
 from echoreel.actors.motions import MotionLibrary
 from echoreel.actors.sdedit import sdedit
+from echoreel.adapter import ActionAdapter
 from echoreel.diffusion import changing
 from echoreel.evaluate import find_motions
-from echoreel.generation import load_base
-from echoreel.latents import decode_video, encode_video
+from echoreel.generation import load_adapter, load_base
+from echoreel.latents import decode_video, encode_captions, encode_video
 from echoreel.metrics import MetricSettings, MotionBank, prompt_appearance
 from echoreel.pictures import Frames
 
@@ -41,7 +44,12 @@ VARIANTS: tuple[tuple[str, bool, dict[str, Any]], ...] = (
         {"elevation": (0.2, 0.2), "distance": (3.1, 3.1), "camera_spread_degrees": 0.0},
     ),
 )
+SHOWN: dict[str, Callable[[Case], ActorClip]] = {
+    "with the reference": lambda case: case.references[0],
+    "with the render itself for a reference": lambda case: case.target,
+}
 LEVELS = (
+    (0.999, 8),
     (0.95, 8),
     (0.9, 8),
     (0.8, 7),
@@ -70,14 +78,31 @@ def alike(pipe: Any, library: MotionLibrary, settings: ActorSettings, same_look:
     return 1 - (within / motion.square().mean()).item()
 
 
-def finished(pipe: Any, cases: Sequence[Case], level: float, steps: int, batch: int = 16) -> Frames:
-    """Videos (B, T, H, W, 3) that the base alone makes of the cases' noisy real renders."""
+def finished(
+    pipe: Any,
+    cases: Sequence[Case],
+    level: float,
+    steps: int,
+    reading: tuple[ActionAdapter, str] | None = None,
+    batch: int = 16,
+) -> Frames:
+    """Videos (B, T, H, W, 3) that the base makes of the cases' noisy real renders: alone, or with an adapter
+    that reads what `SHOWN` names."""
     made = []
     for first in range(0, len(cases), batch):
         part = cases[first : first + batch]
         clean = encode_video(pipe, np.stack([case.target.frames for case in part]))
+        prompts = [case.prompt for case in part]
+        tokens = None
+        if reading is not None:
+            adapter, shown = reading
+            clips = [SHOWN[shown](case) for case in part]
+            latents = encode_video(pipe, np.stack([clip.frames for clip in clips]))
+            captions = [full_caption(clip.look, clip.take.action) for clip in clips]
+            texts = (encode_captions(pipe, each) for each in (captions, prompts))
+            tokens = adapter, adapter.encode(latents, *texts)
         generator = torch.Generator().manual_seed(first)
-        latents = sdedit(pipe, clean, [case.prompt for case in part], level, steps, generator)
+        latents = sdedit(pipe, clean, prompts, level, steps, generator, tokens)
         made.append(decode_video(pipe, latents))
     return np.concatenate(made)
 
@@ -100,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--motions", type=Path, default=Path("../shared/motion"))
     parser.add_argument("--base", default="embedded", help="an AnimateDiff one that predicts velocities")
+    parser.add_argument("--adapter", default="embedded")
     parser.add_argument("--takes", type=int, default=24, help="each filmed 8 times")
     parser.add_argument("--prompts", type=int, default=4, help="of each of 16 trained actions")
     parser.add_argument("--out", type=Path, help="a Markdown file")
@@ -118,14 +144,19 @@ def main() -> None:
     lines += ["", "| what the base starts from | action accuracy | classifier accuracy | prompt appearance |"]
     lines.append("| --- | --- | --- | --- |")
     real = np.stack([case.target.frames for case in cases])
-    videos = {"real renders, judged as they are": real}
-    videos["real renders through the autoencoder"] = decode_video(pipe, encode_video(pipe, real))
-    for name, frames in videos.items():
+    as_they_are = {"real renders, judged as they are": real}
+    as_they_are["real renders through the autoencoder"] = decode_video(pipe, encode_video(pipe, real))
+    for name, frames in as_they_are.items():
         lines.append(f"| {name} | {' | '.join(named(frames, cases, part, judge))} |")
         print(lines[-1], flush=True)
-    for level, steps in LEVELS:
-        row = named(finished(pipe, cases, level, steps), cases, part, judge)
-        lines.append(f"| real renders at noise level {level:g} | {' | '.join(row)} |")
+    adapter = load_adapter(options.adapter)
+    readings: dict[str, tuple[ActionAdapter, str] | None] = {"alone": None}
+    readings |= {shown: (adapter, shown) for shown in SHOWN}
+    for (level, steps), (name, reading) in itertools.product(LEVELS, readings.items()):
+        with torch.no_grad():
+            videos = finished(pipe, cases, level, steps, reading)
+        row = named(videos, cases, part, judge)
+        lines.append(f"| real renders at noise level {level:g}, {name} | {' | '.join(row)} |")
         print(lines[-1], flush=True)
     if options.out:
         options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,12 +1,16 @@
 """Clips that a base makes anew from noise, against diffusers' DDIM."""
 
+from functools import partial
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
 from toybases import toy_svd
-from toys import toy_pipeline
+from toys import toy_adapter, toy_pipeline, toy_tokens
 
 from echoreel.actors.sdedit import sdedit
+from echoreel.backbones import base_of
+from echoreel.diffusion import NoiseSchedule
 from echoreel.errors import BaseUnsupported
 from echoreel.feed import seeded
 from echoreel.latents import encode_captions
@@ -39,6 +43,30 @@ def test_less_noise_keeps_more() -> None:
     ]
     assert changes == sorted(changes)
     assert changes[0] < 0.5 * changes[2]
+
+
+@torch.no_grad()
+def test_only_the_positive_branch_reads_action_tokens_and_the_base_is_left_as_it_was() -> None:
+    pipe = toy_pipeline()
+    adapter = toy_adapter(pipe)
+    tokens = toy_tokens(adapter, batch=2, frames=3)
+    clips = torch.randn(2, 4, 3, 8, 8, generator=seeded(1))
+    remade = partial(sdedit, pipe, clips, CAPTIONS, 0.9, 1)
+    alone = remade(seeded(2))
+    with_references = remade(seeded(2), (adapter, tokens))
+    assert (with_references - alone).abs().max() > 1e-3
+    torch.testing.assert_close(remade(seeded(2)), alone)
+    texts = [encode_captions(pipe, each) for each in (["", ""], CAPTIONS)]
+    noise, at = torch.randn(clips.shape, generator=seeded(2)), torch.full((2,), 0.9)
+    schedule = NoiseSchedule(pipe.scheduler)
+    mixed = schedule.mix(clips, noise, at)
+    family = base_of(pipe).family
+    negative = family.predict(pipe.unet, mixed.noisy, mixed.timesteps, texts[0], {})
+    adapter.attach(pipe.unet)
+    adapter.set_tokens(tokens)
+    positive = family.predict(pipe.unet, mixed.noisy, mixed.timesteps, texts[1], {})
+    expected, _ = schedule.parts(mixed.noisy, negative + 2 * (positive - negative), at)
+    torch.testing.assert_close(with_references, expected)
 
 
 def test_other_bases_are_refused() -> None:

@@ -1,11 +1,13 @@
 """Clips that a base makes anew from a noisy version of themselves (SDEdit: Meng et al. 2022, section 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from echoreel.adapter import ActionAdapter
 from echoreel.backbones import base_of
 from echoreel.diffusion import NoiseSchedule
 from echoreel.errors import BaseUnsupported
@@ -34,22 +36,35 @@ def sdedit(
     level: float,
     steps: int,
     generator: torch.Generator,
+    reading: tuple[ActionAdapter, Tensor] | None = None,
 ) -> Tensor:
     """Latents (B, C, T, h, w) noised to `level` (0 to 1), then denoised in `steps` DDIM steps, told captions.
 
-    The lower the level, the more of a clip is kept. Raises BaseUnsupported as `check_base`.
+    The lower the level, the more of a clip is kept. reading: an adapter, and the action tokens (B, T * K, A)
+    that the positive branch of guidance reads; afterwards it is detached. Raises BaseUnsupported as
+    `check_base`.
     """
     check_base(pipe)
     base, schedule = base_of(pipe), NoiseSchedule(pipe.scheduler)
-    texts = encode_captions(pipe, [""] * len(clips) + list(captions))
+    negative_text, text = (encode_captions(pipe, each) for each in ([""] * len(clips), list(captions)))
     levels = torch.linspace(level, 0, steps + 1)
     noise, clean = noise_like(clips, generator), clips
     for now in levels[:-1]:
         at = now.repeat(len(clips))
         mixed = schedule.mix(clean, noise, at)
-        said = base.family.predict(
-            base.denoiser, torch.cat([mixed.noisy] * 2), mixed.timesteps.repeat(2), texts, {}
-        )
-        negative, positive = said.chunk(2)
+        negative = base.family.predict(base.denoiser, mixed.noisy, mixed.timesteps, negative_text, {})
+        with nullcontext() if reading is None else _read(base.denoiser, *reading):
+            positive = base.family.predict(base.denoiser, mixed.noisy, mixed.timesteps, text, {})
         clean, noise = schedule.parts(mixed.noisy, negative + GUIDANCE * (positive - negative), at)
     return clean
+
+
+@contextmanager
+def _read(denoiser: nn.Module, adapter: ActionAdapter, tokens: Tensor) -> Iterator[None]:
+    adapter.attach(denoiser)
+    try:
+        adapter.set_tokens(tokens)
+        yield
+    finally:
+        adapter.clear_references()
+        adapter.detach()
