@@ -23,10 +23,11 @@ from echoreel.actors.domain import ActorDomain, ActorSettings
 from echoreel.actors.embedded import BaseSettings, build_text_encoder
 from echoreel.actors.looks import full_caption, sample_look
 from echoreel.actors.motions import synthetic_library
-from echoreel.actors.pretrain import BaseRecipe, train_base
+from echoreel.actors.pretrain import BaseRecipe, more_pairs, train_base
 from echoreel.actors.vocabulary import load_tokenizer
 from echoreel.actors.wording import PARTS, CaptionTask, disturbed, said
 from echoreel.errors import BaseUnsupported
+from echoreel.pairset import PairSet
 from echoreel.train import FitSettings, fit
 
 TINY = BaseSettings(
@@ -124,6 +125,10 @@ def test_a_recipe_makes_a_pipeline_and_another_goes_on_from_it(tmp_path: Path) -
     for part in ("vae", "text_encoder"):
         was = getattr(pipe, part).state_dict()
         assert all(torch.equal(was[name], t) for name, t in getattr(other, part).state_dict().items())
+    pairs = more_pairs(recipe.model_copy(update={"folder": tmp_path / "more", "start": str(first)}))
+    assert {path.name for path in pairs.parent.iterdir()} == {"pairs"}
+    latents = [PairSet.open(each).all_latents() for each in (pairs, first.parent / "pairs")]
+    np.testing.assert_allclose(*latents, atol=0.02)  # the start's autoencoder was saved in half precision
     moved = other.unet.state_dict()
     differences = [(moved[name] - tensor).abs().max() for name, tensor in pipe.unet.state_dict().items()]
     assert 0 < max(differences) < 0.01

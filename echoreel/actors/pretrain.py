@@ -15,6 +15,8 @@ from diffusers import AnimateDiffPipeline
 from einops import rearrange
 from numpy.typing import NDArray
 from pydantic import Field
+from rich.console import Console
+from rich.progress import Progress
 from torch import nn
 
 from echoreel.actors.basetasks import AutoencoderTask, CaptionedLatents, ClipTask, DecoderTask, FrameTask
@@ -143,6 +145,17 @@ def _text_encoder(recipe: BaseRecipe, library: MotionLibrary) -> nn.Module:
     return encoder
 
 
+def more_pairs(recipe: BaseRecipe) -> Path:
+    """Only the training pairs, `folder/pairs`, by the autoencoder of the recipe's start; without one by the
+    recipe's own, which is trained first if it is not there.
+
+    Raises BaseUnsupported for a start of another kind.
+    """
+    library = MotionLibrary.load(recipe.motions).split(recipe.split)
+    make_pairs(recipe, _start(recipe.start).vae if recipe.start else _autoencoder(recipe, library))
+    return recipe.folder / "pairs"
+
+
 def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
     """Render and encode the training pairs into `folder/pairs`, by shards; those on disk are kept."""
     folder = recipe.folder / "pairs"
@@ -150,10 +163,18 @@ def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
     context = multiprocessing.get_context("spawn")
     writer = PairSetWriter(folder)
     missing = [(number, shard) for number, shard in enumerate(shards) if not writer.has(number)]
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+    console, count = Console(stderr=True), sum(len(shard) for _, shard in missing)
+    with (
+        ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool,
+        Progress(*Progress.get_default_columns(), console=console) as progress,
+    ):
+        bar = progress.add_task(f"filming {count} of {recipe.pairs} pairs", total=count)
         for number, shard in missing:
             jobs = [(recipe, int(index)) for index in shard]
-            rendered = list(pool.map(_render_pair, jobs, chunksize=25))
+            rendered = []
+            for pair in pool.map(_render_pair, jobs, chunksize=25):
+                rendered.append(pair)
+                progress.advance(bar)
             frames = np.stack([frames for frames, _ in rendered])
             latents = rearrange(list(_encoded(frames, autoencoder)), "n k c t h w -> n k c t h w")
             captions = [captions for _, captions in rendered]

@@ -121,15 +121,27 @@ def clips(
 
 @prepare.command(epilog="Example: echoreel prepare actors recipes/embedded-base.toml")
 def actors(
-    recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False
+    recipe: Recipe,
+    overrides: Overrides = None,
+    pairs_only: Annotated[
+        bool, typer.Option("--pairs-only", help="No base: only pairs, by the start's autoencoder.")
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Train the embedded base on actors, and encode the pairs for its adapter. Stopped, it goes on."""
     with answering(as_json, debug) as answer:
         hush()
-        from echoreel.actors.pretrain import BaseRecipe, train_base
+        from echoreel.actors.pretrain import BaseRecipe, more_pairs, train_base
         from echoreel.config import load_settings
 
-        folder = train_base(load_settings(recipe, BaseRecipe, overrides or ()))
+        settings = load_settings(recipe, BaseRecipe, overrides or ())
+        if pairs_only:
+            folder = more_pairs(settings)
+            answer.say(f'wrote {settings.pairs} pairs; use them with pairs = "{folder}" in a recipe of train')
+            answer.facts = {"pairs": str(folder)}
+            return
+        folder = train_base(settings)
         answer.say(f"wrote {folder}; use it with --base {folder}")
         answer.facts = {"base": str(folder)}
 
