@@ -26,7 +26,7 @@ from echoreel.actors.motions import synthetic_library
 from echoreel.actors.pretrain import BaseRecipe, more_pairs, train_base
 from echoreel.actors.vocabulary import load_tokenizer
 from echoreel.actors.wording import PARTS, CaptionTask, disturbed, said
-from echoreel.errors import BaseUnsupported
+from echoreel.errors import BaseUnsupported, CheckpointError
 from echoreel.pairset import PairSet
 from echoreel.train import FitSettings, fit
 
@@ -129,6 +129,8 @@ def test_a_recipe_makes_a_pipeline_and_another_goes_on_from_it(tmp_path: Path) -
     assert {path.name for path in pairs.parent.iterdir()} == {"pairs"}
     latents = [PairSet.open(each).all_latents() for each in (pairs, first.parent / "pairs")]
     np.testing.assert_allclose(*latents, atol=0.02)  # the start's autoencoder was saved in half precision
+    with pytest.raises(CheckpointError, match=r"started with other settings: seed"):
+        more_pairs(recipe.model_copy(update={"start": str(first), "seed": 1}))
     moved = other.unet.state_dict()
     differences = [(moved[name] - tensor).abs().max() for name, tensor in pipe.unet.state_dict().items()]
     assert 0 < max(differences) < 0.01

@@ -59,10 +59,19 @@ class BaseRecipe(Settings):
     clips: FitSettings = FitSettings(steps=3000, learning_rate=5e-4)
 
 
+class PairsMade(Settings):
+    """What decides which pairs a folder has; more of the same may be added."""
+
+    split: str
+    seed: int
+    references: int
+    actors: ActorSettings
+
+
 def train_base(recipe: BaseRecipe) -> Path:
     """Run every stage that is not finished, write `folder/base`, an AnimateDiff pipeline, and return it.
 
-    Raises BaseUnsupported for a start of another kind.
+    Raises BaseUnsupported for a start of another kind, CheckpointError where the folder has other pairs.
     """
     library = MotionLibrary.load(recipe.motions).split(recipe.split)
     start = None if recipe.start is None else _start(recipe.start)
@@ -149,7 +158,7 @@ def more_pairs(recipe: BaseRecipe) -> Path:
     """Only the training pairs, `folder/pairs`, by the autoencoder of the recipe's start; without one by the
     recipe's own, which is trained first if it is not there.
 
-    Raises BaseUnsupported for a start of another kind.
+    Raises as `train_base`.
     """
     library = MotionLibrary.load(recipe.motions).split(recipe.split)
     make_pairs(recipe, _start(recipe.start).vae if recipe.start else _autoencoder(recipe, library))
@@ -157,12 +166,18 @@ def more_pairs(recipe: BaseRecipe) -> Path:
 
 
 def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
-    """Render and encode the training pairs into `folder/pairs`, by shards; those on disk are kept."""
+    """Render and encode the training pairs into `folder/pairs`, by shards; those on disk are kept.
+
+    Raises CheckpointError when those were made with other settings.
+    """
     folder = recipe.folder / "pairs"
     shards = [range(first, min(first + SHARD, recipe.pairs)) for first in range(0, recipe.pairs, SHARD)]
     context = multiprocessing.get_context("spawn")
     writer = PairSetWriter(folder)
+    writer.bind(PairsMade.model_validate(recipe.model_dump(include={*PairsMade.model_fields})))
     missing = [(number, shard) for number, shard in enumerate(shards) if not writer.has(number)]
+    if not missing:
+        return PairSet.open(folder)
     console, count = Console(stderr=True), sum(len(shard) for _, shard in missing)
     with (
         ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool,
