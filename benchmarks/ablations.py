@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from echoreel.adapter import ActionAdapter
-from echoreel.config import load_settings
-from echoreel.evaluate import EvaluateSettings, evaluate
-from echoreel.generation import load_adapter
+from echoreel.common.settings import load_settings
+from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, evaluate
+from echoreel.method.adapter import ActionAdapter
+from echoreel.method.loading import load_adapter
 
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("as shipped: 8 steps, guidance 2, references on its positive branch, scale 1", {}),

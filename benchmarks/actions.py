@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from echoreel.actions import Action, find_action, find_actions
-from echoreel.embedding import load_embedder
-from echoreel.ranking import FITS, ActionIndex, embed_actions, embed_query
+from echoreel.library.actions.find_action import Action, find_action, find_actions
+from echoreel.library.actions.rank_actions import FITS, ActionIndex, embed_actions, embed_query
+from echoreel.library.actions.text_embedder import load_embedder
 
 DATA = Path(__file__).parent.parent / "tests" / "data"
 PEOPLE = (

@@ -16,9 +16,9 @@ from diffusers import (
     WanTransformer3DModel,
 )
 
-from echoreel.backbones.lvdm import LVDMUNet
-from echoreel.backbones.videocrafter import VideoCrafterUNet
-from echoreel.generation import load_base
+from echoreel.bases.loading import load_base
+from echoreel.bases.ports.lvdm_unet import LVDMUNet
+from echoreel.bases.ports.videocrafter_unet import VideoCrafterUNet
 
 
 def modelscope() -> Any:

@@ -22,10 +22,11 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import echoreel
-from echoreel.convert_encoders import AUTOENCODER, CLIP_TEXT, autoencoder_names
-from echoreel.convert_files import AUTOENCODER_PREFIX, TEXT, UNET, WRAPPER, read_tensors
-from echoreel.generation import load_adapter, load_base
-from echoreel.originals import adapter_names, original_names, unused_names
+from echoreel.bases.loading import load_base
+from echoreel.method.loading import load_adapter
+from echoreel.released.convert_encoders import AUTOENCODER, CLIP_TEXT, autoencoder_names
+from echoreel.released.convert_file import AUTOENCODER_PREFIX, TEXT, UNET, WRAPPER, read_tensors
+from echoreel.released.original_names import adapter_names, original_names, unused_names
 
 TOKENIZER = Path(echoreel.__file__).parent / "weights" / "base" / "tokenizer"
 

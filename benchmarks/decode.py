@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from echoreel.video import Span, read_frames, write_video
+from echoreel.media.video_files import Span, read_frames, write_video
 
 Frames = NDArray[np.uint8]
 FPS, SECONDS, HEIGHT, WIDTH = 30, 10, 320, 512

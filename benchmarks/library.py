@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from echoreel.library import ReferenceLibrary
+    from echoreel.library.reference_library import ReferenceLibrary
 
 DATA = Path(__file__).parent.parent / "tests" / "data"
 PEOPLE = (
@@ -113,7 +113,7 @@ def paraphrases() -> list[tuple[str, set[str]]]:
 
 def searched(place: str, count: int) -> dict[str, Any]:
     """Of a library that `write_catalogue`'s CSV was added to: times, and shares of right answers."""
-    from echoreel.library import ReferenceLibrary
+    from echoreel.library.reference_library import ReferenceLibrary
 
     phrases, plain, other = actions(), prompts(actions(), count), paraphrases()
     began = time.perf_counter()

@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 from library import machine
 
-from echoreel.actors.cases import Case, CaseCounts, choose_actions, make_cases
-from echoreel.actors.clips import write_clips
-from echoreel.actors.domain import ActorClip, ActorDomain, ActorSettings
-from echoreel.actors.judges import Judge
-from echoreel.actors.motions import MotionLibrary
-from echoreel.config import load_settings
-from echoreel.evaluate import EvaluateSettings, find_motions
-from echoreel.library import ReferenceLibrary
-from echoreel.metrics import MotionBank, bootstrap
-from echoreel.studio import Shot, Studio
+from echoreel.actors.actor_clips import ActorClip, ActorDomain, ActorSettings
+from echoreel.actors.motion_library import MotionLibrary
+from echoreel.actors.write_clips import write_clips
+from echoreel.common.settings import load_settings
+from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, find_motions
+from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
+from echoreel.evaluation.actorbench.filming import Shot, Studio
+from echoreel.evaluation.actorbench.judge import Judge
+from echoreel.evaluation.actorbench.pose_metrics import MotionBank, bootstrap
+from echoreel.library.reference_library import ReferenceLibrary
 
 FIRST_SEED = 1_000_000  # of the library's clips: none is a clip of the benchmark
 

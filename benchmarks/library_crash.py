@@ -19,15 +19,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from echoreel.store import Store, is_library
+from echoreel.library.tables import Store, is_library
 
 ADD = """
 import sys
-from echoreel import adding
+from echoreel.library.sources import add_sources, catalogues
 from echoreel.cli import app
-adding.ROWS_OF_A_WRITE = int(sys.argv.pop(1))  # many writes, so that kills meet them
-from echoreel import catalogues
-catalogues.ROWS = adding.ROWS_OF_A_WRITE
+add_sources.ROWS_OF_A_WRITE = int(sys.argv.pop(1))  # many writes, so that kills meet them
+catalogues.ROWS = add_sources.ROWS_OF_A_WRITE
 app()
 """
 

@@ -18,19 +18,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from echoreel.actors.cases import Case, CaseCounts, choose_actions, make_cases
-from echoreel.actors.domain import ActorClip, ActorDomain, ActorSettings
-from echoreel.actors.judges import Judge
+from echoreel.actors.actor_clips import ActorClip, ActorDomain, ActorSettings
 from echoreel.actors.looks import full_caption, sample_look
-from echoreel.actors.motions import MotionLibrary
-from echoreel.actors.sdedit import sdedit
-from echoreel.adapter import ActionAdapter
-from echoreel.diffusion import changing
-from echoreel.evaluate import find_motions
-from echoreel.generation import load_adapter, load_base
-from echoreel.latents import decode_video, encode_captions, encode_video
-from echoreel.metrics import MetricSettings, MotionBank, prompt_appearance
-from echoreel.pictures import Frames
+from echoreel.actors.motion_library import MotionLibrary
+from echoreel.bases.encoding import decode_video, encode_captions, encode_video
+from echoreel.bases.loading import load_base
+from echoreel.evaluation.actorbench.benchmark import find_motions
+from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
+from echoreel.evaluation.actorbench.judge import Judge
+from echoreel.evaluation.actorbench.pose_metrics import MetricSettings, MotionBank, prompt_appearance
+from echoreel.evaluation.actorbench.sdedit import sdedit
+from echoreel.media.images import Frames
+from echoreel.method.adapter import ActionAdapter
+from echoreel.method.loading import load_adapter
+from echoreel.training.motion_loss import changing
 
 FILMS = 8  # of each take
 USUAL: dict[str, Any] = {"elevation": (0.05, 0.35), "distance": (2.9, 3.3), "camera_spread_degrees": 8.0}

@@ -27,9 +27,9 @@ import torch
 from bases import CASES, FULL, Case
 from torch import Tensor
 
-from echoreel.adapter import ActionAdapter
-from echoreel.backbones import base_of
-from echoreel.recompute import recompute_in_training
+from echoreel.bases.lookup import base_of
+from echoreel.method.adapter import ActionAdapter
+from echoreel.training.gradient_checkpointing import recompute_in_training
 
 CONDITIONS = ("base", "1", "4", "paper")
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from echoreel.adapter import ActionAdapter
-from echoreel.backbones.lvdm import LVDMUNet
+from echoreel.bases.ports.lvdm_unet import LVDMUNet
+from echoreel.method.adapter import ActionAdapter
 
 Times = tuple[float, float]  # seconds on the clock, and of the processor
 

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from echoreel.actors.domain import ActorSettings
-from echoreel.actors.pretrain import BaseRecipe, make_pairs
-from echoreel.evaluate import EvaluateSettings, evaluate
-from echoreel.generation import load_base
-from echoreel.pairset import PairSet
-from echoreel.prism_task import PrismRecipe, PrismTask, train_prism
-from echoreel.tasks import AdapterRecipe, train_adapter
-from echoreel.train import load_trained
+from echoreel.actors.actor_clips import ActorSettings
+from echoreel.bases.loading import load_base
+from echoreel.embedded_base.train_base import BaseRecipe, make_pairs
+from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, evaluate
+from echoreel.training.loop import load_trained
+from echoreel.training.pair_cache import PairSet
+from echoreel.training.train_adapter import AdapterRecipe, train_adapter
+from echoreel.training.train_prism import PrismRecipe, PrismTask, train_prism
 
 DEV_ACTIONS = 16
 DEV_PAIRS = 128

@@ -9,12 +9,12 @@ import argparse
 
 import numpy as np
 
-from echoreel.actors.domain import ActorDomain, ActorSettings
-from echoreel.actors.motions import MotionLibrary
-from echoreel.pictures import Frames, fitted
-from echoreel.video import Clip
-from echoreel.video_metrics import SIDE
-from echoreel.video_motion import Tracks, point_tracks, trajectory_fidelity
+from echoreel.actors.actor_clips import ActorDomain, ActorSettings
+from echoreel.actors.motion_library import MotionLibrary
+from echoreel.evaluation.measure.measure import SIDE
+from echoreel.evaluation.measure.motion import Tracks, point_tracks, trajectory_fidelity
+from echoreel.media.images import Frames, fitted
+from echoreel.media.video_files import Clip
 
 
 def tracks_of(frames: Frames, fps: float) -> Tracks:

@@ -7,21 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from echoreel.adapter import ActionAdapter
-    from echoreel.errors import EchoReelError
-    from echoreel.generation import generate, load_base
-    from echoreel.references import ReferenceVideo
+    from echoreel.bases.loading import load_base
+    from echoreel.common.errors import EchoReelError
+    from echoreel.generation.generate import generate
+    from echoreel.media.reference_video import ReferenceVideo
+    from echoreel.method.adapter import ActionAdapter
 
 __version__ = "0.1.0"
 
 __all__ = ["ActionAdapter", "EchoReelError", "ReferenceVideo", "__version__", "generate", "load_base"]
 
 _HOMES = {
-    "ActionAdapter": "echoreel.adapter",
-    "EchoReelError": "echoreel.errors",
-    "ReferenceVideo": "echoreel.references",
-    "generate": "echoreel.generation",
-    "load_base": "echoreel.generation",
+    "ActionAdapter": "echoreel.method.adapter",
+    "EchoReelError": "echoreel.common.errors",
+    "ReferenceVideo": "echoreel.media.reference_video",
+    "generate": "echoreel.generation.generate",
+    "load_base": "echoreel.bases.loading",
 }
 
 

@@ -4,7 +4,7 @@
 
 WORDNET_FOLDER holds `index.noun`, `data.verb`, `cntlist.rev` and so on (Debian's wordnet-base has them in
 /usr/share/wordnet); the inflections are those of the package lemminflect 0.2.3. A line of the result is
-`word class lemma`; the classes are told in echoreel/lexicon.py.
+`word class lemma`; the classes are told in echoreel/library/actions/word_classes.py.
 """
 
 import gzip
@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from echoreel.lexicon import FILE, RELATED, plain_singular
+from echoreel.library.actions.word_classes import FILE, RELATED, plain_singular
 
 ANIMATE = {"05", "18"}  # WordNet's lexicographer files of animals and people
 PARTS = {"1": "noun", "2": "verb", "3": "adj", "4": "adv", "5": "adj"}

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from toybases import TOYS
-from toys import toy_adapter
+from helpers.toy_bases import TOYS
+from helpers.toy_models import toy_adapter
 
-from echoreel.adapter import ActionAdapter
+from echoreel.method.adapter import ActionAdapter
 
 torch.set_num_threads(1)
 

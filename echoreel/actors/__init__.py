@@ -1,6 +1,6 @@
-"""The embedded domain: people performing recorded motions, filmed as short captioned videos.
+"""The rendered world: people performing recorded motions, filmed as captioned clips.
 
-Read in the order of the data: `motions` (recordings) -> `takes` (time windows) -> `looks` (who and where)
--> `render` (pixels) -> `domain` (clips, target/reference pairs) -> `embedded`, `basetasks`, `pretrain` (the
-embedded base), and `judges` and `cases` for its evaluation.
+May import media and common. Read in the order of the data: `motion_library` (recordings) -> `takes` (time
+windows) -> `looks` (who and where) -> `renderer` (pixels) -> `actor_clips` (clips, target/reference pairs) ->
+`write_clips` (a folder of them).
 """

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from echoreel.actors.motions import JOINTS, Joints, Recording, joint
+from echoreel.actors.motion_library import JOINTS, Joints, Recording, joint
 
 _SWAP = {"l": "r", "r": "l"}
 MIRRORED = [

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from echoreel.answer import Answer, answering, hush
 from echoreel.cli.app import app
 from echoreel.cli.options import (
     AsJson,
@@ -21,12 +20,13 @@ from echoreel.cli.options import (
     Size,
     pixels,
 )
-from echoreel.errors import EchoReelError, SettingsError
+from echoreel.cli.output import Answer, answering, hush
+from echoreel.common.errors import EchoReelError, SettingsError
 
 if TYPE_CHECKING:
-    from echoreel.library import Taken
-    from echoreel.references import ReferenceVideo
-    from echoreel.result import GenerationSettings
+    from echoreel.generation.settings import GenerationSettings
+    from echoreel.library.reference_library import Taken
+    from echoreel.media.reference_video import ReferenceVideo
 
 EACH = "Once for all references, or once for each."
 
@@ -118,8 +118,9 @@ def generate(
     FILE.json beside it tells how it was made. The videos of several seeds are named FILE-SEED.
     """
     with answering(as_json, debug) as answer:
-        from echoreel.config import checked
-        from echoreel.result import GenerationSettings, check_output, checked_request
+        from echoreel.common.settings import checked
+        from echoreel.generation.result import check_output
+        from echoreel.generation.settings import GenerationSettings, checked_request
 
         check_output(out)
         height, width = pixels(size) or (None, None)
@@ -150,10 +151,11 @@ def generate(
         began = time.perf_counter()
         with answer.busy("loading the models"):
             hush()
-            from echoreel import generation
-            from echoreel.about import introduction
+            from echoreel.generation import generate
+            from echoreel.generation.model_facts import introduction
+            from echoreel.method.loading import load_adapter
 
-            loaded = generation.load_adapter(adapter) if references else None
+            loaded = load_adapter(adapter) if references else None
             pipe = loading_options(base)
             if picked and picked.references:
                 references = with_stored(library or "", picked, references, pipe, settings, answer)
@@ -161,7 +163,7 @@ def generate(
         for line in introduction(pipe, loaded):
             answer.say(line)
         files = write_sheets(references, out) if show_frames else []
-        result = generation.generate(
+        result = generate.generate(
             prompt, references, base=pipe, adapter=loaded, seed=seeds, settings=settings, image=image
         )
         files += result.save(out)
@@ -191,7 +193,7 @@ def checked_loading(
     def load(base: str | None) -> Any:
         import torch
 
-        from echoreel.generation import load_base
+        from echoreel.bases.loading import load_base
 
         kind = None if dtype is None else getattr(torch, dtype)
         return load_base(base, kind, offload=offload, loras=loras or ())  # type: ignore[arg-type]
@@ -201,7 +203,7 @@ def checked_loading(
 
 def take_from(library: str, prompt: str, count: int, action: str | None, answer: Answer) -> "Taken":
     """References of the prompt's action, each told with why it was picked; or that there is none."""
-    from echoreel.library import ReferenceLibrary
+    from echoreel.library.reference_library import ReferenceLibrary
 
     with answer.busy("searching the library"):
         taken = ReferenceLibrary.open(library).take(prompt, count, action)
@@ -228,9 +230,9 @@ def with_stored(
 ) -> "list[ReferenceVideo]":
     """The references, of which the library's come with what is stored of them for this base. Six arguments:
     they are what the command has at that point."""
-    from echoreel.encoded import native_size, with_encoded
-    from echoreel.generation import resolved
-    from echoreel.library import ReferenceLibrary
+    from echoreel.generation.settings import resolved
+    from echoreel.library.encoded_clips import native_size, with_encoded
+    from echoreel.library.reference_library import ReferenceLibrary
 
     size = resolved(pipe, settings)
     pixels = (size.height, size.width) if size.height and size.width else native_size(pipe)
@@ -251,7 +253,7 @@ def read_references(
     strengths: Sequence[float] | None,
 ) -> "list[ReferenceVideo]":
     """The references, each with its own options or those given for all. Raises SettingsError, VideoError."""
-    from echoreel.references import ReferenceVideo
+    from echoreel.media.reference_video import ReferenceVideo
 
     each = zip(
         files,
@@ -269,7 +271,7 @@ def read_references(
 
 def write_sheets(references: "Sequence[ReferenceVideo]", out: Path) -> list[Path]:
     """Pictures of the frames taken, beside the output: out-frames.png, or out-frames-1.png and so on."""
-    from echoreel.video import write_image
+    from echoreel.media.video_files import write_image
 
     written = []
     for number, reference in enumerate(references, 1):

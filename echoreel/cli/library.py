@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echoreel.answer import Answer, answering
 from echoreel.cli.app import app
 from echoreel.cli.options import AsJson, Base, Debug
-from echoreel.errors import EchoReelError
+from echoreel.cli.output import Answer, answering
+from echoreel.common.errors import EchoReelError
 
 if TYPE_CHECKING:
-    from echoreel.adding import Added
-    from echoreel.library import LibraryClip, ReferenceLibrary
+    from echoreel.library.reference_library import LibraryClip, ReferenceLibrary
+    from echoreel.library.sources.add_sources import Added
 
 library = typer.Typer(
     no_args_is_help=True, help="Reference videos, found by the action that a prompt asks for."
@@ -66,9 +66,9 @@ def add(
 ) -> None:
     """Add videos with their captions. What is there already is skipped; stopped, the same command goes on."""
     with answering(as_json, debug) as answer:
-        from echoreel.adding import AddSettings, check_sources
-        from echoreel.config import checked
-        from echoreel.library import ReferenceLibrary
+        from echoreel.common.settings import checked
+        from echoreel.library.reference_library import ReferenceLibrary
+        from echoreel.library.sources.add_sources import AddSettings, check_sources
 
         columns = dict(_pair(each) for each in column or ())
         settings = checked(
@@ -77,7 +77,7 @@ def add(
         check_sources(sources, settings)  # before there is a library that holds nothing
         found = ReferenceLibrary.open(place, create=True, embedder=embedder)
         if ray:
-            from echoreel.adding_ray import add_with_ray
+            from echoreel.library.add_with_ray import add_with_ray
 
             added = add_with_ray(found, sources, settings)
         else:
@@ -102,7 +102,7 @@ def search(
 ) -> None:
     """Find clips of the prompt's action: what was understood, the scores, and why each was picked."""
     with answering(as_json, debug) as answer:
-        from echoreel.library import ReferenceLibrary
+        from echoreel.library.reference_library import ReferenceLibrary
 
         found = ReferenceLibrary.open(place, embedder=embedder)
         result = found.search(prompt, count, action)
@@ -133,7 +133,7 @@ def list_clips(
 ) -> None:
     """Show clips of the library."""
     with answering(as_json, debug) as answer:
-        from echoreel.library import ReferenceLibrary
+        from echoreel.library.reference_library import ReferenceLibrary
 
         clips = ReferenceLibrary.open(place).clips(count, action)
         answer.facts = {"clips": [clip.details() for clip in clips]}
@@ -154,7 +154,7 @@ def show(
 ) -> None:
     """Show all that is known of one clip."""
     with answering(as_json, debug) as answer:
-        from echoreel.library import ReferenceLibrary
+        from echoreel.library.reference_library import ReferenceLibrary
 
         found = ReferenceLibrary.open(place)
         clip = found.show(id)
@@ -169,7 +169,7 @@ def show(
 def remove(place: Library, ids: Ids, as_json: AsJson = False, debug: Debug = False) -> None:
     """Take clips out of the library; their videos stay where they are."""
     with answering(as_json, debug) as answer:
-        from echoreel.library import ReferenceLibrary
+        from echoreel.library.reference_library import ReferenceLibrary
 
         count = ReferenceLibrary.open(place).remove(ids)
         answer.say(f"removed {count} of {len(ids)} clips")
@@ -192,7 +192,7 @@ def export(
 ) -> None:
     """Copy clips to a folder with a manifest, which can be added to another library as a catalogue."""
     with answering(as_json, debug) as answer:
-        from echoreel.library import ReferenceLibrary
+        from echoreel.library.reference_library import ReferenceLibrary
 
         found = ReferenceLibrary.open(place)
         if ids:
@@ -212,7 +212,7 @@ def export(
 def stats(place: Library, as_json: AsJson = False, debug: Debug = False) -> None:
     """Show what the library holds."""
     with answering(as_json, debug) as answer:
-        from echoreel.library import ReferenceLibrary
+        from echoreel.library.reference_library import ReferenceLibrary
 
         answer.facts = ReferenceLibrary.open(place).stats()
         for name, value in answer.facts.items():
@@ -234,13 +234,14 @@ def embed(
 ) -> None:
     """Store clips encoded for a base, so that `generate --library` need not. Stopped, it goes on."""
     with answering(as_json, debug) as answer:
-        from echoreel.answer import hush
-        from echoreel.library import ReferenceLibrary
+        from echoreel.cli.output import hush
+        from echoreel.library.reference_library import ReferenceLibrary
 
         found = ReferenceLibrary.open(place)
         hush()
-        from echoreel.encoded import encode_library, native_size
-        from echoreel.generation import load_adapter, load_base
+        from echoreel.bases.loading import load_base
+        from echoreel.library.encoded_clips import encode_library, native_size
+        from echoreel.method.loading import load_adapter
 
         with answer.busy("loading the models"):
             pipe, loaded = load_base(base), load_adapter(adapter)
@@ -303,8 +304,8 @@ def _table(answer: Answer, names: Sequence[str], rows: Sequence[tuple[str, ...]]
 
 def _write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Path, answer: Answer) -> None:
     """A picture with a row for each clip that can be read."""
-    from echoreel.pictures import contact_sheet
-    from echoreel.video import write_image
+    from echoreel.media.images import contact_sheet
+    from echoreel.media.video_files import write_image
 
     rows = []
     for clip in clips:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from echoreel.answer import answering, hush
 from echoreel.cli.app import app
 from echoreel.cli.options import AsJson, Debug
+from echoreel.cli.output import answering, hush
 
 
 @app.command(
@@ -58,13 +58,13 @@ def measure(
     docs/metrics.md says what each number is. What a measure needs and was not given leaves it out.
     """
     with answering(as_json, debug) as answer:
-        from echoreel.sidecars import subjects, videos_of
+        from echoreel.evaluation.measure.subjects import subjects, videos_of
 
         chosen = subjects(videos_of(videos), prompt or (), reference or ())
         others = videos_of([real]) if real else []
         with answer.busy("loading"):
             hush()
-            from echoreel.video_metrics import measure as measured
+            from echoreel.evaluation.measure.measure import measure as measured
         found = measured(chosen, others, clip=clip, videomae=videomae, seconds=seconds)
         for line in found.lines():
             answer.say(line)

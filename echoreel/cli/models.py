@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from echoreel.answer import answering, hush
 from echoreel.cli.app import app
 from echoreel.cli.options import AsJson, Debug
+from echoreel.cli.output import answering, hush
 
 
 @app.command(epilog="Example: echoreel convert checkpoint.pt --kind echoreel-lvdm -o paper")
@@ -27,7 +27,7 @@ def convert(
     """Turn the paper's own weights into a base and an adapter for `generate`."""
     with answering(as_json, debug) as answer:
         hush()
-        from echoreel.convert_files import TOKENIZER, convert_file
+        from echoreel.released.convert_file import TOKENIZER, convert_file
 
         with answer.busy("converting"):
             folders = convert_file(source, kind, out, tokenizer or TOKENIZER)
@@ -53,7 +53,7 @@ def info(
     with answering(as_json, debug) as answer:
         with answer.busy("loading the models"):
             hush()
-            from echoreel.about import describe, lines
+            from echoreel.generation.model_facts import describe, lines
 
             answer.facts = describe(base, adapter)
         for line in lines(answer.facts):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from echoreel.errors import SettingsError
+from echoreel.common.errors import SettingsError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

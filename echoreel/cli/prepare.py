@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from echoreel.answer import answering, hush
 from echoreel.cli.app import prepare
 from echoreel.cli.options import AsJson, Base, Debug, Overrides, Recipe, Size, pixels
+from echoreel.cli.output import answering, hush
 
 
 @prepare.command(epilog="Example: echoreel prepare pairs videos/pairs.jsonl runs/pairs")
@@ -31,9 +31,9 @@ def pairs(
     """Encode pairs of ordinary videos, of one action each, for `train`. Stopped, the same command goes on."""
     with answering(as_json, debug) as answer:
         hush()
-        from echoreel.config import checked
-        from echoreel.generation import load_base
-        from echoreel.prepare import PrepareSettings, prepare_pairs
+        from echoreel.bases.loading import load_base
+        from echoreel.common.settings import checked
+        from echoreel.training.encode_pairs import PrepareSettings, prepare_pairs
 
         settings = checked(PrepareSettings, frames=frames, fps=fps, references=references, size=pixels(size))
         with answer.busy("encoding"):
@@ -65,9 +65,9 @@ def manifest(
     with answering(as_json, debug) as answer:
         from itertools import chain
 
-        from echoreel.config import checked
-        from echoreel.library import ReferenceLibrary
-        from echoreel.pairs import PairSettings, choose_pairs, write_manifest
+        from echoreel.common.settings import checked
+        from echoreel.library.choose_pairs import PairSettings, choose_pairs, write_manifest
+        from echoreel.library.reference_library import ReferenceLibrary
 
         settings = checked(
             PairSettings,
@@ -106,10 +106,10 @@ def clips(
 ) -> None:
     """Film people performing recorded actions: videos and their captions."""
     with answering(as_json, debug) as answer:
-        from echoreel.actors.clips import write_clips
-        from echoreel.actors.domain import ActorDomain, ActorSettings
-        from echoreel.actors.motions import MotionLibrary
-        from echoreel.config import checked
+        from echoreel.actors.actor_clips import ActorDomain, ActorSettings
+        from echoreel.actors.motion_library import MotionLibrary
+        from echoreel.actors.write_clips import write_clips
+        from echoreel.common.settings import checked
 
         settings = checked(ActorSettings, size=size)
         domain = ActorDomain(MotionLibrary.load(motions).split(split), settings)
@@ -132,8 +132,8 @@ def actors(
     """Train the embedded base on actors, and encode the pairs for its adapter. Stopped, it goes on."""
     with answering(as_json, debug) as answer:
         hush()
-        from echoreel.actors.pretrain import BaseRecipe, more_pairs, train_base
-        from echoreel.config import load_settings
+        from echoreel.common.settings import load_settings
+        from echoreel.embedded_base.train_base import BaseRecipe, more_pairs, train_base
 
         settings = load_settings(recipe, BaseRecipe, overrides or ())
         if pairs_only:
@@ -151,8 +151,8 @@ def prism(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, 
     """Teach a fresh adapter's Prism alone, for `train` to go on from. Stopped, it goes on."""
     with answering(as_json, debug) as answer:
         hush()
-        from echoreel.config import load_settings
-        from echoreel.prism_task import PrismRecipe, train_prism
+        from echoreel.common.settings import load_settings
+        from echoreel.training.train_prism import PrismRecipe, train_prism
 
         folder = train_prism(load_settings(recipe, PrismRecipe, overrides or ()))
         answer.say(f'wrote {folder}; use it with start = "{folder}" in a recipe of train')
@@ -166,8 +166,8 @@ def judges(
     """Train the judge that `evaluate` measures actions and looks with. Stopped, it goes on."""
     with answering(as_json, debug) as answer:
         hush()
-        from echoreel.actors.judge_training import JudgeRecipe, train_judges
-        from echoreel.config import load_settings
+        from echoreel.common.settings import load_settings
+        from echoreel.evaluation.actorbench.train_judge import JudgeRecipe, train_judges
 
         folder = train_judges(load_settings(recipe, JudgeRecipe, overrides or ()))
         answer.say(f'wrote {folder}; use it with judge = "{folder}" in a recipe of evaluate')

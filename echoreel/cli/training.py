@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from echoreel.answer import answering, hush
 from echoreel.cli.app import app
 from echoreel.cli.options import AsJson, Debug, Overrides, Recipe
+from echoreel.cli.output import answering, hush
 
 
 @app.command(
@@ -17,8 +17,8 @@ def train(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, 
     """Train an adapter on a base from prepared pairs. Stopped at any moment, the same command goes on."""
     with answering(as_json, debug) as answer:
         hush()
-        from echoreel.config import load_settings
-        from echoreel.tasks import AdapterRecipe, train_adapter
+        from echoreel.common.settings import load_settings
+        from echoreel.training.train_adapter import AdapterRecipe, train_adapter
 
         folder = train_adapter(load_settings(recipe, AdapterRecipe, overrides or ()))
         answer.say(f"wrote {folder}; use it with --adapter {folder}")
@@ -44,9 +44,9 @@ def evaluate(
     as_json = json == Path("-")
     with answering(as_json, debug) as answer:
         hush()
-        from echoreel.config import load_settings
-        from echoreel.evaluate import EvaluateSettings
-        from echoreel.evaluate import evaluate as measure
+        from echoreel.common.settings import load_settings
+        from echoreel.evaluation.actorbench.benchmark import EvaluateSettings
+        from echoreel.evaluation.actorbench.benchmark import evaluate as measure
 
         settings = load_settings(recipe, EvaluateSettings, overrides or ())
         report = measure(settings, motions, split, prompts, None if as_json else json)

@@ -1,0 +1,126 @@
+"""A base from a folder, a hub id or the package, on its device, with offloading and LoRAs."""
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from diffusers import DiffusionPipeline
+
+from echoreel.bases.lookup import base_of
+from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
+from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
+from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra
+
+WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
+
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+Offload: TypeAlias = Literal["model", "layers"]
+
+
+PIPELINES = {  # that diffusers does not know by name
+    pipeline.__name__: pipeline
+    for pipeline in (LVDMPipeline, VideoCrafterPipeline, VideoCrafterImagePipeline)
+}
+
+
+def load_base(
+    name: str | Path | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    offload: Offload | None = None,
+    loras: Sequence[str | Path] = (),
+) -> DiffusionPipeline:
+    """A supported video pipeline: the embedded one (None or "embedded"), a folder, or a hub id.
+
+    Safetensors only. On the GPU where there is one; in float32, other bases on a GPU in bfloat16. offload:
+    what is brought to the device only while it computes, whole "model"s or single "layers", which is slower
+    and needs the least. loras: files, folders or hub ids, all of which act. Raises BaseUnsupported for what
+    is no pipeline of a supported family or cannot be had, EchoReelError for the rest.
+    """
+    source = find_model("base", name, "model_index.json")
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if dtype is None:
+        dtype = torch.bfloat16 if device.type == "cuda" and source != WEIGHTS / "base" else torch.float32
+    try:
+        pipeline: Any = PIPELINES.get(DiffusionPipeline.load_config(str(source))["_class_name"])
+        load = (pipeline or DiffusionPipeline).from_pretrained
+        pipe = load(str(source), dtype=dtype, use_safetensors=True)
+    except Exception as error:  # the hub, the disk or any class that the folder names: no common type
+        raise BaseUnsupported(why_not_loaded("base", source, error)) from error
+    base_of(pipe)
+    for number, lora in enumerate(loras):
+        _add_lora(pipe, str(lora), f"lora-{number}")
+    if loras:
+        pipe.set_adapters([f"lora-{number}" for number in range(len(loras))])
+    _place(pipe, device, offload)
+    return pipe  # type: ignore[no-any-return]
+
+
+def _place(pipe: Any, device: torch.device, offload: Offload | None) -> None:
+    """Raises EchoReelError for an offloading that this machine cannot do."""
+    if offload == "model":
+        if device.type == "cpu":
+            raise EchoReelError(
+                "got offload 'model' on a machine without GPU, where all is in main memory; leave it out"
+            )
+        pipe.enable_model_cpu_offload(device=device)
+    elif offload == "layers":
+        pipe.enable_group_offload(device, offload_type="leaf_level", use_stream=device.type == "cuda")
+    else:
+        pipe.to(device)
+
+
+def _add_lora(pipe: Any, source: str, name: str) -> None:
+    """Raises EchoReelError unless it was loaded and acts."""
+    if not hasattr(base_of(pipe).denoiser, "add_adapter"):
+        raise EchoReelError(
+            f"lora {source}: a {type(base_of(pipe).denoiser).__name__} takes none; leave it out"
+        )
+    if importlib.util.find_spec("peft") is None:
+        raise MissingExtra('LoRA needs the package peft; pip install "echoreel[lora]"')
+    if Path(source).suffix in (".bin", ".pt", ".pth", ".ckpt"):
+        raise EchoReelError(
+            f"lora {source}: need a .safetensors file; others may run code when they are read"
+        )
+    try:
+        pipe.load_lora_weights(source, adapter_name=name, use_safetensors=True)
+    except Exception as error:  # as in load_base
+        raise EchoReelError(why_not_loaded("lora", Path(source), error)) from error
+    if not any(name in names for names in pipe.get_list_adapters().values()):
+        raise EchoReelError(f"lora {source}: none of its layers are in this base; give one made for it")
+
+
+def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:
+    """The folder with a file `marker`, or the hub id, that `name` means. Raises EchoReelError."""
+    if name is None or name == "embedded":
+        if not (WEIGHTS / kind / marker).is_file():
+            raise EchoReelError(f"this installation has no embedded {kind}; give one: a folder or a hub id")
+        return WEIGHTS / kind
+    folder = Path(name).expanduser()
+    if not folder.exists() and HUB_ID.fullmatch(str(name)):
+        return str(name)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "there is no such folder"
+        raise EchoReelError(f"{kind} {name}: {what}; give a folder or a hub id")
+    if not (folder / marker).is_file():
+        raise EchoReelError(f"{kind} {name}: holds no {marker}; give a folder that save_pretrained wrote")
+    return folder
+
+
+def why_not_loaded(kind: str, source: Path | str, error: Exception) -> str:
+    if isinstance(source, str):
+        return f"{kind} {source}: no such folder, and the hub cannot be reached or has no such {kind}"
+    reason = str(error).strip().split("\n")[0].rstrip(".")
+    return f"{kind} {source}: cannot be loaded: {reason or type(error).__name__}"
+
+
+def model_name(model: Any) -> str:
+    """Folder or hub id that a pipeline or adapter came from, else its class."""
+    name = model.config.get("_name_or_path") or type(model).__name__
+    return "embedded" if Path(name).is_relative_to(WEIGHTS) else str(name)

@@ -1,0 +1,1 @@
+"""U-Nets and pipelines that diffusers does not have: LVDM and VideoCrafter. May import common."""

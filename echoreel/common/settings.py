@@ -1,0 +1,127 @@
+"""Settings: frozen pydantic models that refuse unknown keys; TOML files, every mistake told at once."""
+
+import tomllib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from echoreel.common.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """Base of every settings class: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_settings(path: Path | str, cls: type[Model], overrides: Sequence[str] = ()) -> Model:
+    """Settings from a TOML file, with `overrides` such as "train.steps=100" put over it.
+
+    An override's value is read as TOML, or as plain text where it is none. Raises SettingsError naming every
+    mistake by its dotted path, and for an unknown key the nearest known one.
+    """
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a TOML file"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from error
+    for override in overrides:
+        _put(data, override)
+    return validated(cls, data, path.name)
+
+
+def checked(cls: type[Model], /, **values: Any) -> Model:
+    """`cls(**values)` that raises SettingsError, told as for a file, where pydantic would raise its own."""
+    return validated(cls, values)
+
+
+def validated(cls: type[Model], data: dict[str, Any], source: str = "") -> Model:
+    """A settings object from nested dictionaries. Raises SettingsError as `load_settings` does."""
+    try:
+        return cls.model_validate(data)
+    except ValidationError as error:
+        mistakes = [_told(cls, details) for details in error.errors(include_url=False)]
+        count = "" if len(mistakes) == 1 else f"{len(mistakes)} mistakes: "
+        prefix = f"{source}: " if source else ""
+        raise SettingsError(f"{prefix}{count}{'; '.join(mistakes)}") from error
+
+
+def dump_settings(settings: BaseModel) -> str:
+    """Settings as the TOML text that `load_settings` reads back as equal ones.
+
+    TOML has no null, so None is left out. Raises SettingsError where leaving it out would mean another value.
+    """
+    import tomli_w  # here, so that the command line starts without it
+
+    data = settings.model_dump(mode="json", exclude_none=True)
+    if type(settings).model_validate(data) != settings:
+        raise SettingsError(
+            f"{type(settings).__name__}: None for a setting with another default; TOML has no null"
+        )
+    return tomli_w.dumps(data)
+
+
+def _put(data: dict[str, Any], override: str) -> None:
+    """Set the key of "a.b=1" in nested dictionaries."""
+    name, equals, text = override.partition("=")
+    *tables, key = (part.strip() for part in name.split("."))
+    if not equals or not all([*tables, key]):
+        raise SettingsError(f"override {override!r}: need key=value, such as train.steps=100")
+    table = data
+    for depth, part in enumerate(tables, 1):
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"override {override!r}: {'.'.join(tables[:depth])} is a value, not a table")
+    table[key] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if parsed.keys() == {"value"} else text
+
+
+def _told(cls: type[BaseModel], details: ErrorDetails) -> str:
+    """One mistake in words: its dotted path, what we got, what we need."""
+    *parents, name = details["loc"] or ("",)
+    path = ".".join(str(part) for part in details["loc"])
+    if details["type"] == "extra_forbidden":
+        known = _known_keys(cls, parents)
+        near = get_close_matches(str(name), known, n=1, cutoff=0.5)
+        advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        return f"{path}: unknown key; {advice}"
+    if details["type"] == "missing":
+        return f"{path}: missing"
+    message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    needs = message.replace("Input should be", "need", 1)
+    got = repr(details["input"])
+    return f"{path}: got {got if len(got) <= 60 else got[:57] + '...'}, {needs}".removeprefix(": ")
+
+
+def _known_keys(cls: type[BaseModel], parents: Sequence[int | str]) -> list[str]:
+    """Keys of the settings class at a path below `cls`; of each that it can be, where it can be several."""
+    classes = [cls]
+    for part in parents:
+        fields = [field for at in classes if (field := at.model_fields.get(str(part)))]
+        if fields:  # other parts number a list's items or name a member of a union
+            classes = [found for field in fields for found in _models_in(field.annotation)]
+    return [key for at in classes for key in at.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _models_in(argument)]

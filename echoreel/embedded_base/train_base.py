@@ -1,0 +1,233 @@
+"""Making the embedded base, start to end: `train_base(recipe)`; killed at any moment, it resumes."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AnimateDiffPipeline
+from einops import rearrange
+from numpy.typing import NDArray
+from pydantic import Field
+from rich.console import Console
+from rich.progress import Progress
+from torch import nn
+
+from echoreel.actors.actor_clips import ActorDomain, ActorSettings
+from echoreel.actors.motion_library import MotionLibrary
+from echoreel.bases.loading import load_base
+from echoreel.common.errors import BaseUnsupported
+from echoreel.common.settings import Settings
+from echoreel.embedded_base.architecture import BaseSettings, build_scheduler
+from echoreel.embedded_base.caption_task import CaptionTask
+from echoreel.embedded_base.picture_tasks import (
+    AutoencoderTask,
+    CaptionedLatents,
+    ClipTask,
+    DecoderTask,
+    FrameTask,
+)
+from echoreel.embedded_base.tokenizer import load_tokenizer
+from echoreel.training.loop import FitSettings, Task, fit, load_trained
+from echoreel.training.pair_cache import PairSet, PairSetWriter
+
+SHARD = 500  # pairs in one file of the cache
+SAMPLING = {"num_inference_steps": 20, "guidance_scale": 2.0, "num_frames": 16, "fps": 8}  # recommended
+
+
+class BaseRecipe(Settings):
+    """Everything that makes the embedded base and the training pairs of its adapter."""
+
+    motions: Path = Path("../shared/motion")
+    split: str = "train"
+    folder: Path = Path("runs/embedded")
+    seed: int = Field(0, ge=0)
+    actors: ActorSettings = ActorSettings()
+    base: BaseSettings = BaseSettings()
+    pairs: int = Field(6000, ge=1)
+    references: int = Field(2, ge=1)  # of each pair
+    autoencoder_clips: int = Field(8, ge=1)  # clips a batch
+    caption_batch: int = Field(96, ge=1)  # captions a batch
+    frame_batch: int = Field(96, ge=1)  # frames a batch
+    clip_batch: int = Field(8, ge=1)  # clips a batch
+    clip_frames: int = Field(0, ge=0)  # frames in every other batch of the last stage; 0 = clips only
+    start: str | None = None  # a base that goes on, "embedded" or a folder: only the last stage runs
+    autoencoder: FitSettings = FitSettings(steps=1500, learning_rate=1e-3)
+    decoder: FitSettings | None = None  # the autoencoder's decoder goes on alone, with the same latents
+    captions: FitSettings = FitSettings(steps=1000, learning_rate=1e-3)
+    frames: FitSettings = FitSettings(steps=3000, learning_rate=1e-3)
+    clips: FitSettings = FitSettings(steps=3000, learning_rate=5e-4)
+
+
+class PairsMade(Settings):
+    """What decides which pairs a folder has; more of the same may be added."""
+
+    split: str
+    seed: int
+    references: int
+    actors: ActorSettings
+
+
+def train_base(recipe: BaseRecipe) -> Path:
+    """Run every stage that is not finished, write `folder/base`, an AnimateDiff pipeline, and return it.
+
+    Raises BaseUnsupported for a start of another kind, CheckpointError where the folder has other pairs.
+    """
+    library = MotionLibrary.load(recipe.motions).split(recipe.split)
+    start = None if recipe.start is None else _start(recipe.start)
+    autoencoder = start.vae if start else _autoencoder(recipe, library)
+    pairs = make_pairs(recipe, autoencoder)
+    latents = pairs.all_latents()
+    clips = CaptionedLatents(latents, pairs.all_captions(), held_back=min(64, len(latents) // 2))
+    text_encoder = start.text_encoder if start else _text_encoder(recipe, library)
+    frame_task = FrameTask(clips, text_encoder, recipe.base, recipe.frame_batch, recipe.seed)
+    if not start:
+        _run(frame_task, recipe.frames, recipe.folder / "frames")
+    clip_task = ClipTask(frame_task, recipe.base, recipe.clip_batch, recipe.clip_frames, recipe.seed)
+    if start:
+        clip_task.module["denoiser"] = start.unet
+    _run(clip_task, recipe.clips, recipe.folder / "clips")
+    return assemble(recipe, autoencoder, clip_task, recipe.folder / "base")
+
+
+def assemble(recipe: BaseRecipe, autoencoder: Any, task: ClipTask, folder: Path) -> Path:
+    """Save the parts as an AnimateDiff pipeline in half precision, with its recommended settings beside."""
+    pipeline: Any = AnimateDiffPipeline(  # type: ignore[no-untyped-call]
+        vae=autoencoder,
+        text_encoder=task.module["text_encoder"],
+        tokenizer=task.tokenizer,
+        unet=task.module["denoiser"],
+        motion_adapter=None,
+        scheduler=build_scheduler(),
+    )
+    pipeline.to(dtype=torch.float16).save_pretrained(folder)
+    (folder / "generation.json").write_text(json.dumps(SAMPLING, indent=2) + "\n", encoding="utf-8")
+    pipeline.to(dtype=torch.float32)
+    return folder
+
+
+def _run(task: Task, settings: FitSettings, folder: Path) -> None:
+    fit(task, settings, folder)
+    load_trained(folder, task.module)
+
+
+def _start(name: str) -> Any:
+    """The base that goes on. Raises BaseUnsupported, unless it is of the embedded one's kind."""
+    pipe: Any = load_base(name)
+    got, kind = None, type(pipe)
+    if kind is not AnimateDiffPipeline:
+        got = f"a {kind.__name__}"
+    elif pipe.tokenizer.get_vocab() != load_tokenizer().get_vocab():
+        got = "one of another vocabulary"
+    if got:
+        raise BaseUnsupported(
+            f"start {name}: got {got}, need an AnimateDiffPipeline that `prepare actors` made; give "
+            '"embedded" or its folder, or leave start out'
+        )
+    return pipe
+
+
+def _autoencoder(recipe: BaseRecipe, library: MotionLibrary) -> Any:
+    """The trained autoencoder, with a scaling factor that gives its latents unit variance."""
+    task = AutoencoderTask(
+        ActorDomain(library, recipe.actors), recipe.base, recipe.autoencoder_clips, recipe.seed
+    )
+    _run(task, recipe.autoencoder, recipe.folder / "autoencoder")
+    if recipe.decoder is not None:
+        task = DecoderTask(task)
+        _run(task, recipe.decoder, recipe.folder / "decoder")
+    autoencoder = task.module.eval().requires_grad_(False)
+    frames = torch.cat([task.batch(step)["frames"][:, :3] for step in range(8)]).to(_device(autoencoder))
+    with torch.no_grad():
+        spread = autoencoder.encode(frames).latent_dist.mode().std().item()
+    autoencoder.register_to_config(scaling_factor=round(1 / spread, 4))
+    return autoencoder
+
+
+def _text_encoder(recipe: BaseRecipe, library: MotionLibrary) -> nn.Module:
+    """The trained text encoder."""
+    task = CaptionTask(
+        library.actions, recipe.base, recipe.caption_batch, recipe.actors.hide_action, recipe.seed
+    )
+    _run(task, recipe.captions, recipe.folder / "captions")
+    encoder: nn.Module = task.module["text_encoder"]
+    return encoder
+
+
+def more_pairs(recipe: BaseRecipe) -> Path:
+    """Only the training pairs, `folder/pairs`, by the autoencoder of the recipe's start; without one by the
+    recipe's own, which is trained first if it is not there.
+
+    Raises as `train_base`.
+    """
+    library = MotionLibrary.load(recipe.motions).split(recipe.split)
+    make_pairs(recipe, _start(recipe.start).vae if recipe.start else _autoencoder(recipe, library))
+    return recipe.folder / "pairs"
+
+
+def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
+    """Render and encode the training pairs into `folder/pairs`, by shards; those on disk are kept.
+
+    Raises CheckpointError when those were made with other settings.
+    """
+    folder = recipe.folder / "pairs"
+    shards = [range(first, min(first + SHARD, recipe.pairs)) for first in range(0, recipe.pairs, SHARD)]
+    context = multiprocessing.get_context("spawn")
+    writer = PairSetWriter(folder)
+    writer.bind(PairsMade.model_validate(recipe.model_dump(include={*PairsMade.model_fields})))
+    missing = [(number, shard) for number, shard in enumerate(shards) if not writer.has(number)]
+    if not missing:
+        return PairSet.open(folder)
+    console, count = Console(stderr=True), sum(len(shard) for _, shard in missing)
+    with (
+        ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool,
+        Progress(*Progress.get_default_columns(), console=console) as progress,
+    ):
+        bar = progress.add_task(f"filming {count} of {recipe.pairs} pairs", total=count)
+        for number, shard in missing:
+            jobs = [(recipe, int(index)) for index in shard]
+            rendered = []
+            for pair in pool.map(_render_pair, jobs, chunksize=25):
+                rendered.append(pair)
+                progress.advance(bar)
+            frames = np.stack([frames for frames, _ in rendered])
+            latents = rearrange(list(_encoded(frames, autoencoder)), "n k c t h w -> n k c t h w")
+            captions = [captions for _, captions in rendered]
+            writer.write(number, latents[:, 0], latents[:, 1:], captions)
+    return PairSet.open(folder)
+
+
+def _render_pair(job: tuple[BaseRecipe, int]) -> tuple[NDArray[np.uint8], list[str]]:
+    """Frames (1 + R, T, H, W, 3) of a target and its references, and their captions; in a worker process."""
+    recipe, index = job
+    target, references = _domain(recipe.model_dump_json()).pair(
+        recipe.seed + 1_000_000 + index, recipe.references
+    )
+    clips = [target, *references]
+    return np.stack([clip.frames for clip in clips]), [clip.caption for clip in clips]
+
+
+@cache
+def _domain(recipe_json: str) -> ActorDomain:
+    recipe = BaseRecipe.model_validate_json(recipe_json)
+    return ActorDomain(MotionLibrary.load(recipe.motions).split(recipe.split), recipe.actors)
+
+
+@torch.no_grad()
+def _encoded(frames: NDArray[np.uint8], autoencoder: Any) -> Iterator[NDArray[np.float16]]:
+    """Scaled latents (K, C, T, h, w) of each pair's clips (K, T, H, W, 3)."""
+    device = _device(autoencoder)
+    for clips in frames:
+        pixels = rearrange(torch.from_numpy(clips).to(device), "k t h w c -> (k t) c h w").float() / 127.5 - 1
+        latents = autoencoder.encode(pixels).latent_dist.mode() * autoencoder.config.scaling_factor
+        yield rearrange(latents, "(k t) c h w -> k c t h w", k=len(clips)).half().cpu().numpy()
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device

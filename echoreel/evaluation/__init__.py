@@ -1,0 +1,1 @@
+"""How well it works: ActorBench on rendered actors, `measure` on any videos. May import all but cli, page."""

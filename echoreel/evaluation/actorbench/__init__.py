@@ -1,0 +1,1 @@
+"""The benchmark on rendered actors: cases, filming, the judge, tables."""

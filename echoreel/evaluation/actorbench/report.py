@@ -1,0 +1,111 @@
+"""What an evaluation found: rows of intervals, as a table for people and JSON for machines."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from echoreel.common.files import write_atomic
+from echoreel.evaluation.actorbench.pose_metrics import Interval
+
+CLAIMS = (
+    "action_accuracy",
+    "classifier_accuracy",
+    "motion_fidelity",
+    "prompt_appearance",
+    "look_leakage",
+)
+QUALITY = ("action_accuracy_of_all", "temporal_consistency", "amount_of_motion", "frechet_distance")
+MEASURES = CLAIMS + QUALITY
+
+
+@dataclass(frozen=True)
+class Row:
+    """One condition on one split; `references` is how many each video had, 0 for none."""
+
+    condition: str
+    split: str
+    references: int
+    n: int  # videos
+    action_accuracy: Interval  # the nearest motion of this split's actions is one of the prompt's action
+    classifier_accuracy: Interval  # the judge's classifier names it among them; nan for actions it knows not
+    motion_fidelity: Interval
+    prompt_appearance: Interval
+    look_leakage: Interval
+    action_accuracy_of_all: Interval  # the nearest motion of the whole library's is one of the action
+    temporal_consistency: Interval  # cosine of neighbouring frames in the judge's features
+    amount_of_motion: Interval  # centimetres a frame
+    frechet_distance: float  # from real renders, in the judge's features; nan for one video
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Rows, how good the judges are, and what the run was."""
+
+    rows: tuple[Row, ...]
+    judges: Mapping[
+        str, Mapping[str, float]
+    ]  # of each split, on real renders; "training": as they were trained
+    settings: Mapping[str, Any]
+    seed: int
+    commit: str | None
+    folder: Path  # holds report.json, report.md, sheets and the videos
+
+    def details(self) -> dict[str, Any]:
+        """For JSON: what is not a number is null."""
+        facts = {
+            "rows": [asdict(row) for row in self.rows],
+            "judges": self.judges,
+            "settings": self.settings,
+            "seed": self.seed,
+            "commit": self.commit,
+        }
+        cleaned: dict[str, Any] = _without_nan(facts)
+        return cleaned
+
+    def markdown(self) -> str:
+        """The tables of the method's claims and of quality, and below them the judges' own accuracy."""
+        lines = [*self._table(CLAIMS), "", *self._table(QUALITY), ""]
+        for name, numbers in self.judges.items():
+            told = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in numbers.items())
+            lines.append(f"Judges on real renders ({name}): {told}.")
+        return "\n".join(lines) + "\n"
+
+    def _table(self, measures: Sequence[str]) -> list[str]:
+        titles = ["split", "condition", "references", "videos", *(m.replace("_", " ") for m in measures)]
+        body = [
+            [row.split, row.condition, str(row.references), str(row.n), *(_told(row, m) for m in measures)]
+            for row in self.rows
+        ]
+        return [_line(titles), _line(["---"] * len(titles)), *map(_line, body)]
+
+    def write(self, also: Path | None = None) -> list[Path]:
+        """Write report.json and report.md into the folder, and the JSON to `also`. Returns the files."""
+        data = (json.dumps(self.details(), indent=1) + "\n").encode()
+        files = [self.folder / "report.json", self.folder / "report.md"]
+        write_atomic(files[0], data)
+        write_atomic(files[1], self.markdown().encode())
+        if also:
+            write_atomic(also, data)
+        return [*files, *([also] if also else [])]
+
+
+def _told(row: Row, measure: str) -> str:
+    value: Interval | float = getattr(row, measure)
+    if math.isnan(value.mean if isinstance(value, Interval) else value):
+        return "-"
+    return str(value) if isinstance(value, Interval) else f"{value:.1f}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,70 @@
+"""Clips that a base makes anew from a noisy version of themselves (SDEdit: Meng et al. 2022, section 3)."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from echoreel.bases.encoding import encode_captions
+from echoreel.bases.lookup import base_of
+from echoreel.bases.noise_schedule import NoiseSchedule
+from echoreel.common.errors import BaseUnsupported
+from echoreel.common.randomness import noise_like
+from echoreel.method.adapter import ActionAdapter
+
+GUIDANCE = 2.0  # what the embedded base recommends
+
+
+def check_base(pipe: Any) -> None:
+    """Raises BaseUnsupported for an image-to-video base and for one with several denoisers."""
+    base = base_of(pipe)
+    if base.family.image(pipe) or len(base.denoisers) > 1:
+        got = "an image-to-video base" if base.family.image(pipe) else "a base with several denoisers"
+        raise BaseUnsupported(
+            f"got {got} ({type(pipe).__name__}) to make clips anew; need a text-to-video base with one "
+            "denoiser, such as the embedded one"
+        )
+
+
+@torch.no_grad()
+def sdedit(
+    pipe: Any,
+    clips: Tensor,
+    captions: Sequence[str],
+    level: float,
+    steps: int,
+    generator: torch.Generator,
+    reading: tuple[ActionAdapter, Tensor] | None = None,
+) -> Tensor:
+    """Latents (B, C, T, h, w) noised to `level` (0 to 1), then denoised in `steps` DDIM steps, told captions.
+
+    The lower the level, the more of a clip is kept. reading: an adapter, and the action tokens (B, T * K, A)
+    that the positive branch of guidance reads; afterwards it is detached. Raises BaseUnsupported as
+    `check_base`.
+    """
+    check_base(pipe)
+    base, schedule = base_of(pipe), NoiseSchedule(pipe.scheduler)
+    negative_text, text = (encode_captions(pipe, each) for each in ([""] * len(clips), list(captions)))
+    levels = torch.linspace(level, 0, steps + 1)
+    noise, clean = noise_like(clips, generator), clips
+    for now in levels[:-1]:
+        at = now.repeat(len(clips))
+        mixed = schedule.mix(clean, noise, at)
+        negative = base.family.predict(base.denoiser, mixed.noisy, mixed.timesteps, negative_text, {})
+        with nullcontext() if reading is None else _read(base.denoiser, *reading):
+            positive = base.family.predict(base.denoiser, mixed.noisy, mixed.timesteps, text, {})
+        clean, noise = schedule.parts(mixed.noisy, negative + GUIDANCE * (positive - negative), at)
+    return clean
+
+
+@contextmanager
+def _read(denoiser: nn.Module, adapter: ActionAdapter, tokens: Tensor) -> Iterator[None]:
+    adapter.attach(denoiser)
+    try:
+        adapter.set_tokens(tokens)
+        yield
+    finally:
+        adapter.clear_references()
+        adapter.detach()

@@ -1,0 +1,1 @@
+"""Ordinary videos to numbers: what is beside them, OpenCV, CLIP and VideoMAE, tables."""

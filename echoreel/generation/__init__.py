@@ -1,0 +1,1 @@
+"""Prompt and references to a video. May import method and above."""

@@ -1,0 +1,134 @@
+"""What a base and its adapter are, in numbers: for `echoreel info`."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from echoreel.bases.loading import WEIGHTS, load_base, model_name
+from echoreel.bases.lookup import Base, base_of, find_sites
+from echoreel.generation.settings import GenerationSettings, resolved
+from echoreel.method.adapter import ActionAdapter
+from echoreel.method.loading import load_adapter
+
+
+def describe(base: str | Path | None = None, adapter: str | Path | None = None) -> dict[str, Any]:
+    """Facts about a base and an adapter that fits it, both named as for `load_base` and `load_adapter`.
+
+    Without an adapter: the embedded one for the embedded base, where there is one, else a fresh compact one.
+    Raises EchoReelError's family, AdapterMismatch for an adapter of another base.
+    """
+    pipe: Any = load_base(base, device="cpu")
+    found = base_of(pipe)
+    settings = resolved(pipe, GenerationSettings())
+    places, pixels = found.family.latent_size(found.denoiser), found.family.pixels_per_place(pipe)
+    size = tuple(pixels * side for side in places) if places else (None, None)
+    parts = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
+    facts: dict[str, Any] = {
+        "base": model_name(pipe),
+        "pipeline": type(pipe).__name__,
+        "family": found.family.name,
+        "frames": settings.num_frames,
+        "height": settings.height or size[0],
+        "width": settings.width or size[1],
+        "fps": settings.fps,
+        "steps": settings.steps,
+        "guidance_scale": settings.guidance_scale,
+        "parameters": {name: _parameters(part) for name, part in parts.items()},
+        "sites": find_sites(found.family, found.denoiser),
+    }
+    if adapter is None and (model_name(pipe) != "embedded" or not (WEIGHTS / "adapter").is_dir()):
+        loaded, name = ActionAdapter.for_base(pipe), "fresh"
+    else:
+        loaded = load_adapter(adapter)
+        name = model_name(loaded)
+        loaded.attach(pipe)
+        loaded.detach()
+    facts["memory"] = _memory(parts)
+    facts["options"] = _options(found)
+    facts["adapter"] = {
+        "name": name,
+        "parameters": _parameters(loaded),
+        "sites": len(loaded.config["sites"]),
+        "share_of_denoiser": _parameters(loaded) / _parameters(found.denoiser),
+    }
+    return facts
+
+
+def introduction(pipe: Any, adapter: ActionAdapter | None = None) -> list[str]:
+    """What will be done with a base, for people; nothing of the embedded one."""
+    if model_name(pipe) == "embedded":
+        return []
+    found = base_of(pipe)
+    told = [
+        f"base: {model_name(pipe)} is a {type(pipe).__name__}, family {found.family.name}, in {_dtype(found)}"
+    ]
+    if adapter is not None:
+        sites = find_sites(found.family, found.denoiser)
+        told[0] += f"; {len(adapter.config['sites'])} of its {len(sites)} blocks read the references"
+    if not found.family.reads_text:
+        told.append(f"{found.family.name} reads no text: the prompt only names the file's content")
+    return told
+
+
+def _dtype(base: Base) -> str:
+    return str(next(base.denoiser.parameters()).dtype).removeprefix("torch.")
+
+
+def lines(facts: dict[str, Any]) -> list[str]:
+    """The facts of `describe` for people."""
+    widths = sorted(set(facts["sites"].values()))
+    counts = ", ".join(f"{name} {_short(count)}" for name, count in facts["parameters"].items())
+    adapter, options = facts["adapter"], facts["options"]
+    yes = [name.replace("_", " ") for name in ("lora", "caches", "gradient_checkpointing") if options[name]]
+    needs = (
+        "a first frame (--image)" + (" and a prompt" if options["text"] else "") if options["image"] else ""
+    )
+    memory = {name: f"{size / 2**30:.1f} GiB" for name, size in facts["memory"].items()}
+    guidance = facts["guidance_scale"]
+    size = f"{facts['width']}x{facts['height']}" if facts["width"] else "any size (--size)"
+    most = f", at most {options['most_frames']} frames" if options["most_frames"] else ""
+    return [
+        f"base        {facts['base']}: {facts['pipeline']}, family {facts['family']}",
+        f"videos      {facts['frames']} frames of {size} at {facts['fps']:g} fps{most}",
+        f"needs       {needs or 'a prompt'}",
+        f"sampling    {facts['steps']} steps, guidance "
+        + (f"scale {guidance:g}" if guidance is not None else "as its pipeline has it")
+        + f" in {options['guidance']} a step",
+        f"parameters  {_short(sum(facts['parameters'].values()))}: {counts}",
+        f"memory      {memory['whole']} of weights in bfloat16, {memory['offload_model']} at a time with "
+        f"--offload model, less with --offload layers; what a step computes comes on top",
+        f"options     {', '.join(yes) or 'none of LoRA, caches, gradient checkpointing'}",
+        f"sites       {len(facts['sites'])}, of width {', '.join(map(str, widths))}",
+        f"adapter     {adapter['name']}: {_short(adapter['parameters'])} parameters, "
+        f"{adapter['share_of_denoiser']:.1%} of the denoiser, in {adapter['sites']} of the sites",
+    ]
+
+
+def _memory(parts: dict[str, nn.Module]) -> dict[str, int]:
+    """Bytes of the weights with two bytes each, as on a GPU: of all parts, and of the largest."""
+    sizes = [2 * _parameters(part) for part in parts.values()]
+    return {"whole": sum(sizes), "offload_model": max(sizes)}
+
+
+def _options(base: Base) -> dict[str, Any]:
+    """What this base offers of what some do not."""
+    denoiser, family = base.denoiser, base.family
+    own = getattr(denoiser, "_supports_gradient_checkpointing", False)
+    return {
+        "image": family.image(base.pipe),
+        "text": family.reads_text,
+        "guidance": "two calls" if family.negative else "one call",
+        "lora": hasattr(denoiser, "add_adapter") and hasattr(base.pipe, "load_lora_weights"),
+        "caches": hasattr(denoiser, "enable_cache"),
+        "gradient_checkpointing": own or family.checkpoints is not None,
+        "most_frames": family.most_frames(base.pipe),
+    }
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e9:.2f} B" if count >= 1e9 else f"{count / 1e6:.2f} M"

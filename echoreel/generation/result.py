@@ -1,0 +1,155 @@
+"""What a generation was asked for and what came of it: settings, videos, and the files made of them."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from echoreel.common.errors import VideoError
+from echoreel.generation.settings import GenerationSettings
+from echoreel.media.images import Frames, contact_sheet, side_by_side
+from echoreel.media.reference_video import ReferenceVideo
+from echoreel.media.video_files import write_image, write_video
+
+VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
+SHORT_SIDE = 256  # pixels: players and people see little in a video of 32x32
+CELL = 128  # pixels: height of one frame in sheets and videos side by side
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationResult:
+    """Videos (T, H, W, 3) uint8, one per seed, and how they were made."""
+
+    prompt: str
+    references: tuple[ReferenceVideo, ...]
+    seeds: tuple[int, ...]
+    settings: GenerationSettings  # resolved: what the pipeline got
+    fps: float
+    base: str  # folder or hub id
+    adapter: str | None  # None when there were no references
+    videos: tuple[Frames, ...]
+    base_videos: tuple[Frames, ...]  # empty unless compared
+    seconds: float  # for the videos, without loading models
+    peak_memory: int  # bytes of main memory that the process held at most; 0 where the system does not say
+    image: str | None = None  # file of the first frame
+
+    def save(self, path: Path | str, short_side: int = SHORT_SIDE) -> list[Path]:
+        """Write the videos as .mp4, .gif or .webp, and beside them, as .json, how they were made.
+
+        One seed is written to `path`, several to `name-SEED.mp4`. Small frames are enlarged by a whole number
+        until their shorter side has at least `short_side` pixels (1: never). Returns every file written.
+        Raises VideoError.
+        """
+        files = output_files(path, self.seeds)
+        for file, frames in zip(files, self.videos, strict=True):
+            write_video(file, frames, self.fps, enlarge=math.ceil(short_side / min(frames.shape[1:3])))
+        details = self.details() | {"files": [file.name for file in files]}
+        notes = Path(path).with_suffix(".json")
+        _write_text(notes, json.dumps(details, indent=2) + "\n")
+        return [*files, notes]
+
+    def compare(self, path: Path | str) -> Path:
+        """Write a picture with a row of frames for every reference, base video and video of ours."""
+        rows = self._references() + [row for index in range(len(self.seeds)) for row in self._made(index)]
+        write_image(path, contact_sheet(rows, height=CELL))
+        return Path(path)
+
+    def compare_video(self, path: Path | str) -> Path:
+        """Write a video of references | base | ours, one row per seed. References last as long as ours."""
+        count = len(self.videos[0])
+        shown = [(label, paced(frames, count)) for label, frames in self._references()]
+        parts = [[*shown, *self._made(index)] for index in range(len(self.seeds))]
+        rows = [side_by_side(part, height=2 * CELL) for part in parts]
+        write_video(path, np.concatenate(rows, axis=1), self.fps)
+        return Path(path)
+
+    def save_comparison(self, path: Path | str) -> list[Path]:
+        """`compare` and `compare_video` beside `path`: out-compare.png and out-compare.mp4 for out.gif."""
+        sheet = Path(path).with_name(f"{Path(path).stem}-compare.png")
+        return [self.compare(sheet), self.compare_video(sheet.with_suffix(".mp4"))]
+
+    def details(self) -> dict[str, Any]:
+        """How the videos were made, for JSON."""
+        return {
+            "prompt": self.prompt,
+            "seeds": list(self.seeds),
+            "base": self.base,
+            "adapter": self.adapter,
+            "image": self.image,
+            "references": [_details(reference) for reference in self.references],
+            "settings": self.settings.model_dump(mode="json"),
+            "fps": self.fps,
+            "seconds": round(self.seconds, 2),
+            "peak_memory_bytes": self.peak_memory,
+        }
+
+    def summary(self) -> str:
+        """One line, such as "16 frames of 32x32, 25 steps, seed 7: 12.3 s, 1.2 GiB of memory at most"."""
+        frames, height, width = self.videos[0].shape[:3]
+        seeds = ("seed " if len(self.seeds) == 1 else "seeds ") + ", ".join(map(str, self.seeds))
+        steps = f"{self.settings.steps} steps, " if self.settings.steps else ""
+        memory = f", {self.peak_memory / 2**30:.1f} GiB of memory at most" if self.peak_memory else ""
+        return f"{frames} frames of {width}x{height}, {steps}{seeds}: {self.seconds:.1f} s{memory}"
+
+    def _references(self) -> list[tuple[str, Frames]]:
+        many = len(self.references) > 1
+        return [
+            (f"reference{f' {index}' if many else ''}: {reference.caption or 'no caption'}", reference.frames)
+            for index, reference in enumerate(self.references, 1)
+        ]
+
+    def _made(self, index: int) -> list[tuple[str, Frames]]:
+        seed = f", seed {self.seeds[index]}"
+        base = [(f"base{seed}: {self.prompt}", self.base_videos[index])] if self.base_videos else []
+        name = "ours" if self.references else "base"
+        return [*base, (f"{name}{seed}: {self.prompt}", self.videos[index])]
+
+
+def check_output(path: Path | str) -> None:
+    """Raises VideoError unless a video can be written there. Missing folders are no hindrance."""
+    path = Path(path)
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        raise VideoError(
+            f"{path.name}: cannot write '{path.suffix}' videos; end the name in .mp4, .gif or .webp"
+        )
+    if path.is_dir():
+        raise VideoError(f"{path}: is a folder; give the name of a video file")
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise VideoError(
+            f"{path}: cannot be written, {place.name} is no writable folder; choose another place"
+        )
+
+
+def output_files(path: Path | str, seeds: Sequence[int]) -> list[Path]:
+    """Where the video of each seed is written: `out.mp4`, or `out-7.mp4`, `out-8.mp4` for several."""
+    path = Path(path)
+    return [path] if len(seeds) == 1 else [path.with_stem(f"{path.stem}-{seed}") for seed in seeds]
+
+
+def paced(frames: Frames, count: int) -> Frames:
+    """`count` of the frames, evenly from the first to the last, repeated where there are fewer."""
+    return frames[np.arange(count) * len(frames) // count]
+
+
+def _details(reference: ReferenceVideo) -> dict[str, Any]:
+    return {
+        "file": None if reference.source is None else str(reference.source),
+        "caption": reference.caption,
+        "strength": reference.strength,
+        "fps": reference.fps,
+        "frames": len(reference.frames),
+        "timestamps": [round(float(time), 3) for time in reference.timestamps],
+        "description": reference.describe(),
+    }
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

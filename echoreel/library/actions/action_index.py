@@ -1,0 +1,123 @@
+"""The distinct actions of a library, and which of them a prompt asks for: words and, if there is an embedder,
+meanings are compared, of actions alone.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from echoreel.common.errors import MissingExtra
+from echoreel.library.actions.find_action import Action
+from echoreel.library.actions.rank_actions import ActionIndex, RankedAction, embed_actions, embed_query
+from echoreel.library.tables import LibraryError, Store, one_of, sql
+
+if TYPE_CHECKING:
+    from echoreel.library.actions.text_embedder import Embedder
+
+WHOLE_INDEX = 100_000  # distinct actions that are all kept in memory; of more, those that may be near
+NEAREST = 64  # actions whose clips a prompt is compared with
+EMBEDDED = 20_000  # actions at most that are embedded, the shorter ones first; the rest is found by its words
+
+
+class KnownActions:
+    """Ranks a library's actions by how near they are to the one that is asked for."""
+
+    def __init__(self, store: Store, embedder: str | None) -> None:
+        """embedder: the name of one, the library's own (None), or "none"."""
+        self.store = store
+        self._embedder_name = embedder
+        self._kept: dict[bool, tuple[tuple[int, int | None], ActionIndex, list[Action]]] = {}
+
+    @cached_property
+    def embedder(self) -> "Embedder | None":
+        """Loaded when it is first needed. Raises EchoReelError for one that is not the library's."""
+        from echoreel.library.actions.text_embedder import load_embedder
+
+        stored = self.store.embedder()
+        name = self._embedder_name
+        if name == "none":
+            return None
+        if name is None and stored is None:
+            try:
+                return load_embedder()
+            except MissingExtra:
+                return None
+        found = load_embedder(name or (stored and stored[0]))
+        if stored is not None and stored[0] != found.name:
+            raise LibraryError(f"its actions are embedded by {stored[0]}, got {found.name}; use the same")
+        return found
+
+    def embed(self, rows: int = 1024) -> None:
+        """Store the vectors of actions that have none yet; stopped, it goes on the next time."""
+        import pyarrow as pa
+
+        if self._embedder_name == "none":
+            return
+        have: set[str] = set()
+        if self.store.embedder() is not None:
+            have |= {*self.store.rows("vectors", columns=["action"])["action"].to_pylist()}
+        phrases = {*self.store.rows("actions", columns=["action"])["action"].to_pylist()} - have
+        missing = sorted(phrases, key=lambda phrase: (phrase.count(" "), phrase))[: EMBEDDED - len(have)]
+        if not missing or (embedder := self.embedder) is None:
+            return
+        self.store.make_vectors(embedder.name, embedder.width)
+        schema = self.store.table("vectors").schema
+        parts = [missing[first : first + rows] for first in range(0, len(missing), rows)]
+        for part in track(parts, f"embedding {len(missing)} actions", console=Console(stderr=True)):
+            vectors = embed_actions(part, embedder).astype(np.float16)
+            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), embedder.width)
+            self.store.add("vectors", pa.Table.from_arrays([pa.array(part), column], schema=schema))
+
+    def rank(self, asked: Action, prompt: str) -> list[tuple[str, RankedAction]]:
+        """The nearest of the library's actions, the nearest first: their phrases, and how near they are.
+
+        Where the very action is there, words are enough; else meanings are compared, if they can be.
+        """
+        found = self._ranked(asked, None)
+        if (found and found[0][1].score >= 1) or self._embedder_name == "none":
+            return found
+        if self.store.embedder() is None or self.embedder is None:
+            return found
+        return self._ranked(asked, embed_query(asked, prompt, self.embedder))
+
+    def _ranked(self, asked: Action, vectors: NDArray[np.float32] | None) -> list[tuple[str, RankedAction]]:
+        index, actions = self._index(asked, vectors)
+        return [(actions[each.index].phrase, each) for each in index.rank(asked, vectors, NEAREST)]
+
+    def _index(self, asked: Action, vectors: NDArray[np.float32] | None) -> tuple[ActionIndex, list[Action]]:
+        """The library's actions, or of very many those that may be near; kept until the library changes."""
+        with_vectors = vectors is not None
+        state = self.store.version("actions"), self.store.version("vectors") if with_vectors else None
+        if with_vectors in self._kept and self._kept[with_vectors][0] == state:
+            return self._kept[with_vectors][1:]
+        where = None
+        if self.store.count("actions") > WHOLE_INDEX:
+            near = (
+                [] if vectors is None else self.store.nearest(vectors[0], 4 * NEAREST)["action"].to_pylist()
+            )
+            where = f"verb = {sql(asked.verb)} OR {one_of('action', [*near, asked.phrase])}"
+        rows = self.store.rows("actions", where, limit=WHOLE_INDEX).to_pylist()
+        distinct = {row["action"]: Action(row["action"], row["verb"], tuple(row["lemmas"])) for row in rows}
+        actions = [*distinct.values()]
+        index = ActionIndex(actions, self._vectors([*distinct], where is None) if with_vectors else None)
+        if where is None:
+            self._kept[with_vectors] = state, index, actions
+        return index, actions
+
+    def _vectors(self, phrases: Sequence[str], whole: bool) -> NDArray[np.float32]:
+        """Of the phrases (N, width); zeros for one whose vector is not there yet."""
+        rows = self.store.rows("vectors", None if whole else one_of("action", phrases))
+        width = rows.schema.field("vector").type.list_size
+        stored = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+        at = {phrase: row for row, phrase in enumerate(rows["action"].to_pylist())}
+        found = np.zeros((len(phrases), width), np.float32)
+        have = [(i, at[phrase]) for i, phrase in enumerate(phrases) if phrase in at]
+        if have:
+            into, of = np.array(have).T
+            found[into] = stored[of]
+        return found

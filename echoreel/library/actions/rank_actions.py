@@ -1,0 +1,99 @@
+"""Which of a library's actions are nearest to the asked one.
+
+Actions with the same lemmas are the same. The others are compared by vectors, measured in
+benchmarks/actions.py: the asked phrase ("hurling a javelin"), the same with related verbs ("throwing a
+javelin"; WordNet), and the whole prompt, whose other words tell the sense of a verb, each against the
+phrases of the library, which hold no scenery.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoreel.library.actions.find_action import Action
+from echoreel.library.actions.word_classes import lexicon, related_verbs
+
+if TYPE_CHECKING:
+    from echoreel.library.actions.text_embedder import Embedder  # brings torch
+
+PROMPT = 1.0  # weight of the whole prompt beside that of the phrase, 1
+SAME_VERB = 0.1  # added for the same verb, where it is no light one
+NEARLY = 0.95  # the most that an action can reach which is not the same
+FITS = 0.42  # below this nothing fits: chosen on half of the paraphrases, see docs/library.md
+
+
+@dataclass(frozen=True, slots=True)
+class RankedAction:
+    """One of a library's actions, by its number, and how well it answers: 1 is the same action."""
+
+    index: int
+    score: float
+    why: str
+
+
+def embed_actions(phrases: Sequence[str], embedder: "Embedder") -> NDArray[np.float32]:
+    """Vectors (N, width) of a library's distinct action phrases."""
+    return embedder.encode(phrases)
+
+
+def embed_query(query: Action, prompt: str, embedder: "Embedder") -> NDArray[np.float32]:
+    """Vectors (2 + K, width): of the asked phrase, the whole prompt, and the phrase with K related verbs."""
+    words = lexicon()
+    _, _, rest = query.phrase.partition(" ")
+    own = query.phrase.startswith(words.ing(query.verb))  # not "doing a cartwheel"
+    verbs = related_verbs().get(query.verb, ()) if own else ()
+    others = [f"{words.ing(verb)} {rest}".strip() for verb in verbs]
+    return embedder.encode([query.phrase, prompt, *others])
+
+
+class ActionIndex:
+    """The distinct actions of a library, ready to be ranked."""
+
+    def __init__(self, actions: Sequence[Action], vectors: NDArray[np.floating[Any]] | None = None) -> None:
+        """`vectors`: of `embed_actions` (N, width), or none to compare lemmas only."""
+        self._vectors = None if vectors is None else np.asarray(vectors, np.float32)
+        self._lemmas = [frozenset(action.lemmas) for action in actions]
+        self._same: dict[frozenset[str], list[int]] = {}
+        self._of_verb: dict[str, list[int]] = {}
+        for index, (action, lemmas) in enumerate(zip(actions, self._lemmas, strict=True)):
+            self._same.setdefault(lemmas, []).append(index)
+            self._of_verb.setdefault(action.verb, []).append(index)
+
+    def rank(
+        self, query: Action, vectors: NDArray[np.floating[Any]] | None = None, limit: int = 50
+    ) -> list[RankedAction]:
+        """The nearest actions, best first, scores 0 to 1; `vectors`: of `embed_query` (2 + K, width)."""
+        wanted = frozenset(query.lemmas)
+        scores = np.zeros(len(self._lemmas), np.float32)
+        if self._vectors is not None and vectors is not None and len(scores):
+            scores += self._nearness(np.asarray(vectors, np.float32))
+        of_verb = self._of_verb.get(query.verb, [])
+        light = query.verb in lexicon().lists["light"]
+        for index in of_verb:
+            shared = len(wanted & self._lemmas[index]) / len(wanted | self._lemmas[index])
+            if vectors is None or self._vectors is None:
+                scores[index] = shared if light else 0.5 + 0.5 * shared
+            elif not light:
+                scores[index] += SAME_VERB
+        scores = scores.clip(0, NEARLY)
+        same = self._same.get(wanted, [])
+        scores[same] = 1
+        best = np.argsort(-scores, kind="stable")[:limit]
+        whys = dict.fromkeys(of_verb, "same verb") | dict.fromkeys(same, "same action")
+        return [
+            RankedAction(int(index), float(scores[index]), whys.get(int(index), "near in meaning"))
+            for index in best
+            if scores[index] > 0
+        ]
+
+    def _nearness(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How near the asked action is to each (N,), at most 1."""
+        assert self._vectors is not None
+        phrase, prompt, *others = vectors @ self._vectors.T
+        if others:
+            phrase = (phrase + np.max(others, 0).clip(0)) / 2
+        near: NDArray[np.float32] = (phrase + PROMPT * prompt) / (1 + PROMPT)
+        return near

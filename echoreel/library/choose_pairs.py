@@ -1,0 +1,224 @@
+"""(Target, references) training pairs from a library: the same action, another look, another source.
+
+Quadruples (caption, video, reference caption, reference video), as the paper trains on 80 k of. The result is
+a manifest for `prepare`, and a count of everything that was dropped, by reason.
+"""
+
+import json
+import math
+import os
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from echoreel.common.errors import EchoReelError
+from echoreel.common.files import write_atomic
+from echoreel.common.settings import Settings
+from echoreel.library.actions.find_action import find_action
+
+
+class PairError(EchoReelError):
+    """No pairs can be made of these clips."""
+
+
+class Candidate(Protocol):
+    """What is read of a library's clip (`library.LibraryClip`)."""
+
+    @property
+    def caption(self) -> str: ...
+    @property
+    def phrase(self) -> str: ...
+    @property
+    def root(self) -> str:
+        """The folder that the path stays in; empty for a URL."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def video(self) -> str:
+        """Which video it was cut from."""
+
+    @property
+    def start(self) -> float: ...
+    @property
+    def end(self) -> float | None: ...
+    @property
+    def motion(self) -> float | None:
+        """Mean difference of neighbouring frames, 0 to 1; None where nobody has looked."""
+
+    @property
+    def look(self) -> tuple[float, ...] | None:
+        """Colours, each 0 to 1; None where nobody has looked."""
+
+
+class PairSettings(Settings):
+    """Which clips make a pair. What is not known of a clip is not held against it."""
+
+    references: PositiveInt = 1  # of each target
+    per_action: PositiveInt = 256  # clips of one action at most, drawn by `seed`, so that no action rules
+    shortest: PositiveFloat = 2.0  # seconds: 16 frames at 8 a second
+    longest: PositiveFloat = 30.0  # seconds: a longer clip shows more than its caption
+    still: NonNegativeFloat = 0.004  # motion below this is a still picture
+    similar: NonNegativeFloat = 0.03  # mean difference of two looks below which they are the same
+    urls: bool = False  # whether clips that are only links may be in the list
+    seed: NonNegativeInt = 0
+
+
+@dataclass
+class Pairs:
+    """What was chosen, and how many clips or targets were dropped for which reason."""
+
+    chosen: list[tuple[Candidate, list[Candidate]]] = field(default_factory=list)
+    seen: int = 0
+    actions: int = 0  # of the chosen targets
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def details(self) -> dict[str, Any]:
+        """For --json and for the report beside a manifest."""
+        return {
+            "clips": self.seen,
+            "pairs": len(self.chosen),
+            "actions": self.actions,
+            "dropped": dict(self.dropped.most_common()),
+        }
+
+
+def choose_pairs(clips: Iterable[Candidate], settings: PairSettings | None = None) -> Pairs:
+    """Targets and their references. The same clips and settings give the same pairs."""
+    settings = settings or PairSettings()
+    found, chance = Pairs(), random.Random(settings.seed)
+    for lemmas, group in _by_action(clips, found, settings, chance).items():
+        before = len(found.chosen)
+        chance.shuffle(group)
+        for target in group:
+            _match(target, group, found, settings, chance)
+        found.actions += bool(lemmas) and len(found.chosen) > before
+    chance.shuffle(found.chosen)
+    return found
+
+
+def write_manifest(pairs: Pairs, path: Path) -> Path:
+    """Write the JSON lines of `prepare.prepare_pairs`, and `NAME.report.json` beside; -> their root folder.
+
+    The root is the manifest's own folder when all videos lie in it, else the nearest that holds them all.
+    Raises PairError when there is nothing to write, or the videos share no folder.
+    """
+    if not pairs.chosen:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in pairs.dropped.most_common(3))
+        raise PairError(
+            f"no pairs among {pairs.seen} clips ({reasons or 'the library is empty'}); add more videos of "
+            "the same actions, or loosen a filter"
+        )
+    files = {_file(clip) for target, others in pairs.chosen for clip in (target, *others) if clip.root}
+    root = _common(files, path.absolute().parent)
+    lines = [json.dumps(_line(*pair, root), ensure_ascii=False) for pair in pairs.chosen]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report = pairs.details() | {"root": str(root)}
+    write_atomic(path.with_suffix(".report.json"), (json.dumps(report, indent=2) + "\n").encode())
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    return root
+
+
+def _by_action(
+    clips: Iterable[Candidate], found: Pairs, settings: PairSettings, chance: random.Random
+) -> dict[tuple[str, ...], list[Candidate]]:
+    """The usable clips of each action, at most so many, every one as likely as any other."""
+    groups: dict[tuple[str, ...], list[Candidate]] = defaultdict(list)
+    counts: Counter[tuple[str, ...]] = Counter()
+    keys: dict[str, tuple[str, ...]] = {}
+    for clip in clips:
+        found.seen += 1
+        fault = _fault(clip, settings)
+        if fault:
+            found.dropped[fault] += 1
+            continue
+        if clip.phrase not in keys:
+            action = find_action(clip.phrase)
+            keys[clip.phrase] = (clip.phrase,) if action is None else action.lemmas
+        key = keys[clip.phrase]
+        counts[key] += 1
+        if len(groups[key]) < settings.per_action:
+            groups[key].append(clip)
+            continue
+        found.dropped["beyond the most of one action"] += 1
+        place = chance.randrange(counts[key])
+        if place < settings.per_action:
+            groups[key][place] = clip
+    return groups
+
+
+def _fault(clip: Candidate, settings: PairSettings) -> str:
+    """Why a clip is in no pair; empty when it may be."""
+    seconds = None if clip.end is None else clip.end - clip.start
+    if not clip.phrase:
+        return "no action in the caption"
+    if not clip.root and not settings.urls:
+        return "only a link"
+    if seconds is not None and seconds < settings.shortest:
+        return "too short"
+    if seconds is not None and seconds > settings.longest:
+        return "too long"
+    if clip.motion is not None and clip.motion < settings.still:
+        return "too still"
+    return ""
+
+
+def _match(
+    target: Candidate, group: Sequence[Candidate], found: Pairs, settings: PairSettings, chance: random.Random
+) -> None:
+    """Give a target its references: of a few drawn ones those that look least like it and each other."""
+    others = [clip for clip in group if clip.video != target.video]
+    if not others:
+        alone = len(group) == 1
+        found.dropped["no other clip of the action" if alone else "only cuts of one video"] += 1
+        return
+    chosen: list[Candidate] = []
+    drawn = chance.sample(others, min(len(others), 16 * settings.references))
+    for _ in range(settings.references):
+        videos = {clip.video for clip in chosen}
+        left = [clip for clip in drawn if clip.video not in videos]
+        if not left:
+            break
+        best = max(left, key=lambda clip: min(_apart(clip, one) for one in (target, *chosen)))
+        if min(_apart(best, one) for one in (target, *chosen)) < settings.similar:
+            break
+        chosen.append(best)
+    if len(chosen) < settings.references:
+        found.dropped["too similar to the others of the action" if chosen or left else "too few sources"] += 1
+        return
+    found.chosen.append((target, chosen))
+
+
+def _apart(clip: Candidate, other: Candidate) -> float:
+    """How differently two clips look, 0 to 1; without looks 1, or 0 when the words are the same, too."""
+    if clip.look is not None and other.look is not None:
+        return math.fsum(abs(a - b) for a, b in zip(clip.look, other.look, strict=True)) / len(clip.look)
+    return float(clip.caption != other.caption)
+
+
+def _file(clip: Candidate) -> Path:
+    return Path(os.path.abspath(Path(clip.root) / clip.path))
+
+
+def _common(files: set[Path], own: Path) -> Path:
+    """The folder that paths in the manifest are relative to."""
+    if all(file.is_relative_to(own) for file in files):
+        return own
+    try:
+        return Path(os.path.commonpath([file.parent for file in files]))
+    except ValueError as error:  # two drives
+        raise PairError("the videos share no folder; copy them to one drive first") from error
+
+
+def _line(target: Candidate, others: Sequence[Candidate], root: Path) -> dict[str, Any]:
+    def told(clip: Candidate) -> dict[str, Any]:
+        path = str(_file(clip).relative_to(root)) if clip.root else clip.path
+        return {"path": path, "caption": clip.caption, "start": round(clip.start, 3)}
+
+    first = told(target)
+    return {"target": first.pop("path"), **first, "references": [told(clip) for clip in others]}

@@ -1,0 +1,120 @@
+"""Clips of a library encoded for a base ahead of time: their latents and caption tokens.
+
+The Prism itself reads the prompt, too, so its tokens are made at each generation; what comes before it, and
+takes most of the time, is stored here (docs/decisions/0010-what-is-stored-of-a-reference.md).
+"""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from echoreel.bases.encoding import encode_references, encoders_of
+from echoreel.bases.loading import model_name
+from echoreel.bases.lookup import base_of
+from echoreel.common.errors import EchoReelError
+from echoreel.generation.settings import GenerationSettings, resolved
+from echoreel.library.reference_library import LibraryClip, ReferenceLibrary
+from echoreel.library.tables import one_of, schemas, sql
+from echoreel.media.reference_video import EncodedFrames, ReferenceVideo
+
+CLIPS_OF_A_WRITE = 32
+
+
+@dataclass
+class Stored:
+    """What came of `encode_library`."""
+
+    clips: int = 0  # encoded now
+    known: int = 0  # that were, by the same encoders
+    stale: int = 0  # that were, by the same base before its weights changed: encoded again
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    def details(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def native_size(pipe: Any) -> tuple[int, int]:
+    """(height, width) in pixels that the base makes unless told otherwise. Raises EchoReelError."""
+    settings, base = resolved(pipe, GenerationSettings()), base_of(pipe)
+    if settings.height and settings.width:
+        return settings.height, settings.width
+    places, pixels = base.family.latent_size(base.denoiser), base.family.pixels_per_place(pipe)
+    if places is None:
+        raise EchoReelError(f"{type(pipe).__name__} does not say its frame size; it cannot be encoded for")
+    return places[0] * pixels, places[1] * pixels
+
+
+def encode_library(library: ReferenceLibrary, pipe: Any, size: tuple[int, int]) -> Stored:
+    """Encode every clip that is a file of this machine at `size` (height, width) and store it.
+
+    Stopped, the same call goes on. Clips that cannot be read are in the result; URLs are left out.
+    """
+    store = library.store
+    maker, recipe = encoders_of(pipe, size), f"{model_name(pipe)} {size[0]}x{size[1]}"
+    rows = store.rows("encoded", f"recipe = {sql(recipe)}", ["id", "maker"])
+    done = {row["id"] for row in rows.to_pylist() if row["maker"] == maker}
+    stored = Stored(known=len(done), stale=len(rows) - len(done))
+    if stored.stale:
+        store.remove("encoded", f"recipe = {sql(recipe)} AND maker <> {sql(maker)}")
+    clips = [clip for batch in library.batches("root <> ''") for clip in batch if clip.number not in done]
+    waiting: list[dict[str, Any]] = []
+    for clip in track(clips, f"encoding {len(clips)} clips", console=Console(stderr=True)):
+        try:
+            reference = library.reference(clip)
+        except (EchoReelError, OSError) as error:
+            stored.problems.append((clip.place, str(error)))
+            continue
+        ((latents, caption),) = encode_references(pipe, [reference], size)
+        tensors = {"latents": latents[0].float().cpu().numpy(), "caption": caption[0].float().cpu().numpy()}
+        row = {"id": clip.number, "maker": maker, "recipe": recipe}
+        waiting.append(row | {"tensors": save({k: np.ascontiguousarray(v) for k, v in tensors.items()})})
+        stored.clips += 1
+        if len(waiting) == CLIPS_OF_A_WRITE:
+            _write(library, waiting)
+    _write(library, waiting)
+    return stored
+
+
+def with_encoded(
+    library: ReferenceLibrary,
+    taken: list[tuple[LibraryClip, ReferenceVideo]],
+    pipe: Any,
+    size: tuple[int, int],
+) -> tuple[list[ReferenceVideo], int]:
+    """The references, with what is stored of them for these encoders; and of how many that is stale."""
+    rows = library.store.rows("encoded", one_of("id", [clip.number for clip, _ in taken])) if taken else None
+    if rows is None or not len(rows):
+        return [reference for _, reference in taken], 0
+    maker, recipe = encoders_of(pipe, size), f"{model_name(pipe)} {size[0]}x{size[1]}"
+    listed = rows.to_pylist()
+    mine = {row["id"]: row["tensors"] for row in listed if row["maker"] == maker}
+    stale = {row["id"] for row in listed if row["recipe"] == recipe} - mine.keys()
+    references = []
+    for clip, reference in taken:
+        encoded = _read(mine.get(clip.number), maker)
+        references.append(reference if encoded is None else replace(reference, encoded=encoded))
+    return references, len(stale)
+
+
+def _read(tensors: bytes | None, maker: str) -> EncodedFrames | None:
+    """Raises EchoReelError for what is damaged."""
+    if tensors is None:
+        return None
+    try:
+        found = load(tensors)
+        return EncodedFrames(found["latents"], found["caption"], maker)
+    except (SafetensorError, KeyError) as error:
+        raise EchoReelError(f"an encoded clip of the library is damaged ({error}); embed it again") from error
+
+
+def _write(library: ReferenceLibrary, waiting: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+
+    if waiting:
+        library.store.add("encoded", pa.Table.from_pylist(waiting, schemas()["encoded"]))
+        waiting.clear()

@@ -1,0 +1,373 @@
+"""The reference library: videos are added once, then found by the action that a prompt asks for.
+
+A sentence embedding of a prompt finds its scenery; so actions are compared with actions (`actions`,
+`ranking`), and scenery only breaks ties.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+
+from echoreel.common.errors import EchoReelError
+from echoreel.library import choose_clips
+from echoreel.library.actions.action_index import KnownActions
+from echoreel.library.actions.find_action import Action, asked_action, find_action
+from echoreel.library.actions.rank_actions import FITS, RankedAction
+from echoreel.library.downloads import DownloadSettings, fetched
+from echoreel.library.sources.add_sources import Added, AddSettings, add_sources
+from echoreel.library.sources.catalogues import inside
+from echoreel.library.tables import LibraryError, Store, local_folder, one_of, schemas
+from echoreel.media.reference_video import ReferenceVideo
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+READ = (
+    1024  # clips of the nearest actions that are all read and compared with the scenery; of more common ones
+)
+PER_QUERY = 128  # so many, those first in whose captions the index finds words of the scenery
+COLUMNS = ["id", "video", "root", "path", "start", "end", "caption", "action", "verb", "look", "motion"]
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryClip:
+    """One clip. path: in its root, or a URL. video: which one it was cut from. Times in seconds."""
+
+    id: str
+    caption: str
+    phrase: str
+    verb: str
+    root: str  # the folder that the path stays in; empty for a URL
+    path: str
+    video: str
+    start: float
+    end: float | None
+    motion: float | None  # mean difference of neighbouring frames, 0 to 1; None where nobody has looked
+    look: tuple[float, ...] | None
+
+    @property
+    def number(self) -> int:
+        """The id as it is stored."""
+        return _number(self.id)
+
+    @property
+    def is_url(self) -> bool:
+        return not self.root
+
+    @property
+    def place(self) -> str:
+        """The file's whole path, or the URL."""
+        return self.path if self.is_url else f"{self.root.rstrip('/')}/{self.path}"
+
+    def details(self) -> dict[str, Any]:
+        """For --json."""
+        named = {"id": self.id, "caption": self.caption, "action": self.phrase, "path": self.place}
+        return named | {"video": self.video, "start": self.start, "end": self.end, "motion": self.motion}
+
+
+class Found(NamedTuple):
+    """A clip, how well its action fits (0 to 1, and a little for the scenery), and why."""
+
+    clip: LibraryClip
+    score: float
+    why: str
+
+    def details(self) -> dict[str, Any]:
+        """For --json."""
+        return self.clip.details() | {"score": round(self.score, 4), "why": self.why}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search understood and found. action: None where the prompt tells of none."""
+
+    prompt: str
+    action: Action | None
+    results: tuple[Found, ...]
+
+    def details(self) -> dict[str, Any]:
+        phrase = self.action.phrase if self.action else None
+        return {
+            "prompt": self.prompt,
+            "action": phrase,
+            "results": [found.details() for found in self.results],
+        }
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The references that a generation takes, and those that it would have if they could be read."""
+
+    answer: Answer
+    references: tuple[tuple[Found, ReferenceVideo], ...]
+    problems: tuple[tuple[str, str], ...]
+
+
+class ReferenceLibrary:
+    """A library in a folder or an object store; several processes may use one at once."""
+
+    def __init__(self, store: Store, embedder: str | None, downloads: DownloadSettings) -> None:
+        """embedder: the name of one, the library's own (None), or "none"."""
+        self.store, self.downloads = store, downloads
+        self.actions = KnownActions(store, embedder)
+
+    @classmethod
+    def open(
+        cls,
+        uri: str | Path,
+        create: bool = False,
+        embedder: str | None = None,
+        downloads: DownloadSettings | None = None,
+    ) -> Self:
+        """The library of a folder, or of a place such as s3://bucket/library.
+
+        embedder: the name of one that `load_embedder` knows, or "none" to compare words alone; the library's
+        own unless given, and of a new library the default one, if it is installed. Raises LibraryError,
+        MissingExtra.
+        """
+        return cls(Store(uri, create), embedder, downloads or DownloadSettings())
+
+    def add(
+        self, sources: Sequence[Path | str], settings: AddSettings | None = None, quiet: bool = False
+    ) -> Added:
+        """Add folders of videos, videos, catalogues and libraries; what is there already is not added again.
+
+        Stopped at any moment, the same call goes on. Raises LibraryError and CatalogueError for what is no
+        source; what is wrong with single files and rows is in the result.
+        """
+        rows = self.store.count("clips")
+        added = add_sources(self.store, sources, settings or AddSettings(), quiet)
+        self.finish(copies=self.store.count("clips") != rows + added.clips)
+        return added
+
+    def finish(self, copies: bool = True) -> int:
+        """After rows were added: no clip twice, all actions embedded, indexes up to date.
+
+        Returns how many clips were there twice.
+        """
+        dropped = 0
+        if copies:
+            dropped = self.store.drop_copies("clips", "id")
+            self.store.drop_copies("actions", "action")
+        self.actions.embed()
+        self.store.index()
+        return dropped
+
+    def search(self, prompt: str, count: int = 10, action: str | None = None) -> Answer:
+        """The clips that show the prompt's action best, the likeliest first, and different from each other.
+
+        action: the action in words, where the prompt does not tell it. Raises LibraryError, EchoReelError.
+        """
+        if count < 1:
+            raise EchoReelError(f"got {count} results asked for, need 1 or more")
+        if not prompt.strip() and not action:
+            raise EchoReelError("got an empty prompt; say what the video should show")
+        self.store.refresh()
+        asked = asked_action(action) if action else find_action(prompt)
+        if asked is None:
+            return Answer(prompt, None, ())
+        near = dict(self.actions.rank(asked, prompt))
+        rows = self._candidates(prompt, near, count)
+        fit = np.array([near[phrase].score for phrase in rows["action"].to_pylist()])
+        scored = choose_clips.scores(prompt, fit, rows["caption"].to_pylist())
+        best = choose_clips.best(scored, count)
+        clips = [_clip(row) for row in rows.take(best).to_pylist()]
+        candidates = choose_clips.Candidates(
+            scored[best],
+            [clip.caption for clip in clips],
+            [clip.video for clip in clips],
+            [clip.look for clip in clips],
+        )
+        chosen = choose_clips.varied(candidates, count)
+        found = [Found(clips[i], float(scored[best[i]]), near[clips[i].phrase].why) for i in chosen]
+        return Answer(prompt, asked, tuple(found))
+
+    def pick(self, prompt: str, count: int = 1, action: str | None = None) -> Answer:
+        """Of `search`, those whose action fits: none where nothing does, fewer where there are fewer."""
+        answer = self.search(prompt, count, action)
+        return replace(answer, results=tuple(found for found in answer.results if found.score >= FITS))
+
+    def take(self, prompt: str, count: int = 1, action: str | None = None) -> "Taken":
+        """Of the clips that fit, the first `count` that can be read. Raises LibraryError."""
+        answer = self.pick(prompt, 3 * count, action)
+        taken: list[tuple[Found, ReferenceVideo]] = []
+        problems = []
+        for found in answer.results:
+            if len(taken) == count:
+                break
+            try:
+                taken.append((found, self.reference(found.clip)))
+            except (EchoReelError, OSError) as error:
+                problems.append((found.clip.place, str(error)))
+        return Taken(answer, tuple(taken), tuple(problems))
+
+    def reference(self, clip: LibraryClip, strength: float = 1.0) -> ReferenceVideo:
+        """The clip's frames, downloaded if need be. Raises VideoError, DownloadError, CatalogueError."""
+        length = None if clip.end is None else min(clip.end, clip.start + 2.0)
+        return ReferenceVideo.from_file(
+            self.file(clip), clip.caption, start=clip.start, end=length, strength=strength
+        )
+
+    def file(self, clip: LibraryClip) -> Path:
+        """The clip's video on this machine. Raises DownloadError, CatalogueError for one outside its root."""
+        if clip.is_url:
+            return fetched(clip.path, self.downloads)
+        return inside(Path(clip.root), clip.path)
+
+    def batches(self, where: str | None = None) -> Iterator[list[LibraryClip]]:
+        """All clips, or those for which a condition in SQL holds, some ten thousand at a time."""
+        for batch in self.store.batches("clips", where):
+            yield [_clip(row) for row in batch.to_pylist()]
+
+    def clips(self, count: int = 20, action: str | None = None) -> list[LibraryClip]:
+        """The first clips or, with a verb or a phrase, the first of that action."""
+        where = None
+        if action:
+            asked = asked_action(action)
+            where = f"{one_of('action', [asked.phrase, action])} OR {one_of('verb', [asked.verb, action])}"
+        return [_clip(row) for row in self.store.rows("clips", where, COLUMNS, count).to_pylist()]
+
+    def show(self, id: str) -> LibraryClip:
+        """One clip. Raises LibraryError where there is none of that id."""
+        rows = self.store.rows("clips", f"id = {_number(id)}", COLUMNS, 1).to_pylist()
+        if not rows:
+            raise LibraryError(f"{id}: the library has no such clip; `echoreel library list` shows some")
+        return _clip(rows[0])
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """Take clips out; returns how many there were. Their videos stay; added again, they are there again.
+
+        Raises LibraryError for what is no id.
+        """
+        if not ids:
+            return 0
+        numbers = [_number(id) for id in ids]
+        rows = self.store.rows("clips", one_of("id", numbers), ["id", "video"])
+        if len(rows):
+            self.store.remove("files", one_of("content", rows["video"].to_pylist()))
+            self.store.remove("clips", one_of("id", numbers))
+            self.store.remove("encoded", one_of("id", numbers))
+        return len(rows)
+
+    def export(self, folder: Path, clips: Sequence[LibraryClip]) -> tuple[list[Path], list[tuple[str, str]]]:
+        """Copy the clips' videos, and write manifest.jsonl, a catalogue of them.
+
+        Returns the videos written, and (place, what is wrong) of those that could not be.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        written, lines, problems = [], [], []
+        for clip in clips:
+            try:
+                source = self.file(clip)
+                target = folder / f"{clip.video}{Path(clip.path).suffix or '.mp4'}"
+                if not target.exists():
+                    partial = target.with_name(f".{target.name}.partial")
+                    shutil.copyfile(source, partial)
+                    partial.replace(target)
+                    written.append(target)
+            except (EchoReelError, OSError) as error:
+                problems.append((clip.place, str(error)))
+                continue
+            end = {} if clip.end is None else {"end": clip.end}
+            line = {"path": target.name, "caption": clip.caption, "start": clip.start, **end}
+            lines.append(line | {"action": clip.phrase, "id": clip.id})
+        partial = folder / ".manifest.jsonl.partial"
+        partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        partial.replace(folder / "manifest.jsonl")
+        return written, problems
+
+    def stats(self) -> dict[str, Any]:
+        """What is in it."""
+        verbs: Counter[str] = Counter()
+        for batch in self.store.batches("clips", rows=1 << 20, columns=["verb"]):
+            for each in batch.column("verb").value_counts().to_pylist():
+                verbs[each["values"]] += each["counts"]
+        without = verbs.pop("", 0)
+        embedded = self.store.embedder()
+        folder = local_folder(self.store.uri)
+        files = [] if folder is None else [path for path in folder.rglob("*") if path.is_file()]
+        return {
+            "library": self.store.uri,
+            "clips": self.store.count("clips"),
+            "without_action": without,
+            "files_read": self.store.count("files"),
+            "urls": self.store.count("clips", "root = ''"),
+            "distinct_actions": self.store.count("actions"),
+            "verbs": len(verbs),
+            "commonest": dict(verbs.most_common(20)),
+            "embedder": embedded and embedded[0],
+            "encoded": self.store.count("encoded"),
+            "indexed": {"caption", "action", "verb"} <= self.store.indexed("clips"),
+            "bytes": sum(path.stat().st_size for path in files) or None,
+        }
+
+    def _candidates(self, prompt: str, near: Mapping[str, RankedAction], count: int) -> "pa.Table":
+        """Rows of clips of the nearest actions, those of the nearer ones first, until there are enough.
+
+        Of an action with more clips than are read, those whose captions have words of the scenery, then any.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        parts = [schemas()["clips"].empty_table().select(COLUMNS)]
+        for phrases in _tiers(near):
+            where = one_of("action", phrases)
+            if self.store.count("clips", where) <= READ:
+                parts.append(self.store.rows("clips", where, COLUMNS))
+            else:
+                scenery = choose_clips.words(prompt) - choose_clips.words(" ".join(phrases))
+                found = self.store.by_words(" ".join(sorted(scenery)), where, PER_QUERY).select(COLUMNS)
+                parts.append(found)
+                if len(found) < 4 * count:
+                    rows = self.store.rows("clips", where, COLUMNS, max(PER_QUERY, 4 * count))
+                    parts.append(rows.filter(pc.invert(pc.is_in(rows["id"], value_set=found["id"]))))
+            if sum(map(len, parts)) >= max(PER_QUERY // 4, count):
+                break
+        return pa.concat_tables(parts)
+
+
+def _tiers(near: Mapping[str, RankedAction]) -> list[list[str]]:
+    """The ranked actions, best first, in groups: those that fit as well as the best, a few, all others."""
+    best = max((each.score for each in near.values()), default=0.0) - 0.02
+    first = [phrase for phrase, each in near.items() if each.score >= best]
+    rest = [phrase for phrase, each in near.items() if each.score < best]
+    return [group for group in (first, rest[:4], rest[4:]) if group]
+
+
+def _clip(row: dict[str, Any]) -> LibraryClip:
+    """A row of the table."""
+    return LibraryClip(
+        id=_name(row["id"]),
+        caption=row["caption"],
+        phrase=row["action"],
+        verb=row["verb"],
+        root=row["root"],
+        path=row["path"],
+        video=_name(row["video"]),
+        start=round(row["start"] or 0.0, 3),
+        end=None if row["end"] is None else round(row["end"], 3),
+        motion=row["motion"],
+        look=None if row["look"] is None else tuple(row["look"]),
+    )
+
+
+def _name(number: int) -> str:
+    """How people see an id: 16 digits from 0 to f."""
+    return f"{number % 2**64:016x}"
+
+
+def _number(id: str) -> int:
+    """The id as stored. Raises LibraryError."""
+    try:
+        number = int(id, 16)
+    except ValueError:
+        number = -1
+    if len(id) != 16 or number < 0:
+        raise LibraryError(f"got {id!r}, need the id of a clip: 16 digits from 0 to f, as `list` shows them")
+    return number - 2**64 if number >= 2**63 else number

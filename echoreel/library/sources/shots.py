@@ -1,0 +1,153 @@
+"""Videos -> shots -> clips: what a folder holds, cut where the camera cuts, each with its caption and look.
+
+PySceneDetect finds the cuts; the frames come from `decode`, under its limits. A file that cannot be used is a
+VideoError for the caller to list.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from pydantic import PositiveFloat
+
+from echoreel.common.errors import ClipTooShort, MissingExtra, VideoMissing
+from echoreel.common.settings import Settings
+from echoreel.library.sources.captions import Said, caption_of
+from echoreel.media.decoding import SUFFIXES, VideoLimits, decoded, opened, upright
+from echoreel.media.images import Frames, fitted
+from echoreel.media.reference_video import DEFAULT_FPS, DEFAULT_FRAMES
+from echoreel.media.video_files import Span, probe, read_frames
+
+LOOK_SIZE = (48, 64)  # (height, width) at which looks are compared
+CUT_SIZE = (72, 128)  # (height, width) at which cuts are found
+CUT_LIMITS = VideoLimits(decoded_frames=1_000_000)  # a whole film
+
+
+class ClipSettings(Settings):
+    """How videos become clips; all in seconds."""
+
+    longest: PositiveFloat = 12.0  # longer videos are cut into shots, longer shots into equal parts
+    shortest: PositiveFloat = 1.0  # shorter shots are left out
+
+
+@dataclass(frozen=True, slots=True)
+class FoundClip:
+    """A part of a video file that can be used as a reference."""
+
+    path: Path
+    content: int  # of the file: the same for copies of it
+    start: float  # seconds
+    end: float | None  # seconds; None = to the end of the file
+    caption: str
+    look: tuple[float, ...]  # as `look_of`
+    motion: float  # as `motion_of`
+
+
+def find_videos(folder: Path, unreadable: Callable[[Path, str], None]) -> Iterator[Path]:
+    """Files below the folder that are named as videos, in order; a folder is entered once, however linked.
+
+    `unreadable` is told of folders that cannot be listed, and why.
+    """
+    seen: set[tuple[int, int]] = set()
+
+    def failed(error: OSError) -> None:
+        unreadable(Path(error.filename or folder), error.strerror or "unreadable")
+
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=failed):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        state = os.stat(root)
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(root, name)
+
+
+def content_of(path: Path, limits: VideoLimits | None = None) -> int:
+    """A number (64 bits, signed) that only files of the same bytes have. Raises VideoError's family."""
+    limits = limits or VideoLimits()
+    with opened(path, limits):  # before reading what may be endless or no video
+        pass
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).digest()
+    except OSError as error:
+        raise VideoMissing(f"{path}: cannot be read ({error.strerror}); give it to this user") from error
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def read_clips(path: Path, content: int, said: list[Said], settings: ClipSettings) -> list[FoundClip]:
+    """The clips of a video file, each looked at. Raises VideoError's family, MissingExtra for long videos."""
+    info = probe(path)
+    duration = info.duration
+    parts: list[tuple[float, float | None]] = [(0.0, None)]
+    if duration is None or duration > settings.longest:
+        parts = [*find_parts(path, settings)]
+    if not parts:
+        raise ClipTooShort(f"{path.name}: no shot of {settings.shortest:g} s or more; lower --shortest")
+    clips = []
+    for start, end in parts:
+        until = end if end is not None else duration or start + settings.longest
+        span = Span(start=start, end=end, fps=DEFAULT_FPS, frames=DEFAULT_FRAMES)
+        frames = read_frames(path, span, size=LOOK_SIZE)
+        if len(np.unique(frames.timestamps)) < 2:
+            raise ClipTooShort(f"{path.name}: 1 frame, need at least 2 to see an action; give a video")
+        caption = caption_of(said, start, until)
+        look, motion = look_of(frames.frames), motion_of(frames.frames)
+        clips.append(FoundClip(path, content, start, end, caption, look, motion))
+    return clips
+
+
+def find_parts(path: Path, settings: ClipSettings) -> list[tuple[float, float]]:
+    """(start, end) in seconds of every shot, long ones in equal parts. Raises VideoError's family."""
+    times, cuts = _cuts(path)
+    edges = [0.0, *cuts, times[-1]]
+    parts = []
+    for start, end in pairwise(edges):
+        if end - start < settings.shortest:
+            continue
+        count = ceil((end - start) / settings.longest - 1e-6)
+        inner = [float(edge) for edge in np.linspace(start, end, count + 1)]
+        parts += list(pairwise(inner))
+    return parts
+
+
+def look_of(frames: Frames) -> tuple[float, ...]:
+    """24 numbers from 0 to 1: mean and spread of red, green, blue in each quarter of frames (T, H, W, 3)."""
+    halves = [half for rows in np.array_split(frames, 2, axis=1) for half in np.array_split(rows, 2, axis=2)]
+    numbers = [value for half in halves for value in (half.mean((0, 1, 2)) / 255, half.std((0, 1, 2)) / 255)]
+    return tuple(float(value) for value in np.concatenate(numbers).round(4))
+
+
+def motion_of(frames: Frames) -> float:
+    """Mean difference of neighbouring frames (T, H, W, 3), 0 (a still) to 1."""
+    return float(np.abs(np.diff(frames.astype(np.int16), axis=0)).mean() / 255)
+
+
+def _cuts(path: Path) -> tuple[list[float], list[float]]:
+    """Times of all frames, the end of the last one included, and of the frames that begin a new shot."""
+    try:
+        from scenedetect import AdaptiveDetector, FrameTimecode
+    except ImportError as error:
+        raise MissingExtra(
+            f"{path.name}: got a long video, need PySceneDetect to cut it; pip install 'echoreel[library]'"
+        ) from error
+    logging.getLogger("pyscenedetect").setLevel(logging.ERROR)
+    detector, times, cuts = AdaptiveDetector(), [], []
+    with opened(path, CUT_LIMITS) as source:
+        rate = 1 / source.step
+        for number, (time, frame) in enumerate(decoded(source)):
+            small = fitted(upright(frame), CUT_SIZE)[:, :, ::-1]  # BGR, as OpenCV has it
+            cuts += detector.process_frame(FrameTimecode(number, rate), np.ascontiguousarray(small))
+            times.append(time)
+        cuts += detector.post_process(FrameTimecode(len(times) - 1, rate))
+        end = times[-1] + source.step
+    return [*times, end], [times[cut.frame_num] for cut in cuts]

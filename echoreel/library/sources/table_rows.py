@@ -1,0 +1,159 @@
+"""Clips of any source -> rows of the library: their ids and their actions. The same for every way in.
+
+An id is made of what the clip is (the file's content or, in a catalogue, its place, and the part of it), so
+that adding a source again adds nothing.
+"""
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoreel.library.actions.find_action import Action, find_actions
+from echoreel.library.sources.shots import FoundClip
+from echoreel.library.tables import LOOK_WIDTH, Store, schemas
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Labelled(NamedTuple):
+    """Rows of the table `clips`, and the distinct actions in them."""
+
+    rows: "pa.RecordBatch"
+    actions: dict[str, Action]
+
+
+def of_catalogue(batch: "pa.RecordBatch") -> Labelled:
+    """Rows of a batch of `read_catalogue`: nothing is opened, so looks and motion are unknown."""
+    places = [f"{root}\0{path}" for root, path in zip(*_lists(batch, "root", "path"), strict=True)]
+    return _labelled(batch, numbers(places))
+
+
+def of_clips(clips: Sequence[FoundClip]) -> Labelled:
+    """Rows of clips of files on this machine; their root is the file's folder."""
+    import pyarrow as pa
+
+    columns = {
+        "root": pa.array([clip.path.absolute().parent.as_posix() for clip in clips], pa.string()),
+        "path": pa.array([clip.path.name for clip in clips], pa.string()),
+        "caption": pa.array([clip.caption for clip in clips], pa.string()),
+        "start": pa.array([clip.start for clip in clips], pa.float32()),
+        "end": pa.array([clip.end for clip in clips], pa.float32()),
+    }
+    looks = pa.array([clip.look for clip in clips], pa.list_(pa.float32(), LOOK_WIDTH))
+    motion = pa.array([clip.motion for clip in clips], pa.float32())
+    content = np.array([clip.content for clip in clips], np.int64)
+    return _labelled(pa.RecordBatch.from_pydict(columns), content, (looks, motion))
+
+
+def numbers(texts: Iterable[str]) -> NDArray[np.int64]:
+    """A number (64 bits) for each text, that only the same text has."""
+    return np.frombuffer(b"".join(blake2b(text.encode(), digest_size=8).digest() for text in texts), np.int64)
+
+
+class Intake:
+    """What one process adds to a library: rows that are not there yet, and their actions before them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.added = self.known = self.without_action = 0
+        self._ids = store.ids()
+        self._actions = set(store.rows("actions", columns=["action"])["action"].to_pylist())
+        self._batches: list[pa.RecordBatch] = []
+        self._new: dict[str, Action] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Rows that were taken and not written yet."""
+        return sum(map(len, self._batches))
+
+    def take(self, labelled: Labelled) -> int:
+        """Keep the rows that are new; returns how many those are. They are there after `write`."""
+        rows = labelled.rows
+        ids = rows.column("id").to_numpy()
+        _, first = np.unique(ids, return_index=True)
+        is_new = np.zeros(len(ids), bool)
+        is_new[first] = True
+        at = np.minimum(np.searchsorted(self._ids, ids), max(0, len(self._ids) - 1))
+        if len(self._ids):
+            is_new &= self._ids[at] != ids
+        self._ids = np.sort(np.concatenate([self._ids, ids[is_new]]), kind="stable")
+        rows = rows if is_new.all() else rows.filter(is_new)
+        self._batches.append(rows)
+        self._new |= {text: action for text, action in labelled.actions.items() if text not in self._actions}
+        self.added += len(rows)
+        self.known += len(ids) - len(rows)
+        self.without_action += rows.column("verb").to_numpy(zero_copy_only=False).tolist().count("")
+        return len(rows)
+
+    def write(self) -> None:
+        """Commit the rows: all or, killed in the middle, none."""
+        import pyarrow as pa
+
+        if self._new:
+            table = [{"action": a.phrase, "verb": a.verb, "lemmas": a.lemmas} for a in self._new.values()]
+            self.store.add("actions", pa.Table.from_pylist(table, schemas()["actions"]))
+            self._actions |= self._new.keys()
+            self._new = {}
+        if self.waiting:
+            self.store.add("clips", self._batches)
+        self._batches = []
+
+
+def _labelled(
+    batch: "pa.RecordBatch", video: NDArray[np.int64], seen: "tuple[pa.Array, pa.Array] | None" = None
+) -> Labelled:
+    """The rows with id, action and verb, those of one action beside each other: they are read together.
+
+    seen: looks and motion of the rows, where they are known.
+    """
+    import pyarrow as pa
+
+    captions, starts, ends = _lists(batch, "caption", "start", "end")
+    found = find_actions(captions)
+    phrases = ["" if action is None else action.phrase for action in found]
+    verbs = ["" if action is None else action.verb for action in found]
+    actions = {action.phrase: action for action in found if action is not None}
+    action = pa.array(phrases, pa.string())
+    order = _order(action.dictionary_encode())
+    columns = {
+        "id": pa.array(_ids(video, starts, ends)),
+        "video": pa.array(video),
+        **{name: batch.column(name) for name in ("root", "path", "start", "end", "caption")},
+        "action": action,
+        "verb": pa.array(verbs, pa.string()),
+    }
+    schema = schemas()["clips"]
+    unseen = [pa.nulls(len(batch), schema.field(name).type) for name in ("look", "motion")]
+    looks = unseen if seen is None else [column.take(order) for column in seen]
+    rows = [column.take(order) for column in columns.values()]
+    return Labelled(pa.RecordBatch.from_arrays([*rows, *looks], schema=schema), actions)
+
+
+def _ids(video: NDArray[np.int64], starts: list[float | None], ends: list[float | None]) -> NDArray[np.int64]:
+    """The video's own number for the whole of it, another for each part."""
+    is_part = np.array(
+        [bool(start) or end is not None for start, end in zip(starts, ends, strict=True)], bool
+    )
+    if not is_part.any():
+        return video
+    each = zip(video.tolist(), starts, ends, strict=True)
+    parts = numbers(f"{number} {start or 0:.3f} {end or 0:.3f}" for number, start, end in each)
+    return np.where(is_part, parts, video)
+
+
+def _order(action: "pa.DictionaryArray") -> "pa.Array":
+    """Row numbers that bring equal actions together, and those in the order of their words."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rank = np.empty(len(action.dictionary), np.int64)
+    rank[pc.sort_indices(action.dictionary).to_numpy()] = np.arange(len(rank))
+    return pa.array(np.argsort(rank[action.indices.to_numpy()], kind="stable"))
+
+
+def _lists(batch: "pa.RecordBatch", *names: str) -> list[list[Any]]:
+    return [batch.column(name).to_pylist() for name in names]

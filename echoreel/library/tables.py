@@ -1,0 +1,302 @@
+"""The library's tables on LanceDB: in a folder or an object store, for several processes at once.
+
+Every write is a version of its own that is there whole or not at all; readers see the latest. No other
+module knows LanceDB. Tables: `clips` (a row each), `actions` (the distinct ones), `vectors` (of those),
+`files` (that were read, so that they need not be again) and `encoded` (references ready for an adapter).
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoreel.common.errors import EchoReelError, MissingExtra
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VERSION = "1"  # of the tables' columns
+LOOK_WIDTH = 24  # numbers that tell a look
+ALL = 2**31 - 1  # rows; a search without a limit would have one
+TRIES = 5  # of a commit that another process was quicker with
+VECTOR_INDEX_FROM = 200_000  # distinct actions; fewer are compared one by one, exactly
+Result = TypeVar("Result")
+
+
+class LibraryError(EchoReelError):
+    """A library is missing, damaged, or does not fit what is asked of it."""
+
+
+class Store:
+    """The tables of one library."""
+
+    def __init__(self, uri: str | Path, create: bool = False) -> None:
+        """`uri`: a folder, or s3://…, gs://…, az://…, memory://. Raises LibraryError, MissingExtra."""
+        self.uri = str(uri)
+        self._tables: dict[str, Any] = {}
+        self._stale: set[str] = set()  # tables that are to be looked at again when they are next used
+        self._indexed: dict[str, set[str]] = {}  # columns with an index, of tables
+        missing = f"{uri}: there is no library; make one with: echoreel library add {uri} VIDEOS"
+        _check_place(self.uri)
+        if not create and not is_library(self.uri):  # before LanceDB makes the folder
+            raise LibraryError(missing)
+        self._db = _connected(self.uri)
+        if not create and not self._has("clips"):
+            raise LibraryError(missing)
+        if (found := self.table("clips").schema.metadata.get(b"version", b"").decode()) != VERSION:
+            raise LibraryError(f"{uri}: a library of version {found}, need {VERSION}; make it anew")
+
+    def table(self, name: str) -> Any:
+        """A table, as it was when first used after the last `refresh`; made where it is missing."""
+        if name not in self._tables:
+            self._tables[name] = self._opened(name, schemas()[name])
+        if name in self._stale:
+            guarded(self._tables[name].checkout_latest)
+            self._stale.discard(name)
+        return self._tables[name]
+
+    def refresh(self) -> None:
+        """See what other processes have written since, in each table when it is next used."""
+        self._stale = {*self._tables}
+        self._indexed.clear()
+
+    def rows(
+        self, name: str, where: str | None = None, columns: list[str] | None = None, limit: int = ALL
+    ) -> "pa.Table":
+        """The rows of a table for which the SQL condition `where` holds. Raises LibraryError."""
+        query = self.table(name).search().limit(limit)
+        query = query.where(where) if where else query
+        query = query.select(columns) if columns else query
+        return guarded(query.to_arrow)
+
+    def batches(
+        self, name: str, where: str | None = None, rows: int = 65_536, columns: list[str] | None = None
+    ) -> "Iterator[pa.RecordBatch]":
+        """The same for tables that memory may not hold."""
+        query = self.table(name).search().limit(ALL)
+        query = query.select(columns) if columns else query
+        yield from guarded((query.where(where) if where else query).to_batches, rows)
+
+    def by_words(self, words: str, where: str, limit: int) -> "pa.Table":
+        """Rows of clips for which `where` holds and whose caption has one of the words, best first."""
+        if not words.strip() or "caption" not in self.indexed("clips"):
+            return schemas()["clips"].empty_table()
+        query = self.table("clips").search(words, query_type="fts").where(where, prefilter=True)
+        columns = [*schemas()["clips"].names, "_score"]
+        return guarded(query.select(columns).limit(limit).to_arrow).drop_columns(["_score"])
+
+    def count(self, name: str, where: str | None = None) -> int:
+        return int(guarded(self.table(name).count_rows, where))
+
+    def version(self, name: str) -> int:
+        """A number that changes with every write."""
+        return int(self.table(name).version)
+
+    def ids(self) -> NDArray[np.int64]:
+        """Of all clips, sorted."""
+        found: NDArray[np.int64] = self.rows("clips", columns=["id"])["id"].to_numpy()
+        return np.sort(found)
+
+    def add(self, name: str, rows: "pa.Table | Iterable[pa.RecordBatch]") -> None:
+        """Append rows, all of them or, where that fails or is stopped, none. Raises LibraryError."""
+        import pyarrow as pa
+
+        table = self.table(name)
+        if not isinstance(rows, pa.Table):
+            rows = pa.RecordBatchReader.from_batches(table.schema, rows)
+        guarded(table.add, rows)
+
+    def remove(self, name: str, where: str) -> None:
+        """Delete the rows for which `where` holds. Raises LibraryError."""
+        self._committed(lambda: self.table(name).delete(where))
+
+    def drop_copies(self, name: str, column: str) -> int:
+        """Delete all but the first of rows with the same value, which two writers of one source may make.
+
+        Both may call this at once: they keep the same row. Returns how many were deleted.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        found = guarded(self.table(name).search().limit(ALL).select([column]).with_row_id(True).to_arrow)
+        first = found.group_by(column).aggregate([("_rowid", "min")])["_rowid_min"]
+        copies = found.filter(pc.invert(pc.is_in(found["_rowid"], value_set=pa.chunked_array(first))))
+        if len(copies):
+            self.remove(name, f"_rowid IN ({','.join(map(str, copies['_rowid'].to_pylist()))})")
+        return len(copies)
+
+    def index(self) -> None:
+        """Bring the indexes up to date with the rows; the first time, make them. Raises LibraryError."""
+        from lancedb.index import FTS, Bitmap, BTree, IvfRq
+
+        clips = self.table("clips")
+        if not clips.count_rows():
+            return
+        wanted = {
+            "caption": FTS(with_position=False, stem=True, remove_stop_words=True),
+            "verb": Bitmap(),
+            "action": BTree(),
+        }
+        have = self.indexed("clips")
+        if have:
+            self._committed(clips.optimize)
+        for column, config in wanted.items():
+            if column not in have:
+                self._committed(partial(clips.create_index, column, config=config))
+        if self._has("vectors") and self.count("vectors") >= VECTOR_INDEX_FROM:
+            vectors = self.table("vectors")
+            make = partial(vectors.create_index, "vector", config=IvfRq(distance_type="cosine"))
+            self._committed(vectors.optimize if self.indexed("vectors") else make)
+        self.refresh()
+
+    def indexed(self, name: str) -> set[str]:
+        """Columns of a table that have an index; without one, a condition on a column reads every row."""
+        if name not in self._indexed:
+            indexes = guarded(self.table(name).list_indices)
+            self._indexed[name] = {column for index in indexes for column in index.columns}
+        return self._indexed[name]
+
+    def embedder(self) -> tuple[str, int] | None:
+        """Name and width of the embedder that the vectors are from; None where there are no vectors."""
+        if not self._has("vectors"):
+            return None
+        schema = self._tables["vectors"].schema
+        return schema.metadata[b"embedder"].decode(), schema.field("vector").type.list_size
+
+    def make_vectors(self, embedder: str, width: int) -> None:
+        """Make the table of vectors. Raises LibraryError where there is one of another embedder."""
+        import pyarrow as pa
+
+        schema = pa.schema(
+            [("action", pa.string()), ("vector", pa.list_(pa.float16(), width))], {"embedder": embedder}
+        )
+        self._tables["vectors"] = self._opened("vectors", schema)
+        if (found := self.embedder()) != (embedder, width):
+            raise LibraryError(
+                f"{self.uri}: its actions are embedded by {found and found[0]}, got {embedder}; use the same"
+            )
+
+    def nearest(self, vector: NDArray[np.float32], limit: int) -> "pa.Table":
+        """The actions whose vectors are the nearest, by cosine, and their vectors."""
+        query = self.table("vectors").search(vector.astype(np.float16)).distance_type("cosine")
+        return guarded(query.nprobes(50).refine_factor(20).select(["action", "vector"]).limit(limit).to_arrow)
+
+    def _opened(self, name: str, schema: "pa.Schema") -> Any:
+        """The table, made if need be; another process may be making it, too."""
+        for _ in range(TRIES):
+            try:
+                return self._db.open_table(name)
+            except ValueError as error:
+                if "not found" not in str(error):
+                    raise LibraryError(f"{self.uri}: damaged: {_told(error)}") from error
+            try:
+                return self._db.create_table(name, schema=schema)
+            except (ValueError, RuntimeError, OSError) as error:
+                missing = error
+        raise LibraryError(f"{self.uri}: cannot be written: {_told(missing)}") from missing
+
+    def _has(self, name: str) -> bool:
+        if name in self._tables:
+            return True
+        try:
+            self._tables[name] = self._db.open_table(name)
+        except ValueError as error:
+            if "not found" in str(error):
+                return False
+            raise LibraryError(f"{self.uri}: damaged: {_told(error)}") from error
+        except (RuntimeError, OSError) as error:
+            raise LibraryError(f"{self.uri}: cannot be read: {_told(error)}") from error
+        return True
+
+    def _committed(self, work: Callable[[], Any]) -> None:
+        """Do it again where another process changed the same at the same time."""
+        for left in reversed(range(TRIES)):
+            try:
+                guarded(work)
+                self.refresh()
+                return
+            except LibraryError as error:
+                if not left or "conflict" not in str(error).lower():
+                    raise
+                self.refresh()
+
+
+def is_library(uri: str) -> bool:
+    """Whether there is a library; a place on no disk of this machine is taken for one."""
+    folder = local_folder(uri)
+    return folder is None or (folder / "clips.lance").is_dir()
+
+
+def local_folder(uri: str) -> Path | None:
+    """The folder that a URI means, or None where it is on no disk of this machine."""
+    if uri.startswith("file://"):
+        return Path(uri.removeprefix("file://"))
+    return None if "://" in uri else Path(uri).expanduser()
+
+
+def sql(value: str | int) -> str:
+    """A value inside a condition."""
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+def one_of(column: str, values: Iterable[str | int]) -> str:
+    """The condition that a column has one of the values."""
+    return f"{column} IN ({', '.join(map(sql, values))})"
+
+
+def guarded(work: Callable[..., Result], *arguments: Any) -> Result:
+    """Call LanceDB; its errors, all of common types, become LibraryError."""
+    try:
+        return work(*arguments)
+    except EchoReelError:
+        raise
+    except (RuntimeError, ValueError, OSError) as error:
+        raise LibraryError(f"the library failed: {_told(error)}") from error
+
+
+@cache
+def schemas() -> "dict[str, pa.Schema]":
+    """Columns of every table but `vectors`, whose width is the embedder's."""
+    import pyarrow as pa
+
+    text, number, seconds = pa.string(), pa.int64(), pa.float32()
+    clips = [("id", number), ("video", number), ("root", text), ("path", text)]
+    clips += [("start", seconds), ("end", seconds), ("caption", text), ("action", text), ("verb", text)]
+    clips += [("look", pa.list_(pa.float32(), LOOK_WIDTH)), ("motion", pa.float32())]
+    actions = [("action", text), ("verb", text), ("lemmas", pa.list_(text))]
+    files = [("path", text), ("size", number), ("changed", number), ("content", number)]
+    encoded = [("id", number), ("maker", text), ("recipe", text), ("tensors", pa.large_binary())]
+    tables = {"clips": clips, "actions": actions, "files": files, "encoded": encoded}
+    return {name: pa.schema(fields, {"version": VERSION}) for name, fields in tables.items()}
+
+
+def _check_place(uri: str) -> None:
+    """Raises LibraryError where no library can be."""
+    folder = local_folder(uri)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise LibraryError(f"{uri}: is a file; give a folder for the library")
+
+
+def _connected(uri: str) -> Any:
+    """The database. Raises MissingExtra without LanceDB, LibraryError for places that cannot be."""
+    os.environ.setdefault("LANCE_LOG", "error")  # else a note per search
+    try:
+        import lancedb
+    except ImportError as error:
+        raise MissingExtra(
+            "the library needs LanceDB, which is not installed; pip install 'echoreel[library]'"
+        ) from error
+    folder = local_folder(uri)
+    try:
+        return lancedb.connect(uri if folder is None else str(folder))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise LibraryError(f"{uri}: cannot be opened: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """The first line of LanceDB's message, without places in its source."""
+    return str(error).split("\n")[0].split(", /")[0][:200]

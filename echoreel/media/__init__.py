@@ -1,0 +1,1 @@
+"""Video and image files to frames and back; `ReferenceVideo`. May import common."""

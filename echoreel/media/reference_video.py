@@ -1,0 +1,161 @@
+"""Reference videos: which frames of a file show the action, and how strongly they count."""
+
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echoreel.common.errors import ClipTooShort, SettingsError
+from echoreel.media.images import Frames, contact_sheet
+from echoreel.media.video_files import Span, VideoInfo, probe, read_frames
+
+DEFAULT_FPS = 8.0  # frames a second taken from a file, when nothing else is asked
+DEFAULT_FRAMES = 16  # at most
+LONGEST_SIDE = 1024  # pixels; larger videos are read smaller, since no base takes larger references
+CAPTION_BYTES = 65_536  # read from a caption file at most
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedFrames:
+    """What a base's encoders made of a reference: latents (C, T, h, w) and caption tokens (L, D), float32.
+
+    maker: which encoders at which size, as `latents.encoders_of` names them; others must not use it.
+    """
+
+    latents: NDArray[np.float32]
+    caption: NDArray[np.float32]
+    maker: str
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceVideo:
+    """Frames (T, H, W, 3) uint8 RGB that show the action, T >= 2, `fps` of them a second.
+
+    caption: what the video shows; may be empty. strength: 0 (ignored) to 1 (as trained), more exaggerates.
+    timestamps: seconds in the source file of each frame (T,); counted from `fps` when not given.
+    source: the file, or None for frames made in memory. duration: of the source file, seconds, when known.
+    encoded: the same frames and caption encoded already, used where the base's encoders made it.
+    Raises SettingsError for frames, rates or strengths that cannot be, ClipTooShort below two frames.
+    """
+
+    frames: Frames
+    fps: float = DEFAULT_FPS
+    caption: str = ""
+    strength: float = 1.0
+    timestamps: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    source: Path | None = None
+    duration: float | None = None
+    encoded: EncodedFrames | None = None
+
+    def __post_init__(self) -> None:
+        _positive("fps", self.fps)
+        if not isfinite(self.strength) or self.strength < 0:
+            raise SettingsError(f"strength: got {self.strength}, need 0 or more; 1 is as trained")
+        if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
+            raise SettingsError(
+                f"frames: got {self.frames.dtype} {self.frames.shape}, need uint8 (T, H, W, 3), RGB"
+            )
+        if len(self.timestamps) == 0:
+            object.__setattr__(self, "timestamps", np.arange(len(self.frames)) / self.fps)
+        if len(np.unique(self.timestamps)) < 2:
+            raise ClipTooShort(
+                f"{self.name}: 1 frame, need at least 2 to see an action; choose a longer part, or a video"
+            )
+
+    @classmethod
+    def from_file(
+        cls,
+        path: Path | str,
+        caption: str | None = None,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        fps: float | None = None,
+        frames: int | None = None,
+        strength: float = 1.0,
+    ) -> Self:
+        """Frames of the file from `start` to before `end`, in seconds. `describe()` tells which were taken.
+
+        Without `end`: `frames` of them (16) from `start` (0) at `fps` (8), so the first two seconds of a long
+        video and all of a short one. With `end`: at most `frames` (16) over the whole part, 8 a second or
+        slower; with `end` and `fps`: all there are. `caption` defaults to the text file beside the video
+        (cartwheel.txt for cartwheel.mp4), if any. Over six arguments: each is one thing that users ask for.
+        Raises VideoError's family for files that cannot be used, SettingsError for values that cannot be.
+        """
+        path = Path(path)
+        span = _span(start, end, fps, frames)
+        info = probe(path)
+        clip = read_frames(path, span, size=_read_size(info))
+        return cls(
+            frames=clip.frames,
+            fps=span.fps or DEFAULT_FPS,
+            caption=_sidecar(path) if caption is None else caption,
+            strength=strength,
+            timestamps=clip.timestamps,
+            source=path,
+            duration=info.duration,
+        )
+
+    @property
+    def name(self) -> str:
+        return "frames in memory" if self.source is None else self.source.name
+
+    def describe(self) -> str:
+        """One line, such as "16 frames, 0.00 s to 1.88 s of cartwheel.mp4 at 8 fps"."""
+        first, last = self.timestamps[0], self.timestamps[-1]
+        line = f"{len(self.frames)} frames, {first:.2f} s to {last:.2f} s of {self.name} at {self.fps:g} fps"
+        if self.duration is not None and self.duration > last + 1 / self.fps + 0.25:
+            line += f" (it is {self.duration:.2f} s long; start and end choose another part)"
+        return line
+
+    def sheet(self, columns: int = 8, height: int = 96) -> Frames:
+        """A picture (H, W, 3) of every frame taken, in rows under their times."""
+        rows = []
+        for first in range(0, len(self.frames), columns):
+            part = slice(first, first + columns)
+            times = self.timestamps[part]
+            rows.append((f"{times[0]:.2f} s to {times[-1]:.2f} s", self.frames[part]))
+        return contact_sheet([(f"{self.describe()}: {rows[0][0]}", rows[0][1]), *rows[1:]], columns, height)
+
+
+def _span(start: float | None, end: float | None, fps: float | None, frames: int | None) -> Span:
+    """What to read, by the rules of `ReferenceVideo.from_file`."""
+    start = 0.0 if start is None else start
+    if not isfinite(start) or start < 0:
+        raise SettingsError(f"start: got {start}, need seconds from the beginning, 0 or more")
+    if end is not None and (not isfinite(end) or end <= start):
+        raise SettingsError(f"end: got {end}, need seconds after the start at {start}")
+    if fps is not None:
+        _positive("fps", fps)
+    if frames is not None and frames < 2:
+        raise SettingsError(f"frames: got {frames}, need at least 2 to see an action")
+    count = frames or DEFAULT_FRAMES
+    if end is None:
+        return Span(start=start, fps=fps or DEFAULT_FPS, frames=count)
+    if fps is None:
+        return Span(start=start, end=end, fps=min(DEFAULT_FPS, count / (end - start)), frames=count)
+    return Span(start=start, end=end, fps=fps, frames=frames)
+
+
+def _positive(name: str, value: float) -> None:
+    if not isfinite(value) or value <= 0:
+        raise SettingsError(f"{name}: got {value}, need more than 0")
+
+
+def _read_size(info: VideoInfo) -> tuple[int, int]:
+    """(height, width) to read a video at: its own, or less so that no side is over `LONGEST_SIDE`."""
+    scale = min(1.0, LONGEST_SIDE / max(info.height, info.width))
+    return max(1, round(info.height * scale)), max(1, round(info.width * scale))
+
+
+def _sidecar(path: Path) -> str:
+    """The caption in the text file beside a video, on one line; empty when there is none."""
+    file = path.with_suffix(".txt")
+    if not file.is_file():
+        return ""
+    with file.open("rb") as stream:
+        text = stream.read(CAPTION_BYTES).decode("utf-8-sig", errors="replace")
+    return " ".join(text.split())

@@ -1,0 +1,319 @@
+"""ActionAdapter: Action Prism and Action Integrations of a base; attach, set references, save, load."""
+
+import math
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Literal, Self, TypeAlias
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from einops import repeat
+from torch import Tensor, nn
+
+from echoreel.bases.encoding import encode_captions, encode_references
+from echoreel.bases.lookup import Base, base_of, find_sites
+from echoreel.common.errors import AdapterMismatch, SettingsError
+from echoreel.media.reference_video import ReferenceVideo
+from echoreel.method.attachment import Attachment, Guidance, References
+from echoreel.method.integration import (
+    ActionTokens,
+    FrameIntegrationSettings,
+    IntegrationSettings,
+    integration_settings,
+    make_integration,
+)
+from echoreel.method.prism import (
+    CompactPrismSettings,
+    DensePrismSettings,
+    PrismSettings,
+    make_prism,
+    prism_settings,
+)
+
+Preset: TypeAlias = Literal["compact", "dense", "paper", "paper-lvdm"]
+
+
+class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """All that is trained: a Prism and one Integration per site of a base.
+
+    family, sites, latent_channels, caption_width: the base it fits, that is its family's name, the width at
+    each site's path, and the widths of its latents and text tokens. prism_config, integration_config: their
+    settings as plain dicts, since they are saved with the weights.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        family: str,
+        sites: dict[str, int],
+        latent_channels: int,
+        caption_width: int,
+        prism_config: dict[str, Any],
+        integration_config: dict[str, Any],
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        settings = integration_settings(integration_config)
+        self.prism = make_prism(prism_settings.validate_python(prism_config), latent_channels, caption_width)
+        self.integrations = nn.ModuleDict(
+            {
+                _key(path): make_integration(width, self.prism.token_width, settings)
+                for path, width in sites.items()
+            }
+        )
+        self._references = References()
+        self._attachments: tuple[Attachment, ...] = ()  # one for each denoiser of the base
+
+    @classmethod
+    def for_base(
+        cls,
+        base: Any,
+        preset: Preset = "compact",
+        *,
+        prism: PrismSettings | None = None,
+        integration: IntegrationSettings | FrameIntegrationSettings | None = None,
+    ) -> Self:
+        """A fresh adapter for a pipeline or denoiser; `prism` and `integration` replace the preset's.
+
+        Raises BaseUnsupported, SettingsError.
+        """
+        found = base_of(base)
+        if preset not in PRESETS:
+            raise SettingsError(f"got preset {preset!r}, need one of {', '.join(PRESETS)}")
+        prism, integration = prism or PRESETS[preset][0], integration or PRESETS[preset][1]
+        if isinstance(prism, DensePrismSettings):
+            size = found.family.latent_size(found.denoiser)
+            if size is None:
+                raise SettingsError(
+                    f"got preset {preset!r} for a base that does not say its native resolution, which a "
+                    f"dense Prism needs; take the compact preset"
+                )
+            prism = prism.model_copy(update={"latent_size": size})
+        adapter: Self = cls(
+            family=found.family.name,
+            sites=_some(find_sites(found.family, found.denoiser), found.family.every),
+            latent_channels=found.family.latent_channels(found.denoiser),
+            caption_width=found.family.caption_width(found.denoiser),
+            prism_config=prism.model_dump(mode="json"),
+            integration_config=integration.model_dump(mode="json"),
+        )
+        adapter.eval()  # as `from_pretrained` does
+        return adapter
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, **kwargs: Any) -> Self:
+        """An adapter from a folder or hub id; without it, the one that fits the embedded base.
+
+        kwargs: those of diffusers' `ModelMixin.from_pretrained`.
+        """
+        path = pretrained_model_name_or_path
+        if path is None:
+            path = str(resources.files("echoreel") / "weights" / "adapter")
+        adapter: Self = super().from_pretrained(path, **kwargs)
+        return adapter
+
+    def attach(self, base: Any) -> Self:
+        """Join a pipeline or denoiser, which stays as it is but for hooks; leave any other base first.
+
+        Moves the adapter to the device that the base computes on. Raises AdapterMismatch, BaseUnsupported.
+        """
+        found = base_of(base)
+        self._check_fits(found)
+        self.detach()
+        device = getattr(found.pipe, "_execution_device", None) or next(found.denoiser.parameters()).device
+        nn.Module.to(self, device)
+        self._references.gain = self._references.gain.to(device)
+        layers = {path: self.integrations[_key(path)] for path in self.config["sites"]}
+        self._attachments = tuple(
+            Attachment(found, denoiser, layers, self._references)  # type: ignore[arg-type]
+            for denoiser in found.denoisers
+        )
+        return self
+
+    def detach(self) -> None:
+        """Leave the base as it was; references and scale are kept."""
+        for attachment in self._attachments:
+            attachment.remove()
+        self._attachments = ()
+
+    def encode(
+        self,
+        reference_latents: Tensor,
+        caption_tokens: Tensor | None = None,
+        prompt_tokens: Tensor | None = None,
+    ) -> Tensor:
+        """Latents (B, C, T, H, W), and text tokens (B, L, D) or None of the reference's caption and of the
+        prompt -> action tokens (B, T * K, A)."""
+        like = next(self.prism.parameters())
+        texts = [None if text is None else text.to(like) for text in (caption_tokens, prompt_tokens)]
+        tokens: Tensor = self.prism(reference_latents.to(like), *texts)
+        return tokens
+
+    @torch.no_grad()
+    def set_references(
+        self,
+        references: Sequence[ReferenceVideo],
+        prompt: str | Sequence[str] = "",
+        size: tuple[int, int] | None = None,
+        negative_prompt: str | None = None,
+    ) -> None:
+        """Have the pipeline act as in these videos, from its next call on, until replaced or cleared.
+
+        prompt: what the pipeline will be called with, one or several; with the references' captions it tells
+        the Prism what the action is. size: pixels (height, width) that frames are cropped and resized to,
+        instead of the base's native ones. negative_prompt: given, both branches of guidance read, each what
+        the Prism makes of its own prompt, as in the released EchoReel; the pipeline must then guide.
+        Raises AdapterMismatch when not attached to a pipeline, SettingsError when a size is needed.
+        """
+        pipe = self._pipeline()
+        size = size or self._native_size()
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if negative_prompt is not None:
+            prompts = [negative_prompt] * len(prompts) + prompts
+        kept = [reference for reference in references if reference.strength > 0]
+        asked = encode_captions(pipe, prompts)
+        parts = []
+        for latents, shown in encode_references(pipe, kept, size):
+            latents = repeat(latents, "1 c t h w -> b c t h w", b=len(prompts))
+            shown = repeat(shown, "1 l d -> b l d", b=len(prompts))
+            parts.append(self.encode(latents, shown, asked))
+        self.set_tokens(parts, [reference.strength for reference in kept])
+        self._references.each_branch = negative_prompt is not None
+
+    def set_tokens(self, tokens: Tensor | Sequence[Tensor], strengths: Sequence[float] | None = None) -> None:
+        """Have the base read these action tokens (B, T * K, A): of one reference, or a sequence, one of each.
+
+        strengths: per reference, 1 unless given; 0 leaves a reference out. Raises AdapterMismatch.
+        """
+        parts = [tokens] if isinstance(tokens, Tensor) else list(tokens)
+        strengths = [1.0] * len(parts) if strengths is None else list(strengths)
+        if len(parts) != len(strengths) or not all(0 <= strength < math.inf for strength in strengths):
+            raise AdapterMismatch(
+                f"got strengths {strengths} for {len(parts)} references, need one for each, 0 or more"
+            )
+        self._check_tokens(parts)
+        self.clear_references()
+        kept = {i: strength for i, strength in enumerate(strengths) if strength > 0}
+        if kept:
+            like = next(self.integrations.parameters())
+            used = [parts[i].to(like) for i in kept]
+            learns = self.training or any(part.requires_grad for part in used)
+            with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+                action = ActionTokens.of_references(used, [*kept.values()], self.prism.slot_centres)
+            self._references.action = action
+            self._references.weigh()
+            if self._attachments and not learns:
+                self._attachments[0].remember()  # already now, so that a compiled denoiser finds it done
+
+    def clear_references(self) -> None:
+        """Have the base read nothing, and be its own self again."""
+        self._references.action = None
+        self._references.each_branch = False
+        self._references.memories = None
+
+    def set_scale(self, scale: float) -> None:
+        """How much of what the integrations find is added: 1 as trained, 0 nothing. Raises SettingsError."""
+        if not math.isfinite(scale):
+            raise SettingsError(f"got scale {scale}, need a number; 1 is as trained, 0 is off")
+        self._references.scale = float(scale)
+        self._references.weigh()
+
+    def set_window(self, start: float = 0.0, end: float = 1.0) -> None:
+        """The part of the denoising steps in which references act: 0 <= start < end <= 1, else SettingsError.
+
+        Whole steps inside the window count, by the timesteps of the pipeline's scheduler at each call.
+        """
+        if not 0 <= start < end <= 1:
+            raise SettingsError(f"got a window from {start} to {end}, need 0 <= start < end <= 1")
+        self._references.window = (float(start), float(end))
+
+    def set_guidance(self, guidance: Guidance) -> None:
+        """Which branch of classifier-free guidance reads. Raises SettingsError.
+
+        "positive", so that guidance amplifies the action, or "both". Not asked for references that were set
+        with a negative prompt: both branches read those.
+        """
+        if guidance not in ("positive", "both"):
+            raise SettingsError(f'got guidance {guidance!r}, need "positive" or "both"')
+        self._references.guidance = guidance
+
+    def _pipeline(self) -> Any:
+        """Raises AdapterMismatch unless attached to a pipeline."""
+        pipe = self._attachments[0].base.pipe if self._attachments else None
+        if pipe is None:
+            raise AdapterMismatch(
+                "got references for an adapter that is not attached to a pipeline, need its autoencoder and "
+                "text encoder; attach(pipe) first, or encode latents yourself and set_tokens"
+            )
+        return pipe
+
+    def _native_size(self) -> tuple[int, int]:
+        """Pixels (height, width) that the base makes by itself. Raises SettingsError when it does not say."""
+        base = self._attachments[0].base
+        places = base.family.latent_size(base.denoiser)
+        if places is None:
+            raise SettingsError(
+                "got references for a base that does not say its native size, need size=(height, width)"
+            )
+        pixels = base.family.pixels_per_place(base.pipe)
+        return places[0] * pixels, places[1] * pixels
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy (deepcopy, pickle) is detached and has no references: hooks and the base are not copied."""
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return state | {"_attachments": (), "_references": References()}
+
+    def _check_tokens(self, parts: list[Tensor]) -> None:
+        """Raises AdapterMismatch unless these are action tokens of this adapter, for one batch."""
+        slots, width = self.prism.slots_per_frame, self.prism.token_width
+        for part in parts:
+            batch = parts[0].shape[0]
+            if part.ndim != 3 or part.shape[0] != batch or part.shape[1] % slots or part.shape[2] != width:
+                raise AdapterMismatch(
+                    f"got action tokens {tuple(part.shape)}, need ({batch}, T * {slots}, {width}); encode "
+                    f"the reference with this adapter"
+                )
+
+    def _check_fits(self, base: Base) -> None:
+        """Raises AdapterMismatch unless the base is of the family and widths that the config says."""
+        if base.family.name != self.config["family"]:
+            raise AdapterMismatch(
+                f"got a base of the family {base.family.name}, need {self.config['family']}; load or train "
+                f"the adapter for it"
+            )
+        sites = find_sites(base.family, base.denoiser)
+        mine = dict(self.config["sites"])
+        if mine not in (sites, some := _some(sites, base.family.every)):
+            wrong = next(path for path in [*mine, *some] if mine.get(path) != some.get(path))
+            raise AdapterMismatch(
+                f"got a base with width {sites.get(wrong)} at {wrong}, need {mine.get(wrong)}; this adapter "
+                f"was made for another base of the family {self.config['family']}"
+            )
+        got = base.family.latent_channels(base.denoiser), base.family.caption_width(base.denoiser)
+        need = self.config["latent_channels"], self.config["caption_width"]
+        if got != need:
+            raise AdapterMismatch(
+                f"got a base with {got[0]} latent channels and captions of width {got[1]}, need {need[0]} "
+                f"and {need[1]}; this adapter was made for another base"
+            )
+
+
+PRESETS: dict[
+    str,
+    tuple[CompactPrismSettings | DensePrismSettings, IntegrationSettings | FrameIntegrationSettings],
+] = {
+    "compact": (CompactPrismSettings(), IntegrationSettings(feed_forward=96)),
+    "dense": (DensePrismSettings(width=128, depth=3, heads=4, caption_width=128), IntegrationSettings()),
+    "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),
+    "paper-lvdm": (DensePrismSettings(), FrameIntegrationSettings()),  # to the letter, as released
+}
+
+
+def _some(sites: dict[str, int], every: int) -> dict[str, int]:
+    """The first of the sites and every so many on."""
+    return dict([*sites.items()][::every])
+
+
+def _key(path: str) -> str:
+    """A site's name in the ModuleDict, which cannot hold dots."""
+    return path.replace(".", "-")

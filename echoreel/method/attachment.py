@@ -1,0 +1,334 @@
+"""An adapter at work in a base: which rows of the batch read which tokens, when, and how much.
+
+`Attachment` is no `nn.Module`, so the base and the adapter never own each other's parameters. At each call of
+the denoiser a pre-hook of torch (which survives every change of `forward`) settles a `Call`; one innermost
+hook per site then adds what the site's integration finds.
+
+With gradient checkpointing, layers run again in the backward pass and read the last `Call`: run backward
+before the denoiser's next call and before other references are set.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from echoreel.bases.lookup import Base
+from echoreel.common.errors import AdapterMismatch
+from echoreel.method.innermost_hook import InnermostHook
+from echoreel.method.integration import ActionTokens, Grid, Integration, Memory, Places, narrowed
+
+KEPT_PLACES = 4096  # tokens of a grid; of larger ones the layers' own work is more by far
+Guidance: TypeAlias = Literal["positive", "both"]
+
+
+@dataclass
+class References:
+    """What the base shall read, and how: the adapter's state that is no parameter."""
+
+    action: ActionTokens | None = None
+    each_branch: bool = False  # `action` holds sets for the negative prompts, then for the positive ones
+    scale: float = 1.0
+    zero: bool = (
+        False  # scale is 0: then nothing is computed at all; compiled code looks at this, not at `scale`
+    )
+    # 0-dim, so that compiled code stays; on the CPU even where the adapter is made on the meta device
+    gain: Tensor = field(default_factory=lambda: torch.tensor(1.0, device="cpu"))
+    window: tuple[float, float] = (0.0, 1.0)  # fractions of the denoising steps
+    guidance: Guidance = "positive"
+    memories: dict[str, Memory] | None = None  # of `action`, per site
+    versions: tuple[tuple[int, int], ...] = ()  # of the parameters that `memories` were computed with
+
+    def weigh(self) -> None:
+        """Settle what additions are multiplied by: the scale and the references' strength."""
+        strength = 1.0 if self.action is None else self.action.strength
+        self.gain = torch.full_like(self.gain, self.scale * strength)
+        self.zero = self.scale == 0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Which rows of a batch read: those from `first` on, `groups` times all sets of tokens in order; of the
+    sets, only those from `sets` on, so many of them, where there are others for other calls."""
+
+    first: int = 0
+    groups: int = 1
+    sets: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the denoiser."""
+
+    reading: Reading
+    rows: int  # of the whole batch
+    frames: int
+    height: int  # of the latents, as `width`
+    width: int
+    gain: Tensor  # 0-dim, or (rows that read, 1, 1) with a window
+    memories: Mapping[str, Memory]
+
+
+def reading_rows(rows: int, sets: int, guided: bool, guidance: Guidance) -> Reading:
+    """Who reads in a batch of `rows`, which is [negative, positive] if `guided`, with `sets` of tokens.
+
+    Neighbouring rows share a set where there are more rows than sets (several videos of one prompt).
+    Raises AdapterMismatch when rows cannot be shared out evenly.
+    """
+    half = rows // 2 if guided else rows
+    if (guided and rows % 2) or half % sets:
+        of = f"{rows} rows, half of them negative," if guided else f"{rows} rows"
+        raise AdapterMismatch(
+            f"got {of} for {sets} sets of action tokens, need a whole number of videos per set; "
+            f"set one set per prompt, or one for all"
+        )
+    if not guided:
+        return Reading()
+    return Reading(groups=2) if guidance == "both" else Reading(first=half)
+
+
+class Attachment:
+    """The hooks in one denoiser of a base. Made attached; `remove` restores it."""
+
+    def __init__(
+        self,
+        base: Base,
+        denoiser: nn.Module,
+        integrations: dict[str, Integration],
+        references: References,
+    ) -> None:
+        self.base = base
+        self.denoiser = denoiser
+        self.references = references
+        self.integrations = integrations  # by site path
+        self.call: Call | None = None
+        self.hooks: dict[str, InnermostHook] = {}
+        self.context: str | None = None  # that the pipeline says it is in: "cond", "uncond"
+        self._kept: dict[tuple[str, Grid], Places | None] = {}  # as old as the references' memories
+        self._kept_with: Mapping[str, Memory] | None = None
+        self._order = _token_order(base.family.layout)
+        self._names = [*inspect.signature(type(denoiser).forward).parameters][1:]
+        self._place_hooks()
+        self._before = denoiser.register_forward_pre_hook(self._begin, with_kwargs=True)
+        if base.family.negative:
+            denoiser.cache_context = partial(_told, self, type(denoiser).cache_context, denoiser)  # type: ignore[attr-defined, assignment]
+
+    def remove(self) -> None:
+        """Leave the base as it was."""
+        self._before.remove()
+        self.denoiser.__dict__.pop("cache_context", None)
+        for hook in self.hooks.values():
+            hook.remove()
+        self.hooks.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A deep copy of an attached denoiser comes with its own attachment; calls are not copied."""
+        return self.__dict__ | {"call": None, "_kept": {}, "_kept_with": None}
+
+    def _place_hooks(self) -> None:
+        """A hook at every site that has none: all at first, later those whose module FreeNoise swapped."""
+        for path in self.integrations:
+            module = self.denoiser.get_submodule(path)
+            hook = self.hooks.get(path)
+            if hook is None or hook.module is not module or not hook.alive():
+                if hook is not None:
+                    hook.remove()
+                self.hooks[path] = InnermostHook(module, partial(self._after, path))
+
+    def _begin(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Settle this call of the denoiser."""
+        self.call = None
+        if self.references.action is None or self.references.zero:
+            return
+        if not torch.compiler.is_compiling():
+            self._place_hooks()
+        arguments = dict(zip(self._names, args, strict=False)) | kwargs
+        family = self.base.family
+        sample = arguments[family.sample]
+        rows = sample.shape[0]
+        sizes = family.sizes(denoiser, arguments)
+        reading = self._reading(sample, self.references.action.tokens.shape[0])
+        if reading is None:
+            return
+        gain = self.references.gain
+        if self.references.window != (0.0, 1.0):
+            gain = gain * self._in_window(arguments[family.timestep], rows)[reading.first :, None, None]
+        self.call = Call(reading, rows, *sizes, gain, self._memories(reading))
+
+    def _reading(self, sample: Tensor, sets: int) -> Reading | None:
+        """Who reads in this call; None: nobody."""
+        rows, family, pipe = sample.shape[0], self.base.family, self.base.pipe
+        if self.context is not None and family.negative:
+            return self._reading_in_context(rows, sets)
+        guided = False
+        if pipe is not None and not self.references.each_branch:
+            guided = self._guided(pipe, sample, sets)
+        if pipe is None and sets not in (1, rows):
+            raise AdapterMismatch(
+                f"got {rows} rows for {sets} sets of action tokens, need a set per row or one for all; "
+                f"attach to the pipeline to have guidance and several videos per prompt taken care of"
+            )
+        return reading_rows(rows, sets, guided, self.references.guidance)
+
+    def _guided(self, pipe: Any, sample: Tensor, sets: int) -> bool:
+        """Is the batch [negative, positive]?"""
+        said = self.base.family.guided(pipe)
+        if said is False or (said and sample.shape[0] != sets):
+            return bool(said)
+        # Someone calls the denoiser with a set for each row, while the pipeline still says what its last call
+        # was like; or the pipeline itself calls, or one that says nothing, which shows in two equal halves.
+        if torch.compiler.is_compiling():
+            return said is None and sample.shape[0] % (2 * sets) == 0
+        return _halves_equal(self.base.family.shared(sample))
+
+    def _reading_in_context(self, rows: int, sets: int) -> Reading | None:
+        """For pipelines that call the denoiser once for each branch, and say for which."""
+        negative = self.context in self.base.family.negative
+        if self.references.each_branch:
+            half = sets // 2
+            whole = reading_rows(rows, half, False, "both")
+            return Reading(whole.first, whole.groups, (0 if negative else half, half))
+        if negative and self.references.guidance == "positive":
+            return None
+        return reading_rows(rows, sets, False, self.references.guidance)
+
+    def _in_window(self, timestep: Tensor | float, rows: int) -> Tensor:
+        """1 for rows whose denoising step is in the window, whole, as ControlNet counts; else 0: (rows,).
+
+        Where each token has a timestep of its own (a first frame that is given has 0), the latest counts."""
+        scheduler = getattr(self.base.pipe, "scheduler", None)
+        timesteps = getattr(scheduler, "timesteps", None)
+        if timesteps is None:
+            raise AdapterMismatch(
+                "got a window of denoising steps for a denoiser without scheduler, need its pipeline; attach "
+                "to that, or set_window(0, 1)"
+            )
+        gain = self.references.gain
+        timestep = torch.as_tensor(timestep, device=gain.device)
+        timestep = timestep.flatten(1).amax(1) if timestep.ndim > 1 else timestep.expand(rows)
+        timesteps = timesteps.to(timestep)  # pipelines round them to the denoiser's dtype
+        passed = (timesteps[None] > timestep[:, None]).sum(1)
+        start, end = self.references.window
+        count = timesteps.shape[0]
+        inside: Tensor = ((passed >= start * count) & (passed + 1 <= end * count)).to(gain.dtype)
+        return inside
+
+    def _memories(self, reading: Reading) -> Mapping[str, Memory]:
+        """Keys and values of every site: in the graph where gradients flow, else once for all calls."""
+        references = self.references
+        if torch.is_grad_enabled():
+            found = self._computed()
+        else:
+            if references.memories is None or not (torch.compiler.is_compiling() or self._fresh()):
+                self.remember()
+            assert references.memories is not None
+            found = references.memories
+            if found is not self._kept_with and not torch.compiler.is_compiling():
+                self._kept, self._kept_with = {}, found
+        if reading.sets is None:
+            return found
+        return {path: narrowed(memory, *reading.sets) for path, memory in found.items()}
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Compute keys and values now, for all calls until references or parameters change."""
+        self.references.memories = self._computed()
+        if not torch.compiler.is_compiling():
+            self.references.versions = self._versions()
+
+    def _computed(self) -> dict[str, Memory]:
+        action = self.references.action
+        assert action is not None
+        return {path: integration.memory(action) for path, integration in self.integrations.items()}
+
+    def _fresh(self) -> bool:
+        return self.references.versions == self._versions()
+
+    def _versions(self) -> tuple[tuple[int, int], ...]:
+        """Change when parameters change in place (a training step, loaded weights) or are moved."""
+        layers = self.integrations.values()
+        return tuple((p._version, p.data_ptr()) for layer in layers for p in layer.parameters())
+
+    def _after(self, path: str, output: Any) -> Any:
+        """A site's output, with the addition to its hidden states."""
+        index = self.base.family.output
+        if self.call is None:
+            return output
+        if index is None:
+            return self._add(path, output, self.call)
+        return *output[:index], self._add(path, output[index], self.call), *output[index + 1 :]
+
+    def _add(self, path: str, hidden: Tensor, call: Call) -> Tensor:
+        """Hidden states in the family's layout, plus what the integration finds for the rows that read."""
+        layout, order = self.base.family.layout, self._order
+        integration = self.integrations[path]
+        tokens = hidden.numel() // integration.width // call.rows
+        sizes = site_sizes(tokens, call.frames, call.height, call.width)
+        first = hidden.shape[0] // call.rows * call.reading.first  # the batch is outermost in every layout
+        asking_BNC = rearrange(hidden[first:], f"{layout} -> b ({order}) c", **sizes)
+        grid = Grid(sizes["t"], sizes["h"], sizes["w"], order)
+        places = self._places(path, grid, hidden.device)
+        found = integration(asking_BNC, call.memories[path], grid, call.reading.groups, places)
+        addition = (found * call.gain).to(hidden.dtype)
+        addition = rearrange(addition, f"b ({order}) c -> {layout}", **sizes)
+        # Added to the output as it lies in memory: another order would change the next layer's last bits.
+        if not first:
+            result: Tensor = hidden + addition
+            return result
+        result = hidden.clone()
+        result[first:] += addition
+        return result
+
+    def _places(self, path: str, grid: Grid, device: torch.device) -> Places | None:
+        """What a layer knows of its grid, kept between calls where that is small; None: let it see."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or grid.tokens > KEPT_PLACES:
+            return None
+        if (path, grid) not in self._kept:
+            self._kept[path, grid] = self.integrations[path].places(grid, device)
+        return self._kept[path, grid]
+
+
+def site_sizes(tokens: int, frames: int, height: int, width: int) -> dict[str, int]:
+    """t, h and w of a site with that many tokens per row, in a denoiser of latents of that size.
+
+    A site has the latents' frames, and their places or what is left of them after halving (rounding up) some
+    times. Raises AdapterMismatch for other numbers.
+    """
+    h, w = height, width
+    while h * w * frames > tokens and (h, w) != (1, 1):
+        h, w = (h + 1) // 2, (w + 1) // 2
+    if h * w * frames != tokens:
+        raise AdapterMismatch(
+            f"got {tokens} tokens per video in a layer, need {frames} frames of {height} x {width} places or "
+            f"of a half, a quarter ... of them; this base lays its tokens out in a way that is not supported"
+        )
+    return {"t": frames, "h": h, "w": w}
+
+
+@contextmanager
+def _told(
+    attachment: Attachment, context: Any, denoiser: nn.Module, name: str, **more: Any
+) -> Iterator[None]:
+    """The denoiser's own `cache_context`, which tells the attachment its name too."""
+    attachment.context = name
+    try:
+        with context(denoiser, name, **more):
+            yield
+    finally:
+        attachment.context = None
+
+
+def _halves_equal(sample: Tensor) -> bool:
+    half = sample.shape[0] // 2
+    return 2 * half == sample.shape[0] and torch.equal(sample[:half], sample[half:])
+
+
+def _token_order(layout: str) -> str:
+    """The order in which a layout's tokens lie behind its batch: "h w t" for "(b h w) t c"."""
+    return " ".join(axis for axis in layout.replace("(", " ").replace(")", " ").split() if axis in "thw")

@@ -1,0 +1,277 @@
+"""Action Integration: every token of a frozen layer's output reads the action tokens.
+
+One new cross-attention with a residual per site (EchoReel, section 3.3), zero-initialised, so that a fresh
+adapter returns the base's own video. With the batch outermost, the layouts of all bases are views of
+(B, tokens, C), so keys and values are never repeated over places.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from echoreel.common.attention import (
+    Attention,
+    KeysValues,
+    PlaceEmbedding,
+    RelativeAttention,
+    centres,
+    cycle,
+    key_places,
+    query_places,
+)
+from echoreel.common.settings import Settings
+
+# Initial sharpness of the heads, as slopes of the squared distance where the clip and the picture are 1 long.
+# 1024 makes the neighbouring frame of 16 e^4 times less likely, 64 the next slot of a 4 x 4 grid as well.
+TIME_SLOPES = [1024.0, 1024.0, 1024.0, 64.0]
+SPACE_SLOPES = [64.0, 64.0, 16.0, 4.0]
+LEAST_HEAD = 8  # channels, 5 of which tell places
+
+
+class IntegrationSettings(Settings):
+    """Sizes of the new cross-attentions."""
+
+    kind: Literal["places"] = "places"
+    inner_width: PositiveInt | None = 64  # of the attention; None: the site's own width
+    heads: PositiveInt = 4  # fewer at sites where a head would have under `LEAST_HEAD` channels
+    feed_forward: PositiveInt | None = None  # width of a hidden layer behind the attention; None: the paper's
+
+
+class FrameIntegrationSettings(Settings):
+    """Sizes of the new cross-attentions in the paper's form."""
+
+    kind: Literal["frames"] = "frames"
+    heads: PositiveInt = 8
+    reach: PositiveInt = 16  # frames, beyond which relative positions are all alike
+
+
+Places: TypeAlias = tuple[Tensor, Tensor, Tensor | None]  # (N, heads * content), (N, heads, 5), (N, F)
+
+
+@dataclass(frozen=True)
+class ActionTokens:
+    """Action tokens of all references, as Integration reads them."""
+
+    tokens: Tensor  # (B, M, A)
+    places: Tensor  # (M, 3): time, row, column, each from -0.5 to 0.5
+    bias: Tensor  # (M,): logarithm of the reference's strength over the largest strength
+    strength: float  # the largest strength: what is added is multiplied by it
+    frames: Tensor  # (M,): number of the frame in its reference
+
+    @classmethod
+    def of_references(cls, parts: list[Tensor], strengths: list[float], slot_centres: Tensor) -> Self:
+        """Tokens (B, T * K, A) of each reference, their strengths above 0, and the slots' centres (K, 2)."""
+        slots, places, numbers = slot_centres.float(), [], []
+        for part in parts:
+            count = part.shape[1] // len(slots)
+            numbers.append(torch.arange(count, device=part.device).repeat_interleave(len(slots)))
+            times = centres(count, part.device)
+            when = repeat(times, "t -> (t k) 1", k=len(slots))
+            places.append(torch.cat([when, repeat(slots, "k p -> (t k) p", t=len(times))], dim=-1))
+        logs = torch.tensor([math.log(strength / max(strengths)) for strength in strengths])
+        bias = logs.repeat_interleave(torch.tensor([part.shape[1] for part in parts]))
+        return cls(
+            tokens=torch.cat(parts, dim=1),
+            places=torch.cat(places),
+            bias=bias.to(parts[0].device),
+            strength=max(strengths),
+            frames=torch.cat(numbers),
+        )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How many frames, rows and columns a site's tokens have, and in which order they lie, as "h w t"."""
+
+    frames: int
+    height: int
+    width: int
+    order: str
+
+    @property
+    def tokens(self) -> int:
+        return self.frames * self.height * self.width
+
+    def axes(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Times (T, 1, 1), rows (H, 1) and columns (W,) of the tokens."""
+        times, rows, columns = (centres(count, device) for count in (self.frames, self.height, self.width))
+        return times[:, None, None], rows[:, None], columns
+
+
+class FoundFeedForward(nn.Module):
+    """What a hidden token makes of what it found: one hidden layer that also sees the token and its place.
+
+    Not in the paper, whose attention is followed by the block's own feed-forward; see
+    docs/decisions/0007-where-the-adapter-joins.md.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.place = PlaceEmbedding(hidden)
+        self.hidden = nn.Linear(width, hidden, bias=False)
+        self.out = nn.Linear(hidden, width)
+
+    def forward(self, found_BNF: Tensor, hidden_BNC: Tensor, place_NF: Tensor) -> Tensor:
+        """What was found (B, N, F), normalised hidden tokens (B, N, C), embedded places (N, F): (B, N, C)."""
+        added: Tensor = self.out(F.gelu(found_BNF + self.hidden(hidden_BNC) + place_NF))
+        return added
+
+
+class ActionIntegration(nn.Module):
+    """The new layer of one site."""
+
+    def __init__(self, width: int, token_width: int, settings: IntegrationSettings) -> None:
+        super().__init__()
+        inner = settings.inner_width or width
+        heads = max(1, min(settings.heads, inner // LEAST_HEAD))
+        self.width = width
+        self.norm = nn.LayerNorm(width)
+        self.norm_tokens = nn.LayerNorm(token_width)
+        self.attention = Attention(
+            width, heads, inner // heads, token_width, places=3, out_width=settings.feed_forward
+        )
+        self.feed = None if settings.feed_forward is None else FoundFeedForward(width, settings.feed_forward)
+        self.query_place = PlaceEmbedding(heads * self.attention.content)
+        self.token_place = PlaceEmbedding(token_width)
+        self.log_time_slopes = nn.Parameter(cycle(TIME_SLOPES, heads).log())
+        self.log_space_slopes = nn.Parameter(cycle(SPACE_SLOPES, heads).log())
+        last = self.attention.out if self.feed is None else self.feed.out
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def memory(self, action: ActionTokens) -> KeysValues:
+        """Keys and values of the action tokens: needed once per generation."""
+        times, rows, columns = action.places.unbind(-1)
+        tokens = self.norm_tokens(action.tokens) + self.token_place(times, rows, columns)
+        places = key_places(action.places, self.slopes(), action.bias)
+        return self.attention.keys_values(tokens, places)
+
+    def places(self, grid: Grid, device: torch.device) -> Places:
+        """What queries and the layer behind the attention gain by their place: needed once per grid."""
+        axes = grid.axes(device)
+        flat = f"t h w d -> ({grid.order}) d"
+        where = rearrange(torch.stack(torch.broadcast_tensors(*axes), dim=-1), flat)  # type: ignore[no-untyped-call]
+        return (
+            rearrange(self.query_place(*axes), flat),
+            query_places(where, self.slopes(), self.attention.scale),
+            None if self.feed is None else rearrange(self.feed.place(*axes), flat),
+        )
+
+    def forward(
+        self,
+        hidden_BNC: Tensor,
+        memory: KeysValues,
+        grid: Grid,
+        groups: int = 1,
+        places: Places | None = None,
+    ) -> Tensor:
+        """What hidden tokens (B, N, C) find in the memory: an addition (B, N, C).
+
+        With fewer token sets than rows, neighbouring rows share one; with `groups`, rows are that many times
+        all sets in order. Rows of one set lie side by side as its queries, so no key or value is repeated.
+        places: those of the grid, where they are known.
+        """
+        embedding, where, behind = places or self.places(grid, hidden_BNC.device)
+        normed = self.norm(hidden_BNC.to(self.norm.weight.dtype))
+        queries = self.attention.queries(normed, embedding, where)
+        queries = rearrange(queries, "(g b r) h n d -> b h (g r n) d", g=groups, b=memory[0].shape[0])
+        found = self.attention.read(queries, memory)
+        found = rearrange(found, "b (g r n) c -> (g b r) n c", g=groups, n=hidden_BNC.shape[1])
+        if self.feed is not None:
+            found = self.feed(found, normed, behind)
+        return found.to(hidden_BNC.dtype)
+
+    def slopes(self) -> Tensor:
+        """How fast a head's interest falls with the squared distance in time, row and column: (heads, 3)."""
+        space = self.log_space_slopes.float().exp()
+        return torch.stack([self.log_time_slopes.float().exp(), space, space], dim=-1)
+
+
+class FrameMemory(NamedTuple):
+    """What `FrameIntegration` reads."""
+
+    keys: Tensor  # (B, heads, M, head width)
+    values: Tensor  # the same
+    frames: Tensor  # (M,): number of the frame in its reference
+    bias: Tensor  # (M,): added to the logits
+
+
+class FrameIntegration(nn.Module):
+    """The new layer of one site as released: each frame reads whole frames of the reference.
+
+    Keys and values have learned relative positions in time (Shaw et al. 2018, Eq. 3 and 4). The reference is
+    the same for all places, so they fold into one set of keys and values per frame that reads.
+    """
+
+    def __init__(self, width: int, token_width: int, settings: FrameIntegrationSettings) -> None:
+        super().__init__()
+        self.width = width
+        self.norm = nn.LayerNorm(width)
+        self.attention = RelativeAttention(
+            width, settings.heads, width // settings.heads, settings.reach, token_width
+        )
+        nn.init.zeros_(self.attention.out.weight)
+        nn.init.zeros_(self.attention.out.bias)
+
+    def memory(self, action: ActionTokens) -> FrameMemory:
+        """Keys and values of the action tokens: needed once per generation."""
+        keys, values = self.attention.keys_values(action.tokens)
+        return FrameMemory(keys, values, action.frames, action.bias.to(keys.dtype))
+
+    def places(self, grid: Grid, device: torch.device) -> None:
+        """Nothing: here places are in the keys."""
+
+    def forward(
+        self, hidden_BNC: Tensor, memory: FrameMemory, grid: Grid, groups: int = 1, places: None = None
+    ) -> Tensor:
+        """As `ActionIntegration.forward`."""
+        attention, sets = self.attention, memory.keys.shape[0]
+        numbers = torch.arange(grid.frames, device=hidden_BNC.device)
+        relative_keys, relative_values = attention.relative(memory.frames[None] - numbers[:, None])
+        keys = rearrange(memory.keys, "b n m d -> b 1 n m d") + rearrange(relative_keys, "t m d -> t 1 m d")
+        values = rearrange(memory.values, "b n m d -> b 1 n m d") + rearrange(
+            relative_values, "t m d -> t 1 m d"
+        )
+        queries = attention.queries(self.norm(hidden_BNC.to(self.norm.weight.dtype)))
+        sizes = {"t": grid.frames, "h": grid.height, "w": grid.width}
+        by_frame = f"(g b r) n ({grid.order}) d -> b t n (g r h w) d"
+        queries = rearrange(queries, by_frame, g=groups, b=sets, **sizes)
+        found = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=memory.bias, scale=attention.scale
+        )
+        flat = f"b t n (g r h w) d -> (g b r) ({grid.order}) (n d)"
+        found = rearrange(found, flat, g=groups, h=grid.height, w=grid.width)
+        out: Tensor = attention.out(found)
+        return out.to(hidden_BNC.dtype)
+
+
+Integration: TypeAlias = ActionIntegration | FrameIntegration
+Memory: TypeAlias = KeysValues | FrameMemory
+
+
+def narrowed(memory: Memory, first: int, count: int) -> Memory:
+    """The memory of so many sets of action tokens from one on."""
+    keys, values = (part.narrow(0, first, count) for part in memory[:2])
+    return FrameMemory(keys, values, *memory[2:]) if isinstance(memory, FrameMemory) else (keys, values)
+
+
+def integration_settings(config: dict[str, Any]) -> IntegrationSettings | FrameIntegrationSettings:
+    """Settings from their plain dict, of the first form where it names no kind."""
+    if config.get("kind") == "frames":
+        return FrameIntegrationSettings.model_validate(config)
+    return IntegrationSettings.model_validate(config)
+
+
+def make_integration(
+    width: int, token_width: int, settings: IntegrationSettings | FrameIntegrationSettings
+) -> Integration:
+    """The layer of one site that the settings describe, adding exactly nothing at first."""
+    if isinstance(settings, FrameIntegrationSettings):
+        return FrameIntegration(width, token_width, settings)
+    return ActionIntegration(width, token_width, settings)

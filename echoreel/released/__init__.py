@@ -1,0 +1,1 @@
+"""The authors' checkpoints to a base and an adapter of ours. May import generation and above."""

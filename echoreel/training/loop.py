@@ -1,0 +1,385 @@
+"""The training loop, whole: one function for every training here (autoencoder, base, adapter, judges).
+
+Chance is a pure function of (seed, step) everywhere, so a run killed at any moment and started again with the
+same command ends with the same bits as an uninterrupted one. On accelerate: one process as it is, several
+under `torchrun`.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Literal, Protocol
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs  # type: ignore[import-untyped]
+from accelerate.utils import send_to_device  # type: ignore[import-untyped]
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from echoreel.common.errors import CheckpointError, EchoReelError
+from echoreel.common.files import PARTIAL
+from echoreel.common.randomness import noise_like, seeded
+from echoreel.common.settings import Settings
+from echoreel.training.precision import EMULATED, Precision, computes_in_bf16, fast_kernels
+from echoreel.training.prefetch import Batch, Feed, count_samples
+from echoreel.training.run_folder import (
+    RunFolder,
+    Snapshot,
+    copy_state,
+    load_trained,
+    train_mode,
+    trained_state,
+)
+from echoreel.training.run_log import RunLog
+
+__all__ = ["FitSettings", "Task", "TrainingDiverged", "fit", "load_trained", "noise_like", "seeded"]
+
+FREE = (
+    "steps",
+    "minutes",
+    "prefetch",
+    "tensorboard",
+    "log_every",
+    "validate_every",
+    "checkpoint_every",
+    "sheet_every",
+)
+"""Settings that a resumed run may change: none of them changes what the steps compute."""
+
+
+class TrainingDiverged(EchoReelError):
+    """The loss is not finite."""
+
+
+class Task(Protocol):
+    """What `fit` trains."""
+
+    @property
+    def name(self) -> str:
+        """One word; a run folder belongs to one task."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Owns all that trains (`requires_grad`); frozen submodules may lie in it and are not saved."""
+
+    def batch(self, step: int) -> Batch:
+        """Batch number `step`: a pure function of it, called from other threads, tensors on the CPU."""
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Scalar. `batch` is on the module's device, `generator` on the CPU (`noise_like` draws with it)."""
+
+    def validate(self) -> dict[str, float]:
+        """Numbers on fixed data and fixed noise; called in evaluation mode, without gradients."""
+
+    def sheet(self, path: Path) -> None:
+        """Write a picture of progress to `path` (.png), or do nothing."""
+
+
+class FitSettings(Settings):
+    """Settings of one training. "Every" counts optimizer steps, 0 means never."""
+
+    steps: PositiveInt  # optimizer steps in all; a finished run goes on when this is raised
+    learning_rate: PositiveFloat = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: NonNegativeFloat = 0.01  # on matrices and kernels; biases, norms and scales decay never
+    warmup: NonNegativeInt = 100  # steps of linear rise of the learning rate
+    schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to 0 at `steps`
+    gradient_clip: NonNegativeFloat = 1.0  # greatest norm of all gradients; 0 = off
+    accumulate: PositiveInt = 1  # batches per optimizer step
+    ema: float = Field(default=0.999, ge=0, lt=1)  # decay of the averaged weights; 0 = off
+    precision: Precision = "fp32"
+    seed: NonNegativeInt = 0
+    prefetch: NonNegativeInt = 1  # batches computed ahead, each in a thread of its own; 0 or false = none
+    minutes: NonNegativeFloat = 0  # stop with a checkpoint after so long; 0 = no limit
+    log_every: PositiveInt = 50
+    validate_every: NonNegativeInt = 500
+    checkpoint_every: NonNegativeInt = 500
+    sheet_every: NonNegativeInt = 0
+    tensorboard: bool = False
+
+
+def fit(task: Task, settings: FitSettings, folder: Path) -> int:
+    """Train `task` in `folder`, from its newest checkpoint if there is one. Returns the step reached,
+    less than `settings.steps` only when `settings.minutes` ran out; the module then holds the live weights.
+
+    Raises CheckpointError (folder of another run, changed settings, locked), TrainingDiverged, and, after
+    Ctrl-C or SIGTERM and a checkpoint, KeyboardInterrupt with a message.
+    """
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a batch may leave parts untouched
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[unused])
+    run = RunFolder(Path(folder))
+    with run.locked() if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            run.bind(settings, free=FREE)
+        accelerator.wait_for_everyone()
+        training = _Training(task, settings, accelerator, run)
+        start = training.resume()
+        steps = range(start, settings.steps)
+        log = RunLog(run.path, task.name, steps, settings.tensorboard, accelerator.is_main_process)
+        if settings.precision == "bf16" and not computes_in_bf16(accelerator.device):
+            log.note(EMULATED)
+        with (
+            log,
+            _stop_signals() as signals,
+            Feed(task.batch, training.indices(steps), settings.prefetch) as feed,
+        ):
+            return _loop(training, log, signals, feed)
+
+
+def _loop(training: "_Training", log: RunLog, signals: list[str], feed: "Feed") -> int:
+    settings, began = training.settings, time.monotonic()
+    step = saved = training.step
+    while step < settings.steps:
+        training.optimize(feed)
+        step = training.step
+        log.advance(step)
+        out_of_time = bool(settings.minutes) and time.monotonic() - began > settings.minutes * 60
+        stop = training.agree(bool(signals) or out_of_time)
+        final = step == settings.steps
+        validate = settings.validate_every > 0 and (final or step % settings.validate_every == 0)
+        if validate or final or step % settings.log_every == 0:
+            log.write(step, training.numbers() | (training.validate() if validate else {}))
+        if stop or final or _due(step, settings.checkpoint_every):
+            training.save()
+            saved = step
+        if _due(step, settings.sheet_every):
+            training.sheet()
+        if stop:
+            break
+    if training.agree(bool(signals)):
+        raise KeyboardInterrupt(
+            f"{', '.join(signals) or 'a signal'}: stopped with a checkpoint at step {saved} "
+            f"of {settings.steps} in {training.run.path}; the same command resumes"
+        )
+    return step
+
+
+class _Training:
+    """The state of one training: weights, their average, the optimizer, and running numbers."""
+
+    def __init__(self, task: Task, settings: FitSettings, accelerator: Accelerator, run: RunFolder) -> None:
+        self.task, self.settings, self.accelerator, self.run = task, settings, accelerator, run
+        self.loss = accelerator.prepare(_Loss(task, settings.precision))
+        self.state = trained_state(task.module)
+        self.parameters = {name: t for name, t in self.state.items() if isinstance(t, nn.Parameter)}
+        if not self.parameters:
+            raise EchoReelError(f"{task.name}: nothing to train; need parameters with requires_grad")
+        self.optimizer = _adamw(list(self.parameters.values()), settings)
+        self.ema: dict[str, Tensor] = {}
+        self.step = 0
+        self.elapsed = 0.0  # seconds of training in all, over every start
+        self.totals = {"loss": 0.0, "gradient_norm": 0.0, "steps": 0.0}  # since the last log line
+        self._pending: list[Tensor] = []  # (loss, gradient norm) of steps not yet read from the device
+        self._clock, self._samples, self._sample_clock = time.monotonic(), 0, time.monotonic()
+
+    def resume(self) -> int:
+        """Take over the newest checkpoint, if there is one. Returns the step to go on from."""
+        snapshot = self.run.load()
+        if snapshot:
+            if snapshot.state["task"] != self.task.name:
+                raise CheckpointError(
+                    f"{self.run.path} trains {snapshot.state['task']!r}, not {self.task.name!r}; "
+                    "choose another folder"
+                )
+            copy_state(snapshot.weights, self.state)
+            self.optimizer.load_state_dict(snapshot.optimizer)
+            self.step, self.elapsed = snapshot.state["step"], snapshot.state["elapsed"]
+            self.totals = snapshot.state["totals"]
+        if self.settings.ema:
+            source = snapshot.ema if snapshot else self.parameters
+            self.ema = {
+                n: source[n].detach().to(p.device, torch.float32, copy=True)
+                for n, p in self.parameters.items()
+            }
+        train_mode(self.task.module)
+        return self.step
+
+    def indices(self, steps: range) -> list[int]:
+        """Numbers of the batches that this process takes in `steps`: another set in every process."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        micro = range(steps.start * self.settings.accumulate, steps.stop * self.settings.accumulate)
+        return [index * world + rank for index in micro]
+
+    def optimize(self, feed: "Feed") -> None:
+        """One optimizer step."""
+        rate = self.settings.learning_rate * _rate_factor(self.step, self.settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses = []
+        for micro in range(self.settings.accumulate):
+            index, batch = feed.next()
+            self._samples += count_samples(batch) * self.accelerator.num_processes
+            batch = send_to_device(batch, self.accelerator.device)
+            final = micro == self.settings.accumulate - 1
+            with nullcontext() if final else self.accelerator.no_sync(self.loss):
+                loss = self.loss(batch, *_chance(self.settings.seed, index)) / self.settings.accumulate
+                self.accelerator.backward(loss)
+            losses.append(loss.detach())
+        limit = self.settings.gradient_clip or math.inf
+        norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), limit)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self._pending.append(torch.stack([torch.stack(losses).sum().float(), norm.float()]))
+        if self.ema:
+            self._average()
+
+    def agree(self, flag: bool) -> bool:
+        """True in every process as soon as it is in one."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.accelerator.device)).item())
+
+    def numbers(self) -> dict[str, float]:
+        """Means since the last call, learning rate and speed. Raises TrainingDiverged."""
+        self._read()
+        steps, now = self.totals["steps"], time.monotonic()
+        numbers = {
+            "loss": self.totals["loss"] / steps,
+            "gradient_norm": self.totals["gradient_norm"] / steps,
+            "lr": self.settings.learning_rate * _rate_factor(self.step - 1, self.settings),
+            "samples_per_second": self._samples / (now - self._sample_clock),
+            "elapsed": self._seconds(),
+        }
+        self.totals = dict.fromkeys(self.totals, 0.0)
+        self._samples, self._sample_clock = 0, now
+        return numbers
+
+    def validate(self) -> dict[str, float]:
+        """The task's numbers, with averaged weights where there are any."""
+        with self._exported():
+            return {f"validation/{name}": value for name, value in self.task.validate().items()}
+
+    def sheet(self) -> None:
+        """sheets/step-….png, from the first process, written beside and renamed."""
+        if not self.accelerator.is_main_process:
+            return
+        path = self.run.path / "sheets" / f"step-{self.step:06d}.png"
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_name(path.stem + PARTIAL + path.suffix)
+        with self._exported():
+            self.task.sheet(partial)
+        if partial.exists():
+            partial.replace(path)
+
+    def save(self) -> None:
+        """Write a checkpoint. Raises TrainingDiverged first, so that none holds broken weights."""
+        self._read()
+        state = {"step": self.step, "task": self.task.name, "elapsed": self._seconds(), "totals": self.totals}
+        if self.accelerator.is_main_process:
+            self.run.save(self.step, Snapshot(self.state, self.ema, self.optimizer.state_dict(), state))
+        self.accelerator.wait_for_everyone()
+
+    def _read(self) -> None:
+        """Fetch the pending losses: one wait for the device per log interval, not one per step."""
+        if not self._pending:
+            return
+        values = self.accelerator.reduce(torch.stack(self._pending), reduction="mean").tolist()
+        for step, (loss, norm) in enumerate(values, self.step - len(values) + 1):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise TrainingDiverged(
+                    f"{self.task.name}: loss {loss}, gradient norm {norm} at step {step}; "
+                    "lower learning_rate, or precision = 'fp32'; the last checkpoint is from before that step"
+                )
+            self.totals["loss"] += loss
+            self.totals["gradient_norm"] += norm
+            self.totals["steps"] += 1
+        self._pending.clear()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Exponential moving average; its decay rises from 0.1 so that early weights are soon forgotten."""
+        decay = min(self.settings.ema, self.step / (9 + self.step))
+        live = [parameter.float() for parameter in self.parameters.values()]
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(list(self.ema.values()), live, None)
+
+    @contextmanager
+    def _exported(self) -> Iterator[None]:
+        """The module as it will be exported: averaged weights, evaluation mode, no gradients."""
+        live = {name: self.parameters[name].detach().clone() for name in self.ema}
+        self.task.module.eval()
+        try:
+            with torch.no_grad(), fast_kernels(self.accelerator.device, self.settings.precision):
+                copy_state(self.ema, {name: self.parameters[name] for name in self.ema})
+                yield
+        finally:
+            copy_state(live, {name: self.parameters[name] for name in live})
+            train_mode(self.task.module)
+
+    def _seconds(self) -> float:
+        now = time.monotonic()
+        self.elapsed, self._clock = self.elapsed + now - self._clock, now
+        return self.elapsed
+
+
+class _Loss(nn.Module):
+    """One module around the task's loss: what several processes share goes through its forward."""
+
+    def __init__(self, task: Task, precision: Precision) -> None:
+        super().__init__()
+        self.module, self._task, self._precision = task.module, task, precision
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        with fast_kernels(next(self.module.parameters()).device, self._precision):
+            return self._task.loss(batch, generator)
+
+
+def _chance(seed: int, index: int) -> tuple[torch.Generator]:
+    """The loss's generator; dropout draws from torch's own generator, so that is set as well."""
+    generator = seeded(seed, index)
+    torch.manual_seed(generator.initial_seed())
+    return (generator,)
+
+
+def _adamw(parameters: list[nn.Parameter], settings: FitSettings) -> torch.optim.AdamW:
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+
+
+def _rate_factor(step: int, settings: FitSettings) -> float:
+    """Share of the learning rate in `step` (from 0)."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    if settings.schedule == "constant":
+        return 1.0
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[str]]:
+    """Names of the stop signals received so far; a second Ctrl-C stops at once, without a checkpoint."""
+    received: list[str] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {
+        number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

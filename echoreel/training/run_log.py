@@ -1,0 +1,104 @@
+"""What a training tells: metrics.jsonl, TensorBoard on request, progress on stderr."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from echoreel.common.errors import MissingExtra
+from echoreel.common.files import write_atomic
+
+
+class RunLog:
+    """One line of numbers per log interval, in a file that resumes with its run.
+
+    Lines past `start` (written after the checkpoint that the run resumes from, or cut short by a kill)
+    are dropped, so that a resumed file reads like that of an uninterrupted run. `active=False` (every
+    process but the first) writes and shows nothing.
+    """
+
+    def __init__(self, folder: Path, name: str, steps: range, tensorboard: bool, active: bool = True) -> None:
+        """`steps`: from the first step of this start to the last of the run. Raises MissingExtra."""
+        self.path, self.name, self.active = folder / "metrics.jsonl", name, active
+        self._board: Any = (
+            _summary_writer(folder / "tensorboard", steps.start) if tensorboard and active else None
+        )
+        self._console = Console(stderr=True)
+        self._steps = steps
+        self._progress: Progress | None = None
+        if active:
+            write_atomic(self.path, _kept_lines(self.path, steps.start))
+
+    def __enter__(self) -> "RunLog":
+        if self.active and self._console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            self._progress = Progress(*columns, console=self._console)
+            self._progress.add_task(self.name, total=self._steps.stop, completed=self._steps.start)
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress:
+            self._progress.stop()
+        if self._board:
+            self._board.close()
+
+    def note(self, text: str) -> None:
+        """Tell people something about this start."""
+        if self.active:
+            self._console.print(f"{self.name}: {text}", highlight=False, soft_wrap=True)
+
+    def advance(self, step: int) -> None:
+        """Move the progress bar to `step` steps done."""
+        if self._progress:
+            self._progress.update(self._progress.task_ids[0], completed=step)
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Record the numbers of `step` everywhere."""
+        if not self.active:
+            return
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **numbers}) + "\n")
+        if self._board:
+            for name, value in numbers.items():
+                self._board.add_scalar(name, value, step)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        self._console.print(
+            f"{self.name} {step}/{self._steps.stop}  {shown}", highlight=False, markup=False, soft_wrap=True
+        )
+
+
+def _kept_lines(path: Path, last_step: int) -> bytes:
+    """Whole lines of the file up to `last_step`."""
+    if not path.exists():
+        return b""
+    kept = []
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            step = json.loads(line)["step"]
+        except ValueError:
+            continue
+        if step <= last_step:
+            kept.append(line)
+    return b"".join(kept)
+
+
+def _summary_writer(folder: Path, start: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtra(
+            "tensorboard = true needs the package tensorboard: pip install tensorboard"
+        ) from error
+    return SummaryWriter(str(folder), purge_step=start + 1)

@@ -1,0 +1,107 @@
+"""Training an adapter: the base's own denoising problem, with references to read; only the adapter trains."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from echoreel.bases.loading import load_base
+from echoreel.common.errors import SettingsError
+from echoreel.common.files import PARTIAL
+from echoreel.common.settings import Settings
+from echoreel.method.adapter import ActionAdapter, Preset
+from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
+from echoreel.method.loading import load_adapter
+from echoreel.method.prism import PrismSettings
+from echoreel.training.adapter_task import AdapterTask, AdapterTaskSettings
+from echoreel.training.loop import FREE, FitSettings, fit
+from echoreel.training.pair_cache import (
+    PairSet,
+)
+from echoreel.training.run_folder import RunFolder, load_trained
+
+
+class AdapterRecipe(Settings):
+    """A whole adapter training: one TOML file."""
+
+    folder: Path  # of the run; `adapter/` in it is the result
+    base: str = "embedded"  # or a folder, or a hub id
+    start: str | None = None  # an adapter to go on from: "embedded", a folder or a hub id; none = a fresh one
+    preset: Preset = "compact"  # of a fresh one
+    prism: PrismSettings | None = None  # instead of the preset's
+    integration: IntegrationSettings | FrameIntegrationSettings | None = None  # likewise
+    freeze_prism: bool = False  # only the integrations train: for a start whose Prism has learned already
+    pairs: Path  # a folder of cached pairs, made with this base
+    validation: Path | None = None  # another one; none = the first of `pairs` are held back
+    task: AdapterTaskSettings = AdapterTaskSettings()
+    fit: FitSettings
+
+
+def first_process() -> bool:
+    """Of those that torchrun starts; the only one otherwise."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def adapter_to_train(
+    base: Any,
+    start: str | None,
+    preset: Preset,
+    prism: PrismSettings | None = None,
+    integration: IntegrationSettings | FrameIntegrationSettings | None = None,
+    seed: int = 0,
+) -> ActionAdapter:
+    """The adapter to start from, or without one a fresh one of these sizes, made by the seed.
+
+    Raises AdapterMismatch when it is no adapter of this base, SettingsError for sizes beside a start.
+    """
+    if start is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            fresh: ActionAdapter = ActionAdapter.for_base(base, preset, prism=prism, integration=integration)
+            return fresh
+    if prism is not None or integration is not None:
+        raise SettingsError(
+            f"got the start {start} and sizes of its Prism or Integration, need one of both: an adapter that "
+            "goes on keeps its sizes; leave out `start`, or `prism` and `integration`"
+        )
+    adapter = load_adapter(start)
+    adapter.attach(base)  # which says whether it fits
+    adapter.detach()
+    return adapter
+
+
+def train_adapter(recipe: AdapterRecipe) -> Path:
+    """Train to the end of the recipe, going on from where an earlier start stopped. Returns `folder/adapter`.
+
+    Raises EchoReelError's family for what cannot work, KeyboardInterrupt as `fit` does.
+    """
+    first = first_process()
+    if first:
+        RunFolder(recipe.folder).bind(
+            recipe, free=("folder", *(f"fit.{name}" for name in FREE)), file="recipe.json"
+        )
+    pipe = load_base(recipe.base)
+    adapter = adapter_to_train(
+        pipe, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
+    )
+    adapter.prism.requires_grad_(not recipe.freeze_prism)
+    data = PairSet.open(recipe.pairs)
+    validation = PairSet.open(recipe.validation) if recipe.validation else None
+    task = AdapterTask(adapter, pipe, data, recipe.task, validation)
+    fit(task, recipe.fit, recipe.folder)
+    adapter.detach()
+    load_trained(recipe.folder, adapter)
+    if first:
+        save_adapter(adapter, recipe.folder / "adapter")
+    return recipe.folder / "adapter"
+
+
+def save_adapter(adapter: ActionAdapter, folder: Path) -> None:
+    """Write beside, then swap: killed in between, the next start saves again."""
+    partial = folder.with_name(folder.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    adapter.save_pretrained(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)

@@ -1,0 +1,179 @@
+"""The contract: caches, LoRA, casts and compiling, of which transformers have more than U-Nets."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from diffusers import FirstBlockCacheConfig, MagCacheConfig
+from helpers.contract_calls import film, predict
+from helpers.toy_models import toy_adapter, toy_inputs, toy_tokens
+from helpers.toy_transformers import toy_wan
+from peft import LoraConfig
+from torch import Tensor
+from torch.testing import assert_close
+
+from echoreel.bases.lookup import base_of
+from echoreel.method.adapter import ActionAdapter
+
+CACHED = ["Wan 2.1", "Wan 2.1 I2V", "Wan 2.2", "LTX", "CogVideoX", "CogVideoX I2V"]
+COMPILED = ["Wan 2.1", "LTX", "CogVideoX"]
+"""Tracing is slow. HunyuanVideo 1.5 branches on data in its forward: its blocks are compiled instead."""
+
+
+class Scheme:
+    """A cache of diffusers, turned on for every denoiser of a pipeline."""
+
+    def __init__(self, pipe: Any, config: Any) -> None:
+        self.denoisers, self.config = base_of(pipe).denoisers, config
+
+    def on(self) -> None:
+        for denoiser in self.denoisers:
+            denoiser.enable_cache(copy.deepcopy(self.config))
+
+    def off(self) -> None:
+        for denoiser in self.denoisers:
+            denoiser.disable_cache()
+
+
+FIRST_BLOCK = FirstBlockCacheConfig(threshold=1e3)  # skips the other blocks whenever it can
+MAGNITUDE = MagCacheConfig(
+    threshold=10.0, retention_ratio=0.2, num_inference_steps=4, mag_ratios=torch.ones(4), max_skip_steps=2
+)
+
+
+@pytest.mark.parametrize("config", [FIRST_BLOCK, MAGNITUDE], ids=["first block", "magnitude"])
+@pytest.mark.parametrize("pipe", CACHED, indirect=True)
+def test_caches_before_or_after(pipe: Any, adapter: ActionAdapter, config: Any) -> None:
+    steps = {"num_inference_steps": 4}
+    cache, plain = Scheme(pipe, config), film(pipe, **steps)
+    cache.on()
+    cached_base = film(pipe, **steps)
+    cache.off()
+    assert not torch.equal(cached_base, plain)
+    videos = []
+    for cache_first in (True, False):
+        if cache_first:
+            cache.on()
+        adapter.attach(pipe).set_tokens(toy_tokens(adapter))
+        if not cache_first:
+            cache.on()
+        videos.append(film(pipe, **steps))
+        adapter.detach()
+        cache.off()
+        cache.on()
+        assert torch.equal(film(pipe, **steps), cached_base)
+        cache.off()
+        assert torch.equal(film(pipe, **steps), plain)
+    assert torch.equal(videos[0], videos[1])
+    assert not torch.allclose(videos[0], cached_base)
+
+
+@pytest.mark.parametrize("pipe", ["Wan 2.1", "LTX", "CogVideoX", "HunyuanVideo 1.5"], indirect=True)
+def test_lora_before_or_after(pipe: Any, adapter: ActionAdapter) -> None:
+    denoiser, inputs = base_of(pipe).denoiser, toy_inputs(2)
+    config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    torch.manual_seed(1)
+    denoiser.add_adapter(config)
+    plain = predict(pipe, inputs)
+    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
+    lora_first = predict(pipe, inputs)
+    denoiser.delete_adapters("default")
+    torch.manual_seed(1)
+    denoiser.add_adapter(config)
+    assert torch.equal(predict(pipe, inputs), lora_first)
+    assert not any("lora" in name for name in adapter.state_dict())
+    adapter.detach()
+    assert torch.equal(predict(pipe, inputs), plain)
+    assert not torch.allclose(lora_first, plain)
+
+
+def test_both_transformers_of_wan_22_act() -> None:
+    pipe = toy_wan(transformer_2=toy_wan(1).transformer, boundary_ratio=0.875)
+    adapter = toy_adapter(pipe)
+    read = {"transformer": 0, "transformer_2": 0}
+
+    def count(name: str) -> Callable[..., None]:
+        return lambda *_: read.update({name: read[name] + (base_of(pipe).pipe is not None)})
+
+    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
+    for attachment, name in zip(adapter._attachments, read, strict=True):
+        assert attachment.denoiser is getattr(pipe, name)
+        getattr(pipe, name).register_forward_hook(count(name))
+    acting = film(pipe)
+    assert all(read.values())
+    adapter._attachments[1].remove()
+    assert not torch.allclose(film(pipe), acting)
+
+
+@pytest.mark.parametrize("first", ["cast", "attach"])
+def test_layerwise_casting(pipe: Any, adapter: ActionAdapter, first: str) -> None:
+    denoiser, inputs = base_of(pipe).denoiser, toy_inputs(1)
+    tokens = toy_tokens(adapter)
+    if first == "attach":
+        adapter.attach(pipe).set_tokens(tokens)
+    denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    with torch.no_grad():
+        if first == "attach":
+            acting = predict(pipe, inputs)
+            adapter.detach()
+            plain = predict(pipe, inputs)
+        else:
+            plain = predict(pipe, inputs)
+            adapter.attach(pipe).set_tokens(tokens)
+            acting = predict(pipe, inputs)
+            adapter.detach()
+            assert torch.equal(predict(pipe, inputs), plain)
+    assert torch.isfinite(acting).all()
+    assert not torch.allclose(acting, plain)
+    assert {p.dtype for p in adapter.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("pipe", ["Wan 2.1", "CogVideoX", "ModelScope"], indirect=True)
+@pytest.mark.filterwarnings("ignore")
+def test_a_base_in_8_bits(pipe: Any, adapter: ActionAdapter) -> None:
+    quantization = pytest.importorskip("torchao.quantization")
+    denoiser, inputs = base_of(pipe).denoiser, toy_inputs(2)
+    adapter.attach(pipe)
+    quantization.quantize_(denoiser, quantization.Int8WeightOnlyConfig())
+    plain = predict(pipe, inputs)
+    adapter.set_tokens(adapter.encode(torch.randn(2, 4, 3, 8, 8)))
+    acting = predict(pipe, inputs)
+    assert not torch.allclose(acting, plain)
+    acting.square().mean().backward()
+    assert all(type(p.data) is Tensor for p in adapter.parameters())
+    assert all(p.grad is not None and p.grad.any() for p in adapter.integrations.parameters())
+
+
+@pytest.mark.parametrize("pipe", COMPILED, indirect=True)
+def test_a_compiled_denoiser_is_one_graph_and_stays_it(pipe: Any, adapter: ActionAdapter) -> None:
+    torch._dynamo.reset()
+    adapter.attach(pipe)
+    base, inputs = base_of(pipe), toy_inputs(2)
+    with torch.no_grad():
+        condition = base.family.condition(pipe, inputs[0])
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(base.denoiser, backend=backend, fullgraph=True)
+    with torch.no_grad():
+        for step in range(3):
+            adapter.set_tokens(toy_tokens(adapter, seed=step % 2))
+            adapter.set_scale(1 - 0.1 * step)
+            want = base.family.predict(base.denoiser, *inputs, condition)
+            assert_close(base.family.predict(compiled, *inputs, condition), want)
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("pipe", ["Wan 2.1", "HunyuanVideo 1.5"], indirect=True)
+def test_compiled_blocks_are_one_graph_each_branch(pipe: Any, adapter: ActionAdapter) -> None:
+    torch._dynamo.reset()
+    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
+    want = film(pipe, guidance_scale=5.0)
+    for path in adapter.config["sites"]:
+        base_of(pipe).denoiser.get_submodule(path).compile(backend="eager", fullgraph=True)
+    assert_close(film(pipe, guidance_scale=5.0), want, atol=1e-4, rtol=1e-4)

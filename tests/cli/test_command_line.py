@@ -1,0 +1,211 @@
+"""The command line as people meet it: the main job, what it prints, and one sentence for every wrong call."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from diffusers import UNetMotionModel
+from helpers.make_videos import counting, film
+from helpers.toy_models import toy_pipeline, toy_unet
+from typer.testing import CliRunner
+
+from echoreel import __version__
+from echoreel.cli import app
+from echoreel.cli.output import answering
+from echoreel.common.errors import EchoReelError, VideoMissing
+from echoreel.media.video_files import probe
+from echoreel.method.adapter import ActionAdapter
+
+PROMPT = "a woman in a red coat doing a cartwheel"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a base, an adapter for it, one for another base, and files to refer to."""
+    folder = tmp_path_factory.mktemp("world")
+    pipe = toy_pipeline()
+    pipe.save_pretrained(folder / "base")
+    torch.manual_seed(0)
+    adapter = ActionAdapter.for_base(pipe)
+    torch.nn.init.normal_(next(iter(adapter.integrations.values())).attention.out.weight)
+    adapter.save_pretrained(folder / "adapter")
+    wider = UNetMotionModel.from_config({**toy_unet().config, "block_out_channels": (8, 24)})
+    ActionAdapter.for_base(wider).save_pretrained(folder / "other-adapter")
+    film(folder / "cartwheel.mp4", counting(40), fps=10)
+    (folder / "cartwheel.txt").write_text("a man doing a cartwheel\n")
+    (folder / "notes.txt").write_text("no video\n")
+    return folder
+
+
+@pytest.fixture
+def call(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run the command line in `world`; `OUT` in an argument is a folder of the test's own."""
+    monkeypatch.chdir(world)
+
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(app, [argument.replace("OUT", str(tmp_path)) for argument in arguments])
+
+    return run
+
+
+MODELS = ("--base", "base", "--adapter", "adapter", "--steps", "2")
+WHOLE = ("generate", PROMPT, "--reference", "cartwheel.mp4", *MODELS, "-o", "OUT/a.mp4")
+
+
+def test_the_main_job(call: Any, tmp_path: Path) -> None:
+    done = call(*WHOLE, "--seed", "7", "--compare", "--show-frames", "--start", "1", "--end", "2.5")
+    assert (done.exit_code, done.stderr) == (0, "")
+    files = ["a-frames.png", "a.mp4", "a.json", "a-compare.png", "a-compare.mp4"]
+    lines = done.stdout.splitlines()
+    assert lines[0] == (
+        "reference: 12 frames, 1.00 s to 2.30 s of cartwheel.mp4 at 8 fps "
+        "(it is 4.00 s long; start and end choose another part)"
+    )
+    assert lines[1].startswith("base: base is a AnimateDiffPipeline, family AnimateDiff, in float32; ")
+    assert lines[2:-1] == [f"wrote {tmp_path / name}" for name in files]
+    assert lines[-1].startswith("16 frames of 32x32, 2 steps, seed 7: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
+    assert probe(tmp_path / "a.mp4").height == 256
+    notes = json.loads((tmp_path / "a.json").read_text())
+    assert notes["references"][0]["caption"] == "a man doing a cartwheel"
+
+
+def test_json_is_all_that_is_printed(call: Any, tmp_path: Path) -> None:
+    done = call(*WHOLE, "--seed", "7", "--seed", "8", "--json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    facts = json.loads(done.stdout)
+    assert facts["files"] == [str(tmp_path / name) for name in ("a-7.mp4", "a-8.mp4", "a.json")]
+    assert (facts["seeds"], facts["base"], facts["adapter"]) == ([7, 8], "base", "adapter")
+    assert facts["references"][0]["frames"] == 16
+    assert facts["seconds"] > 0
+    assert facts["peak_memory_bytes"] > 0
+
+
+def test_several_references_with_options_each_or_for_all(call: Any) -> None:
+    two = ("--reference", "cartwheel.mp4")
+    done = call(*WHOLE, *two, "--start", "0.5", "--start", "2", "--strength", "0.5", "--json")
+    assert [r["timestamps"][0] for r in json.loads(done.stdout)["references"]] == [0.5, 2.0]
+    assert [r["strength"] for r in json.loads(done.stdout)["references"]] == [0.5, 0.5]
+    wrong = call(*WHOLE, *two, "--end", "1", "--end", "2", "--end", "3")
+    assert wrong.stderr == "error: --end: got 3 for 2 references, need one, or one for each\n"
+
+
+def test_a_long_vertical_video_of_a_phone_is_an_ordinary_reference(call: Any, tmp_path: Path) -> None:
+    film(tmp_path / "phone.mp4", counting(300, height=180, width=320), fps=30, rotation=90)
+    done = call(
+        "generate", PROMPT, "-r", "OUT/phone.mp4", "--start", "4", *MODELS, "--compare", "-o", "OUT/a.mp4"
+    )
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "16 frames, 4.00 s to 5.87 s of phone.mp4 at 8 fps (it is 10.00 s long; " in done.stdout
+    assert probe(tmp_path / "a-compare.mp4").width < 2 * (256 + 16) + 0.6 * 256 + 16  # it stands upright
+
+
+WRONG = {
+    "a reference that is missing": (["-r", "missing.mp4"], "missing.mp4: there is no such file"),
+    "a text file as reference": (["-r", "notes.txt"], "notes.txt: not a video that can be read"),
+    "a start beyond the end": (["--start", "100"], "no frame from 100.00 s on; choose an earlier start"),
+    "an end before the start": (["--start", "2", "--end", "1"], "end: got 1.0, need seconds after the start"),
+    "a negative strength": (["--strength", "-1"], "strength: got -1.0, need 0 or more"),
+    "no steps": (["--steps", "0"], "steps: got 0, need greater than 0"),
+    "a scale out of range": (["--scale", "11"], "scale: got 11.0, need less than or equal to 10"),
+    "a seed twice": (["--seed", "1", "--seed", "1"], "got seeds [1, 1], need at least one, and each once"),
+    "an output of no known kind": (["-o", "OUT/a.avi"], "a.avi: cannot write '.avi' videos"),
+    "an output inside a file": (["-o", "notes.txt/a.mp4"], "notes.txt is no writable folder"),
+    "a base that is missing": (["--base", "no/such/base"], "base no/such/base: there is no such folder"),
+    "a base that is none": (["--base", "."], "base .: holds no model_index.json"),
+    "a hub id offline": (["--base", "nobody/none"], "the hub cannot be reached or has no such base"),
+    "an adapter that is none": (["--adapter", "base"], "adapter base: holds no config.json"),
+    "an adapter of another base": (["--adapter", "other-adapter"], "this adapter was made for another base"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_call_gives_one_sentence(call: Any, tmp_path: Path, options: list[str], message: str) -> None:
+    given = [] if "-r" in options else ["-r", "cartwheel.mp4"]
+    done = call("generate", PROMPT, *given, *MODELS, "-o", "OUT/a.mp4", *options)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_prompts_and_comparisons(call: Any) -> None:
+    empty = call("generate", " ", "-o", "OUT/a.mp4")
+    assert (empty.exit_code, empty.stderr) == (
+        2,
+        "error: the prompt is empty; say what the video should show\n",
+    )
+    alone = call("generate", PROMPT, "--compare", "-o", "OUT/a.mp4")
+    assert alone.exit_code == 2
+    assert alone.stderr.startswith("error: nothing to compare")
+
+
+def test_an_unknown_key_of_a_recipe_names_the_nearest(call: Any, world: Path) -> None:
+    (world / "wrong.toml").write_text(
+        'folder = "run"\npairs = "pairs"\n[fit]\nsteps = 1\nlearning_rat = 1.0\n'
+    )
+    done = call("train", "wrong.toml", "--set", "task.batc=2")
+    assert done.exit_code == 2
+    assert "2 mistakes: " in done.stderr
+    assert "task.batc: unknown key; did you mean batch?" in done.stderr
+    assert "fit.learning_rat: unknown key; did you mean learning_rate?" in done.stderr
+    assert call("train", "missing.toml").stderr.startswith("error: missing.toml: cannot be read")
+    assert not (world / "run").exists()
+
+
+def test_from_ordinary_videos_to_a_video_of_one_s_own_adapter(call: Any, world: Path, tmp_path: Path) -> None:
+    line = {"target": "cartwheel.mp4", "caption": PROMPT, "references": [{"path": "cartwheel.mp4"}]}
+    (world / "pairs.jsonl").write_text(5 * f"{json.dumps(line)}\n")
+    told = call("prepare", "pairs", "pairs.jsonl", "OUT/pairs", "--base", "base", "--frames", "4")
+    assert (told.exit_code, told.stdout) == (0, f"wrote 5 pairs to {tmp_path / 'pairs'}\n")
+    (world / "recipe.toml").write_text(
+        'base = "base"\n[task]\nbatch = 2\nheld_back = 2\n[fit]\nsteps = 1\nwarmup = 0\nvalidate_every = 1\n'
+    )
+    trained = call("train", "recipe.toml", "--set", "folder=OUT/run", "--set", "pairs=OUT/pairs", "--json")
+    assert trained.exit_code == 0, trained.stderr
+    assert json.loads(trained.stdout) == {"adapter": str(tmp_path / "run" / "adapter")}
+    made = call(*WHOLE, "--adapter", "OUT/run/adapter", "--json")
+    assert json.loads(made.stdout)["adapter"] == str(tmp_path / "run" / "adapter")
+
+
+def test_info_tells_what_fits_what(call: Any) -> None:
+    told = call("info", "base", "--adapter", "adapter")
+    assert told.exit_code == 0
+    assert "base: AnimateDiffPipeline, family AnimateDiff" in told.stdout
+    assert "16 frames of 32x32 at 8 fps" in told.stdout
+    facts = json.loads(call("info", "base", "--json").stdout)
+    assert facts["adapter"]["name"] == "fresh"
+    assert len(facts["sites"]) == 7
+    assert "made for another base" in call("info", "base", "--adapter", "other-adapter").stderr
+
+
+def test_ctrl_c_is_130_and_debug_shows_the_error(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as stopped, answering(as_json=True, debug=False):
+        raise KeyboardInterrupt
+    assert stopped.value.exit_code == 130
+    assert capsys.readouterr() == ("", "stopped\n")
+    with pytest.raises(EchoReelError), answering(as_json=False, debug=True):
+        raise EchoReelError("as it is")
+    assert isinstance(call(*WHOLE, "-r", "missing.mp4", "--debug").exception, VideoMissing)
+
+
+def test_every_command_has_an_example_and_its_common_options(call: Any) -> None:
+    assert call("--help").exit_code == 0
+    for command in (
+        ["generate"],
+        ["train"],
+        ["evaluate"],
+        ["info"],
+        *(["prepare", name] for name in ("pairs", "clips", "actors", "judges")),
+    ):
+        told = call(*command, "--help")
+        assert told.exit_code == 0
+        assert f"Example: echoreel {' '.join(command)}" in " ".join(told.stdout.split())
+        assert "--json" in told.stdout
+        assert "--debug" in told.stdout
+    assert call("generat").exit_code == 2
+    assert call("--version").stdout == f"echoreel {__version__}\n"

@@ -1,0 +1,172 @@
+"""Settings files: read back as written, and wrong in words that help."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+
+from echoreel.common.errors import SettingsError
+from echoreel.common.settings import Settings, checked, dump_settings, load_settings
+
+
+class Fit(Settings):
+    learning_rate: PositiveFloat = 1e-4
+    steps: PositiveInt = 100
+    betas: tuple[float, float] = (0.9, 0.99)
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class Source(Settings):
+    path: Path
+    share: NonNegativeFloat = 1.0
+
+
+class Recipe(Settings):
+    name: str
+    fit: Fit = Fit()
+    sources: tuple[Source, ...] = ()
+    weights: dict[str, float] = Field(default_factory=dict)
+    resume: bool = True
+    seed: int | None = None
+    fallback: Fit | None = None
+
+
+text = st.text(st.characters(codec="utf-8"))
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+fits = st.builds(
+    Fit,
+    learning_rate=st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    steps=st.integers(1, 2**40),
+    betas=st.tuples(numbers, numbers),
+    precision=st.sampled_from(["fp32", "bf16"]),
+)
+recipes = st.builds(
+    Recipe,
+    name=text,
+    fit=fits,
+    sources=st.lists(st.builds(Source, path=st.just(Path("a/b c")), share=st.just(0.25)), max_size=3).map(
+        tuple
+    ),
+    weights=st.dictionaries(text, numbers, max_size=3),
+    resume=st.booleans(),
+    seed=st.none() | st.integers(-(2**63), 2**63 - 1),
+    fallback=st.none() | fits,
+)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("recipes")
+
+
+@given(recipe=recipes)
+def test_what_is_dumped_is_loaded_as_equal(folder: Path, recipe: Recipe) -> None:
+    (folder / "a.toml").write_text(dump_settings(recipe), encoding="utf-8", newline="")
+    assert load_settings(folder / "a.toml", Recipe) == recipe
+
+
+def test_a_none_that_would_be_lost_is_refused() -> None:
+    class Odd(Settings):
+        limit: int | None = 3
+
+    assert dump_settings(Odd()) == "limit = 3\n"
+    with pytest.raises(SettingsError, match="TOML has no null"):
+        dump_settings(Odd(limit=None))
+
+
+def written(folder: Path, content: str) -> Path:
+    (folder / "recipe.toml").write_text(content)
+    return folder / "recipe.toml"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("fit.steps=7", Recipe(name="a", fit=Fit(steps=7, learning_rate=0.1))),
+        ("fit.learning_rate = 3e-5", Recipe(name="a", fit=Fit(learning_rate=3e-5))),
+        ("fit.betas=[0.5, 0.6]", Recipe(name="a", fit=Fit(betas=(0.5, 0.6), learning_rate=0.1))),
+        ("fit={steps=3}", Recipe(name="a", fit=Fit(steps=3))),
+        ("name=runs/b", Recipe(name="runs/b", fit=Fit(learning_rate=0.1))),
+        ('name="x=1"', Recipe(name="x=1", fit=Fit(learning_rate=0.1))),
+        ("resume=false", Recipe(name="a", fit=Fit(learning_rate=0.1), resume=False)),
+        ("weights.arms=2", Recipe(name="a", fit=Fit(learning_rate=0.1), weights={"arms": 2})),
+    ],
+)
+def test_overrides_are_toml_values(tmp_path: Path, override: str, expected: Recipe) -> None:
+    path = written(tmp_path, 'name = "a"\n[fit]\nlearning_rate = 0.1\n')
+    assert load_settings(path, Recipe, [override]) == expected
+
+
+def test_the_last_override_wins(tmp_path: Path) -> None:
+    path = written(tmp_path, 'name = "a"')
+    assert load_settings(path, Recipe, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_all_mistakes_are_told_at_once_with_the_nearest_key(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        """
+        nmae = "a"
+        sources = [{path = "a"}, {path = "b", shaer = 1}]
+        [fit]
+        learningrate = 1e-4
+        steps = -3
+        precision = "fp16"
+        xyzzy = 1
+        [fallback]
+        step = 2
+        """,
+    )
+    with pytest.raises(SettingsError) as caught:
+        load_settings(path, Recipe, ["weights.arms=heavy"])
+    message = str(caught.value)
+    assert message.startswith("recipe.toml: 9 mistakes: ")
+    for part in (
+        "name: missing",
+        "nmae: unknown key; did you mean name?",
+        "sources.1.shaer: unknown key; did you mean share?",
+        "fit.learningrate: unknown key; did you mean learning_rate?",
+        "fit.steps: got -3, need greater than 0",
+        "fit.precision: got 'fp16', need 'fp32' or 'bf16'",
+        "fit.xyzzy: unknown key; known are learning_rate, steps, betas, precision",
+        "fallback.step: unknown key; did you mean steps?",
+        "weights.arms: got 'heavy', need a valid number",
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("fit.steps", "need key=value"),
+        ("=3", "need key=value"),
+        ("fit..steps=3", "need key=value"),
+        ("name.first=3", "name is a value, not a table"),
+        ("fit.stepz=3", r"fit\.stepz: unknown key; did you mean steps\?"),
+    ],
+)
+def test_wrong_overrides_are_named(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings(written(tmp_path, 'name = "a"'), Recipe, [override])
+
+
+def test_files_that_are_no_settings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"none\.toml: cannot be read \(No such file"):
+        load_settings(tmp_path / "none.toml", Recipe)
+    with pytest.raises(SettingsError, match=r"recipe\.toml: not TOML: .* line 1"):
+        load_settings(written(tmp_path, "name: a"), Recipe)
+
+
+def test_checked_tells_mistakes_as_a_file_would() -> None:
+    assert checked(Fit, steps=3) == Fit(steps=3)
+    with pytest.raises(SettingsError, match=r"^steps: got 0, need greater than 0$"):
+        checked(Fit, steps=0)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Fit().steps = 3  # type: ignore[misc]

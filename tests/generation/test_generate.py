@@ -1,0 +1,205 @@
+"""`generate`: the base's own call, one generator a video, references in and out, files of the result."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from helpers.make_videos import counting
+from helpers.toy_models import FRAMES, toy_pipeline
+from PIL import Image
+
+from echoreel.bases import loading
+from echoreel.bases.loading import load_base
+from echoreel.common.errors import BaseUnsupported, EchoReelError, SettingsError
+from echoreel.generation.generate import generate
+from echoreel.generation.result import GenerationResult
+from echoreel.generation.settings import GenerationSettings, resolved
+from echoreel.media.reference_video import ReferenceVideo
+from echoreel.media.video_files import probe
+from echoreel.method.adapter import ActionAdapter
+from echoreel.method.loading import load_adapter
+
+PROMPT = "a woman in a red coat dancing on the beach"
+QUICK = GenerationSettings(steps=2, num_frames=FRAMES)
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Any:
+    return toy_pipeline()
+
+
+@pytest.fixture(scope="module")
+def adapter(pipe: Any) -> ActionAdapter:
+    """An adapter that does something: its integrations are no longer zero."""
+    torch.manual_seed(0)
+    fresh = ActionAdapter.for_base(pipe)
+    for parameter in fresh.integrations.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return fresh.eval()
+
+
+@pytest.fixture(scope="module")
+def reference() -> ReferenceVideo:
+    return ReferenceVideo(counting(6), caption="a man doing a cartwheel")
+
+
+@pytest.fixture(scope="module")
+def result(pipe: Any, adapter: ActionAdapter, reference: ReferenceVideo) -> GenerationResult:
+    settings = QUICK.model_copy(update={"compare": True})
+    return generate(PROMPT, [reference], base=pipe, adapter=adapter, seed=(7, 8), settings=settings)
+
+
+def own_call(pipe: Any, seed: int) -> np.ndarray[Any, Any]:
+    """The same video by the pipeline alone."""
+    generator = torch.Generator().manual_seed(seed)
+    video = pipe(
+        PROMPT, num_frames=FRAMES, num_inference_steps=2, generator=generator, output_type="np"
+    ).frames[0]
+    return np.round(video * 255).astype(np.uint8)
+
+
+def test_without_references_it_is_the_base_s_own_call(pipe: Any) -> None:
+    made = generate(PROMPT, base=pipe, seed=3, settings=QUICK)
+    np.testing.assert_array_equal(made.videos[0], own_call(pipe, 3))
+    assert made.adapter is None
+
+
+def test_references_change_the_video_and_leave_nothing_behind(pipe: Any, result: GenerationResult) -> None:
+    assert not np.array_equal(result.videos[0], result.base_videos[0])
+    np.testing.assert_array_equal(own_call(pipe, 7), result.base_videos[0])
+
+
+def test_a_seed_names_a_video_alone_or_among_others(
+    pipe: Any, adapter: ActionAdapter, reference: ReferenceVideo, result: GenerationResult
+) -> None:
+    alone = generate(PROMPT, [reference], base=pipe, adapter=adapter, seed=8, settings=QUICK)
+    np.testing.assert_array_equal(alone.videos[0], result.videos[1])
+    assert not np.array_equal(result.videos[0], result.videos[1])
+
+
+def test_scale_0_is_the_base(
+    pipe: Any, adapter: ActionAdapter, reference: ReferenceVideo, result: GenerationResult
+) -> None:
+    settings = QUICK.model_copy(update={"scale": 0.0})
+    made = generate(PROMPT, [reference], base=pipe, adapter=adapter, seed=7, settings=settings)
+    np.testing.assert_array_equal(made.videos[0], result.base_videos[0])
+
+
+def test_an_error_leaves_the_base_alone(
+    pipe: Any, adapter: ActionAdapter, reference: ReferenceVideo, result: GenerationResult
+) -> None:
+    odd = QUICK.model_copy(update={"height": 33})
+    with pytest.raises(EchoReelError, match=r"AnimateDiffPipeline refuses: .*divisible by 8"):
+        generate(PROMPT, [reference], base=pipe, adapter=adapter, seed=7, settings=odd)
+    np.testing.assert_array_equal(own_call(pipe, 7), result.base_videos[0])
+
+
+def test_the_owner_s_progress_bar_comes_back(pipe: Any) -> None:
+    before = pipe._progress_bar_config
+    generate(PROMPT, base=pipe, settings=QUICK)
+    assert pipe._progress_bar_config == before == {"disable": True}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"prompt": " "}, "the prompt is empty"),
+        ({"seed": -1}, "seed -1: need a whole number from 0"),
+        ({"seed": ()}, "need at least one"),
+        ({"seed": (1, 1)}, "each once"),
+        ({"settings": GenerationSettings(compare=True)}, "nothing to compare"),
+        ({"settings": GenerationSettings(window=(0.5, 0.5))}, "need a start before its end"),
+    ],
+)
+def test_wrong_requests_fail_before_a_base_is_looked_for(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(EchoReelError, match=message):
+        generate(**{"prompt": PROMPT, "base": "no/such/base"} | wrong)
+
+
+def test_gaps_are_filled_by_the_user_then_the_base_s_folder_then_its_pipeline(
+    pipe: Any, tmp_path: Path
+) -> None:
+    pipe.save_pretrained(tmp_path)
+    (tmp_path / "generation.json").write_text('{"num_inference_steps": 5, "num_frames": 6, "fps": 4}')
+    found = resolved(load_base(tmp_path), GenerationSettings(num_frames=FRAMES))
+    assert (found.num_frames, found.steps, found.guidance_scale, found.fps) == (FRAMES, 5, 7.5, 4)
+    (tmp_path / "generation.json").write_text('{"num_inference_stepz": 5}')
+    with pytest.raises(SettingsError, match="did you mean num_inference_steps"):
+        generate(PROMPT, base=tmp_path, settings=QUICK)
+
+
+def test_a_saved_base_and_adapter_make_the_same_video(
+    pipe: Any, adapter: ActionAdapter, reference: ReferenceVideo, result: GenerationResult, tmp_path: Path
+) -> None:
+    pipe.save_pretrained(tmp_path / "base")
+    adapter.save_pretrained(tmp_path / "adapter")
+    made = generate(
+        PROMPT, [reference], base=tmp_path / "base", adapter=tmp_path / "adapter", seed=7, settings=QUICK
+    )
+    np.testing.assert_array_equal(made.videos[0], result.videos[0])
+    assert (made.base, made.adapter) == (str(tmp_path / "base"), str(tmp_path / "adapter"))
+
+
+def test_bases_that_cannot_be_loaded(pipe: Any, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    denoiser = UNet2DModel(8, block_out_channels=(8, 8), norm_num_groups=4, **blocks)
+    image = DDPMPipeline(denoiser, DDPMScheduler())
+    image.save_pretrained(tmp_path / "image")
+    pipe.save_pretrained(tmp_path / "pickled", safe_serialization=False)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "model_index.json").write_text("{")
+    for name, message in {
+        "no/such/folder": "there is no such folder",
+        "nobody/nothing": "no such folder, and the hub cannot be reached or has no such base",
+        file: "is a file",
+        tmp_path: "holds no model_index.json",
+        tmp_path / "broken": "cannot be loaded",
+        tmp_path / "pickled": "cannot be loaded",
+        tmp_path / "image": "need a diffusers pipeline or denoiser of a supported family",
+    }.items():
+        with pytest.raises(EchoReelError, match=message) as caught:
+            load_base(name)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(BaseUnsupported):
+        load_base(tmp_path / "image")
+
+
+def test_an_installation_without_weights_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "WEIGHTS", tmp_path)
+    with pytest.raises(EchoReelError, match="no embedded base; give one: a folder or a hub id"):
+        load_base()
+    with pytest.raises(EchoReelError, match="no embedded adapter"):
+        load_adapter("embedded")
+
+
+def test_files_of_one_seed_and_of_several(result: GenerationResult, pipe: Any, tmp_path: Path) -> None:
+    written = result.save(tmp_path / "deep" / "out.mp4")
+    assert [file.name for file in written] == ["out-7.mp4", "out-8.mp4", "out.json"]
+    info = probe(written[0])
+    assert (info.frames, info.height, info.width, info.fps) == (FRAMES, 256, 256, 8.0)
+    notes = json.loads(written[-1].read_text())
+    assert (notes["prompt"], notes["seeds"], notes["files"]) == (PROMPT, [7, 8], ["out-7.mp4", "out-8.mp4"])
+    assert notes["settings"]["steps"] == 2
+    assert notes["settings"]["guidance_scale"] == 7.5
+    assert notes["references"][0]["caption"] == "a man doing a cartwheel"
+    assert notes["peak_memory_bytes"] > 1e6
+    alone = generate(PROMPT, base=pipe, settings=QUICK)
+    assert [file.name for file in alone.save(tmp_path / "one.gif", short_side=1)] == ["one.gif", "one.json"]
+    assert probe(tmp_path / "one.gif").height == 32
+
+
+def test_comparisons_show_references_base_and_ours(result: GenerationResult, tmp_path: Path) -> None:
+    sheet, film = result.save_comparison(tmp_path / "out.gif")
+    assert (sheet.name, film.name) == ("out-compare.png", "out-compare.mp4")
+    with Image.open(sheet) as picture:
+        assert picture.height > 5 * 128  # the reference, and base and ours of two seeds
+    info = probe(film)
+    assert info.frames == FRAMES
+    assert info.height > 2 * 256
+    assert info.width > 3 * 256

@@ -1,0 +1,1 @@
+"""What tests share: toy models, videos and folders that they make. Imported as `helpers`."""

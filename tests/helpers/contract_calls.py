@@ -1,0 +1,53 @@
+"""What the tests of the contract share: bases, and calls of them. The fixtures are in conftest.py."""
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from echoreel.bases.lookup import base_of
+from helpers.toy_bases import CALLS, DRAWN
+
+PROMPT = "a man doing a cartwheel"
+
+only_animatediff = pytest.mark.parametrize("pipe", ["AnimateDiff"], indirect=True)
+"""For what other bases do not offer: FreeNoise, its names of modules."""
+
+
+def predict(pipe: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """One call of the bare denoiser; image-to-video ones are told of a first frame, the same in each row."""
+    base = base_of(pipe)
+    generator = torch.Generator().manual_seed(9)
+    clean = torch.randn(inputs[0][:1].shape, generator=generator).expand_as(inputs[0])
+    with torch.no_grad():
+        condition = base.family.condition(pipe, clean)
+    return base.family.predict(base.denoiser, *inputs, condition)
+
+
+@torch.no_grad()
+def film(
+    pipe: Any, seeds: tuple[int, ...] = (0,), prompt: str | list[str] = PROMPT, **options: Any
+) -> Tensor:
+    """Latents of videos, one generator each, by the pipeline's own call."""
+    family = base_of(pipe).family
+    torch.manual_seed(0)  # I2VGen-XL draws the image's latents without the generator
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    arguments: dict[str, Any] = {
+        "prompt": prompt,
+        "num_inference_steps": 3,
+        "generator": generators[0] if len(generators) == 1 else generators,
+        "output_type": "latent",
+    }
+    arguments |= CALLS.get(type(pipe).__name__, DRAWN)
+    if family.image(pipe):
+        picture = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
+        alone = isinstance(prompt, str) or family.name == "Wan"  # which takes one for all
+        arguments["image"] = picture if alone else [picture] * len(prompt)
+    arguments = family.call(pipe, arguments | options)
+    accepted = inspect.signature(type(pipe).__call__).parameters
+    made = pipe(**{name: value for name, value in arguments.items() if name in accepted}).frames
+    assert isinstance(made, Tensor)
+    return made

@@ -1,0 +1,147 @@
+"""A toy of every family, and how its pipeline is called: latents are (B, 4, 4, 8, 8), captions 16 wide."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLTemporalDecoder,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    I2VGenXLPipeline,
+    I2VGenXLUNet,
+    StableVideoDiffusionPipeline,
+    TextToVideoSDPipeline,
+    UNet3DConditionModel,
+    UNetSpatioTemporalConditionModel,
+)
+
+from helpers.toy_models import (
+    FRAMES,
+    alive,
+    quiet,
+    toy_eye,
+    toy_lvdm_pipeline,
+    toy_pipeline,
+    toy_text,
+    toy_vae,
+)
+from helpers.toy_transformers import (
+    toy_cog,
+    toy_cog_i2v,
+    toy_hunyuan,
+    toy_latte,
+    toy_ltx,
+    toy_wan,
+    toy_wan_22,
+    toy_wan_i2v,
+)
+from helpers.toy_videocrafter import toy_videocrafter_image_pipeline, toy_videocrafter_pipeline
+
+
+def toy_modelscope() -> TextToVideoSDPipeline:
+    """ModelScope and ZeroScope."""
+    torch.manual_seed(0)
+    unet = UNet3DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=16,
+        attention_head_dim=4,
+    )
+    encoders = {"vae": toy_vae(), **toy_text()}
+    return quiet(TextToVideoSDPipeline(**encoders, unet=alive(unet), scheduler=ddim()))
+
+
+def toy_i2vgenxl() -> I2VGenXLPipeline:
+    torch.manual_seed(0)
+    unet = I2VGenXLUNet(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=16,
+        attention_head_dim=4,
+    )
+    encoders = {"vae": toy_vae(), **toy_text(), **toy_eye()}
+    with torch.no_grad():  # its pipeline draws the image's latents: here from a distribution without width
+        encoders["vae"].quant_conv.weight[4:] = 0
+        encoders["vae"].quant_conv.bias[4:] = -30
+    return quiet(I2VGenXLPipeline(**encoders, unet=alive(unet), scheduler=ddim()))
+
+
+def toy_svd() -> StableVideoDiffusionPipeline:
+    torch.manual_seed(0)
+    unet = UNetSpatioTemporalConditionModel(
+        sample_size=8,
+        block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        layers_per_block=1,
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=24,
+        cross_attention_dim=16,
+        num_attention_heads=2,
+        num_frames=FRAMES,
+    )
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 3, latent_channels=4
+    )
+    scheduler = EulerDiscreteScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        interpolation_type="linear",
+        use_karras_sigmas=True,
+        sigma_min=0.002,
+        sigma_max=700.0,
+        timestep_type="continuous",
+    )
+    return quiet(
+        StableVideoDiffusionPipeline(vae=vae.eval(), unet=alive(unet), scheduler=scheduler, **toy_eye())
+    )
+
+
+def ddim() -> DDIMScheduler:
+    return DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False)
+
+
+DRAWN = {"num_frames": FRAMES, "height": 32, "width": 32}
+FILMED = {"num_frames": 1 + 4 * (FRAMES - 1), "height": 64, "width": 64}  # time is compressed, too
+
+TOYS: dict[str, Callable[[], Any]] = {
+    "AnimateDiff": toy_pipeline,
+    "LVDM": toy_lvdm_pipeline,
+    "VideoCrafter": toy_videocrafter_pipeline,
+    "VideoCrafter I2V": toy_videocrafter_image_pipeline,
+    "ModelScope": toy_modelscope,
+    "I2VGen-XL": toy_i2vgenxl,
+    "SVD": toy_svd,
+    "Wan 2.1": toy_wan,
+    "Wan 2.1 I2V": toy_wan_i2v,
+    "Wan 2.2": toy_wan_22,
+    "LTX": toy_ltx,
+    "CogVideoX": toy_cog,
+    "CogVideoX I2V": toy_cog_i2v,
+    "HunyuanVideo 1.5": toy_hunyuan,
+    "Latte": toy_latte,
+}
+
+CALLS: dict[str, dict[str, Any]] = {
+    "StableVideoDiffusionPipeline": {**DRAWN, "decode_chunk_size": 2},
+    "WanPipeline": FILMED,
+    "WanImageToVideoPipeline": FILMED,
+    "LTXPipeline": {**FILMED, "height": 32, "width": 32},
+    "CogVideoXPipeline": FILMED,
+    "CogVideoXImageToVideoPipeline": FILMED,
+    "HunyuanVideo15Pipeline": {**FILMED, "height": 32, "width": 32},
+    # Otherwise it cuts the padding of a single prompt and not of several, so that a batch is no two videos.
+    "LattePipeline": {**DRAWN, "mask_feature": False, "clean_caption": False},
+}
+"""How each pipeline is called, to make latents of the shape above; `DRAWN` unless listed."""

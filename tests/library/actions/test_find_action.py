@@ -1,0 +1,124 @@
+"""Finding the action of a text."""
+
+import pytest
+from helpers.places import DATA
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echoreel.common.errors import EchoReelError
+from echoreel.library.actions.find_action import Action, asked_action, find_action, find_actions
+
+
+def rows(name: str) -> list[tuple[str, set[tuple[str, ...] | None]]]:
+    """Texts and the lemmas that are right for each; None where the text tells of no action."""
+    found = []
+    for line in (DATA / name).read_text(encoding="utf-8").splitlines():
+        text, verbs, *rest = line.split("\t")
+        objects = (rest[0] if rest else "").split("|")
+        objects = objects * len(verbs.split("|")) if len(objects) == 1 else objects
+        right = {
+            None if verb == "-" else (verb, *acted.split())
+            for verb, acted in zip(verbs.split("|"), objects, strict=True)
+        }
+        found.append((text, right))
+    return found
+
+
+def lemmas(text: str) -> tuple[str, ...] | None:
+    action = find_action(text)
+    return None if action is None else action.lemmas
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        (
+            "a man is carving a stone statue",
+            Action("carving a stone statue", "carve", ("carve", "stone", "statue")),
+        ),
+        ("A statue is being carved by a man.", Action("carving a statue", "carve", ("carve", "statue"))),
+        ("Carve the statue!", Action("carving a statue", "carve", ("carve", "statue"))),
+        ("a man's backflip", Action("doing a backflip", "backflip", ("backflip",))),
+        ("two children drinking cups of cocoa", Action("drinking cocoa", "drink", ("drink", "cocoa"))),
+        ("kids jump over fences", Action("jumping over fences", "jump", ("jump", "over", "fence"))),
+        ("she puts on a hat", Action("putting on a hat", "put", ("put", "on", "hat"))),
+    ],
+)
+def test_phrase_verb_and_lemmas(text: str, action: Action) -> None:
+    assert find_action(text) == action
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "a quiet lake at dawn", "Running shoes on a table", "...", "42", "'s", "\x00"]
+)
+def test_a_text_without_action_has_none(text: str) -> None:
+    assert find_action(text) is None
+
+
+def test_the_rules_hold_on_the_texts_they_were_made_on() -> None:
+    wrong = [(text, lemmas(text)) for text, right in rows("actions_tuned.tsv") if lemmas(text) not in right]
+    assert len(wrong) <= 0.03 * len(rows("actions_tuned.tsv")), wrong
+
+
+def test_most_texts_kept_apart_are_read_right() -> None:
+    wrong = [(text, lemmas(text)) for text, right in rows("actions_apart.tsv") if lemmas(text) not in right]
+    assert len(wrong) <= 0.15 * len(rows("actions_apart.tsv")), wrong
+
+
+def test_many_at_once_are_as_one_by_one() -> None:
+    texts = [text for text, _ in rows("actions_tuned.tsv")]
+    assert find_actions(texts) == [find_action(text) for text in texts]
+
+
+@pytest.mark.parametrize("who", ["cook", "man", "raccoon", "small boy"])
+@pytest.mark.parametrize("where", ["in the park", "on a boat", "near a house", ""])
+def test_scenery_does_not_change_the_action(who: str, where: str) -> None:
+    assert lemmas(f"a {who} is peeling a banana {where}") == ("peel", "banana")
+
+
+@given(st.text(max_size=200))
+def test_any_text_gives_an_action_or_none(text: str) -> None:
+    action = find_action(text)
+    assert action is None or (action.phrase and action.verb == action.lemmas[0])
+
+
+WORDS = [
+    "a",
+    "the",
+    "man",
+    "men",
+    "walks",
+    "carving",
+    "is",
+    "of",
+    "cup",
+    "'s",
+    "by",
+    "on",
+    "up",
+    "not",
+    "doing",
+    "to",
+    "cut",
+    "and",
+    "yoga",
+    "red",
+]
+
+
+@given(st.lists(st.sampled_from(WORDS)))
+def test_any_order_of_words_gives_an_action_or_none(words: list[str]) -> None:
+    action = find_action(" ".join(words))
+    assert action is None or all(action.lemmas)
+
+
+def test_a_passive_of_which_nothing_is_said_is_its_verb() -> None:
+    assert lemmas("is cut") == ("cut",)
+    assert lemmas("was cut up by") == ("cut", "up")
+
+
+def test_an_asked_action_is_taken_as_it_is_where_it_tells_of_none() -> None:
+    assert asked_action("carving wood") == find_action("carving wood")
+    assert asked_action("the worm").lemmas == ("the", "worm")
+    with pytest.raises(EchoReelError, match="need a word"):
+        asked_action(" ! ")

@@ -1,0 +1,294 @@
+"""The library from the outside: add, find by action, take as references, remove, export; and its commands."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.make_videos import film
+from helpers.video_folders import BAD, bad_folder, good_folder, moving
+from typer.testing import CliRunner
+
+from echoreel.cli import app
+from echoreel.common.errors import EchoReelError
+from echoreel.library.downloads import DownloadError
+from echoreel.library.reference_library import ReferenceLibrary
+from echoreel.library.sources.add_sources import AddSettings
+from echoreel.library.sources.shots import content_of
+from echoreel.library.tables import LibraryError, Store
+
+CARVE = "a robot is carving a statue on the moon"
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return good_folder(tmp_path_factory.mktemp("library") / "good")
+
+
+@pytest.fixture
+def library(videos: Path, tmp_path: Path) -> ReferenceLibrary:
+    found = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    found.add([videos], quiet=True)
+    return found
+
+
+def captions(library: ReferenceLibrary) -> set[str]:
+    return {clip.caption for clip in library.clips()}
+
+
+def test_a_folder_is_added_once_and_copies_not_at_all(library: ReferenceLibrary, videos: Path) -> None:
+    assert captions(library) == {
+        "a man is carving a stone statue in a garden",
+        "woman kicking ball",
+        "juggling balls",
+    }
+    again = library.add([videos], quiet=True)
+    assert (again.clips, again.known, again.videos, again.copies) == (0, 4, 0, 0)
+    (videos / "one.mp4").touch()  # read again, and found to be the same
+    again = library.add([videos], quiet=True)
+    assert (again.clips, again.copies, library.store.count("clips")) == (0, 1, 3)
+
+
+def test_of_copies_the_one_with_a_caption_is_taken_however_fast_it_is_read(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(path: Path) -> int:
+        time.sleep(0.3 * (path.name == "one.mp4"))
+        return content_of(path)
+
+    monkeypatch.setattr("echoreel.library.sources.add_sources.content_of", slow)
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    added = library.add([videos], quiet=True)
+    assert (added.clips, added.copies) == (3, 1)
+    assert "a man is carving a stone statue in a garden" in captions(library)
+
+
+def test_the_zoo_is_listed_and_stops_nothing(tmp_path: Path) -> None:
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    added = library.add([bad_folder(tmp_path / "zoo")], quiet=True)
+    assert (added.clips, added.left_out, len(added.problems)) == (1, BAD, BAD)
+    assert {Path(place).name for place, _ in added.problems if "damaged" in _} == {
+        "truncated.mp4",
+        "truncated-copy.mp4",
+    }
+    again = library.add([tmp_path / "zoo"], quiet=True)
+    assert (again.clips, again.known, again.left_out) == (0, 1, BAD)
+
+
+def test_the_action_finds_a_clip_whatever_the_scenery(library: ReferenceLibrary) -> None:
+    answer = library.search(CARVE)
+    assert answer.action is not None
+    assert answer.action.verb == "carve"
+    assert answer.results[0].clip.caption == "a man is carving a stone statue in a garden"
+    assert library.search("a garden").action is None
+    forced = library.search("a man carving a statue in a garden", action="juggling")
+    assert forced.results[0].clip.caption == "juggling balls"
+    with pytest.raises(EchoReelError, match="need 1 or more"):
+        library.search(CARVE, 0)
+
+
+def test_nothing_is_picked_where_nothing_fits(library: ReferenceLibrary) -> None:
+    assert library.pick("a cat is swimming in a lake").results == ()
+    taken = library.take(CARVE, 2)
+    assert [found.clip.phrase for found, _ in taken.references] == ["carving a stone statue"]
+    ((_, reference),) = taken.references
+    assert reference.caption == "a man is carving a stone statue in a garden"
+    assert len(reference.frames) == 16
+
+
+def test_a_clip_whose_video_is_gone_is_passed_over(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        film(tmp_path / f"{name}.mp4", moving(seed))
+        (tmp_path / f"{name}.txt").write_text("a man is carving a statue")
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    library.add([tmp_path], quiet=True)
+    (tmp_path / "a.mp4").unlink()
+    taken = library.take(CARVE, 2)
+    assert [reference.source for _, reference in taken.references] == [tmp_path / "b.mp4"]
+    assert "there is no such file" in taken.problems[0][1]
+
+
+def test_those_picked_differ(tmp_path: Path) -> None:
+    """Two cuts of one video come after another video, and a copy of a look after another look."""
+    lines = [
+        {"path": path, "caption": "a man is carving a statue in a park", "start": start, "end": start + 2}
+        for path, start in (("a.mp4", 0), ("a.mp4", 5), ("a.mp4", 9), ("b.mp4", 0), ("c.mp4", 0))
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    library.add([tmp_path / "a.jsonl"], quiet=True)
+    places = [found.clip.path for found in library.search(CARVE, 5).results]
+    assert sorted(places[:3]) == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+def test_scenery_breaks_ties_only(tmp_path: Path) -> None:
+    texts = ["a man is carving a statue in a kitchen", "a man is carving a statue on the moon"]
+    texts += ["a robot is on the moon, kicking a ball"]
+    (tmp_path / "a.csv").write_text(
+        "path,caption\n" + "".join(f'{i}.mp4,"{t}"\n' for i, t in enumerate(texts))
+    )
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    library.add([tmp_path / "a.csv"], quiet=True)
+    found = [each.clip.caption for each in library.search(CARVE, 3).results]
+    assert found[:2] == [texts[1], texts[0]]
+
+
+def test_of_a_common_action_the_scenery_is_found_among_rows_that_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echoreel.library.reference_library.READ", 4)
+    lines = [f"{i}.mp4,a man is carving a statue in room {i}\n" for i in range(30)]
+    (tmp_path / "a.csv").write_text(
+        "path,caption\n" + "".join(lines) + "moon.mp4,a man is carving a statue on the moon\n"
+    )
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    library.add([tmp_path / "a.csv"], quiet=True)
+    results = library.search(CARVE, 5).results
+    assert results[0].clip.path == "moon.mp4"
+    assert len({found.clip.id for found in results}) == len(results) == 5
+
+
+def test_a_library_that_is_open_sees_what_another_writes(tmp_path: Path) -> None:
+    reader = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    assert reader.search(CARVE).results == ()
+    writer = ReferenceLibrary.open(tmp_path / "library", embedder="none")
+    for row, action in enumerate(("carving a statue", "juggling balls", "carving a statue")):
+        (tmp_path / "a.csv").write_text(f"path,caption\n{row}.mp4,a man is {action}\n")
+        writer.add([tmp_path / "a.csv"], quiet=True)
+        assert f"{row}.mp4" in [found.clip.path for found in reader.search(f"a man {action}").results]
+
+
+def test_a_path_that_leads_out_is_not_opened(tmp_path: Path) -> None:
+    secret = film(tmp_path / "secret.mp4", moving(1))
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link.mp4").symlink_to(secret)
+    (tmp_path / "root" / "a.csv").write_text(
+        "path,caption\nlink.mp4,a man carving\n../secret.mp4,a man carving\n"
+    )
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    added = library.add([tmp_path / "root" / "a.csv"], quiet=True)
+    assert (added.clips, added.left_out) == (1, 1)
+    assert "leads out of its catalogue" in library.take("a man carving").problems[0][1]
+
+
+def test_a_url_is_only_recorded_and_a_private_one_is_not_fetched(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("contentUrl,name\nhttp://127.0.0.1:9/a.mp4,a man carving wood\n")
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    library.add([tmp_path / "a.csv"], quiet=True)
+    (clip,) = library.clips()
+    assert clip.is_url
+    with pytest.raises(DownloadError, match="private address"):
+        library.file(clip)
+    assert library.take("a man carving").references == ()
+
+
+def test_removed_clips_are_gone_until_they_are_added_again(library: ReferenceLibrary, videos: Path) -> None:
+    (found,) = library.pick(CARVE).results
+    assert library.remove([found.clip.id]) == 1
+    assert library.pick(CARVE).results == ()
+    with pytest.raises(LibraryError, match="no such clip"):
+        library.show(found.clip.id)
+    with pytest.raises(LibraryError, match="16 digits"):
+        library.remove(["'; DROP TABLE"])
+    assert library.add([videos], quiet=True).clips == 1
+    assert library.pick(CARVE).results[0].clip == found.clip
+
+
+def test_an_export_is_a_catalogue(library: ReferenceLibrary, tmp_path: Path) -> None:
+    files, problems = library.export(tmp_path / "out", library.clips())
+    assert (len(files), problems) == (3, [])
+    other = ReferenceLibrary.open(tmp_path / "other", create=True, embedder="none")
+    assert other.add([tmp_path / "out" / "manifest.jsonl"], quiet=True).clips == 3
+    assert captions(other) == captions(library)
+    assert other.take(CARVE).references[0][1].source.parent == tmp_path / "out"  # type: ignore[union-attr]
+
+
+def test_a_library_is_a_source_of_another(library: ReferenceLibrary, tmp_path: Path) -> None:
+    other = ReferenceLibrary.open(tmp_path / "other", create=True, embedder="none")
+    assert other.add([library.store.uri], quiet=True).clips == 3
+    assert other.pick(CARVE).results[0].clip == library.pick(CARVE).results[0].clip
+    with pytest.raises(LibraryError, match="is the library itself"):
+        other.add([tmp_path / "other"], quiet=True)
+
+
+def test_a_missing_source_costs_nothing(library: ReferenceLibrary, videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(LibraryError, match="no such file or folder"):
+        library.add([videos, tmp_path / "missing"], quiet=True)
+
+
+def test_long_videos_become_several_clips(tmp_path: Path) -> None:
+    film(tmp_path / "carving_wood.mp4", moving(1, 40), fps=8)
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    settings = AddSettings.model_validate({"clips": {"longest": 2.6}})
+    assert library.add([tmp_path / "carving_wood.mp4"], settings, quiet=True).clips == 2
+    clips = library.clips()
+    assert {(clip.start, clip.end) for clip in clips} == {(0.0, 2.5), (2.5, 5.0)}
+    late = library.reference(next(clip for clip in clips if clip.start))
+    assert late.timestamps[0] == pytest.approx(2.5)
+
+
+def test_stats_and_batches_count_the_same(library: ReferenceLibrary) -> None:
+    stats = library.stats()
+    assert (stats["clips"], stats["verbs"], stats["files_read"], stats["indexed"]) == (3, 3, 4, True)
+    assert sum(len(batch) for batch in library.batches()) == 3
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["library", *map(str, arguments)])
+
+
+def test_the_commands(videos: Path, tmp_path: Path) -> None:
+    place = tmp_path / "library"
+    done = run("add", place, videos, "--embedder", "none")
+    assert done.exit_code == 0, done.stderr
+    assert "added 3 clips" in done.stdout
+    done = run("search", place, CARVE, "--json")
+    found = json.loads(done.stdout)
+    assert (found["prompt"], found["action"]) == (CARVE, "carving a statue")
+    assert {"id", "caption", "action", "path", "score"} <= found["results"][0].keys()
+    id = found["results"][0]["id"]
+    done = run("search", place, CARVE, "--sheet", tmp_path / "sheet.png")
+    assert 'action: "carving a statue"' in done.stdout
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    assert json.loads(run("show", place, id, "--json").stdout)["id"] == id
+    assert json.loads(run("stats", place, "--json").stdout)["clips"] == 3
+    assert len(json.loads(run("list", place, "--action", "juggling", "--json").stdout)["clips"]) == 1
+    assert run("export", place, tmp_path / "out", id).exit_code == 0
+    assert len([*(tmp_path / "out").glob("*.mp4")]) == 1
+    assert json.loads(run("remove", place, id, "--json").stdout) == {"removed": 1}
+    catalogue = tmp_path / "a.csv"
+    catalogue.write_text("a,b\n1,2\n")
+    for arguments in (
+        ("search", tmp_path / "none", "x"),
+        ("add", place, tmp_path / "none"),
+        ("show", place, "x"),
+        ("search", place, " "),
+        ("add", tmp_path / "new", videos, tmp_path / "none"),
+        ("add", tmp_path / "new", catalogue),
+    ):
+        done = run(*arguments)
+        assert done.exit_code == 2
+        assert done.stderr.startswith("error: ")
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_searching_loads_no_diffusion(library: ReferenceLibrary) -> None:
+    code = f"""
+import sys
+from echoreel.library import ReferenceLibrary
+assert ReferenceLibrary.open({library.store.uri!r}).search({CARVE!r}).results
+print(sorted(name for name in ("torch", "diffusers", "transformers") if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_vectors_of_another_embedder_are_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "library", create=True)
+    store.make_vectors("one", 4)
+    with pytest.raises(LibraryError, match="embedded by one, got two"):
+        store.make_vectors("two", 4)

@@ -1,0 +1,295 @@
+"""ActionAdapter: references, settings, what fits what; the contract is in bases/test_contract.py."""
+
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AnimateDiffPipeline
+from einops import repeat
+from helpers.toy_models import FRAMES, toy_adapter, toy_inputs, toy_pipeline, toy_tokens, toy_unet
+from torch import Tensor
+from torch.testing import assert_close
+
+from echoreel.bases.encoding import encode_captions, encode_video
+from echoreel.bases.unet_families import ANIMATEDIFF
+from echoreel.common.errors import AdapterMismatch, BaseUnsupported, SettingsError
+from echoreel.media.reference_video import ReferenceVideo
+from echoreel.method.adapter import PRESETS, ActionAdapter
+from echoreel.method.integration import IntegrationSettings
+from echoreel.method.prism import CompactPrismSettings, DensePrismSettings
+
+PROMPT = "a man doing a cartwheel"
+CONFIG = ("family", "sites", "latent_channels", "caption_width", "prism_config", "integration_config")
+
+
+@pytest.fixture(scope="module")
+def pipe() -> AnimateDiffPipeline:
+    return toy_pipeline()
+
+
+@pytest.fixture
+def adapter(pipe: AnimateDiffPipeline) -> Any:
+    adapter = toy_adapter(pipe).attach(pipe)
+    yield adapter
+    adapter.detach()
+
+
+def video(seed: int = 0, frames: int = 5, height: int = 48, width: int = 40) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), dtype=np.uint8)
+
+
+def denoised(adapter: ActionAdapter, rows: int = 1) -> Tensor:
+    with torch.no_grad():
+        return ANIMATEDIFF.predict(adapter._attachments[0].base.denoiser, *toy_inputs(rows), {})
+
+
+def test_references_are_encoded_with_prompt_and_caption(
+    pipe: AnimateDiffPipeline, adapter: ActionAdapter
+) -> None:
+    square = video(height=32, width=32)
+    adapter.set_references([ReferenceVideo(square, caption="a woman dancing")], prompt=PROMPT)
+    got = denoised(adapter)
+    asked, shown = encode_captions(pipe, [PROMPT]), encode_captions(pipe, ["a woman dancing"])
+    with torch.no_grad():
+        adapter.set_tokens(adapter.encode(encode_video(pipe, square), shown, asked))
+    assert torch.equal(denoised(adapter), got)
+
+
+def test_frames_of_any_size_are_cropped_to_the_bases_own_or_the_asked_size(adapter: ActionAdapter) -> None:
+    shapes = []
+    handle = adapter.prism.register_forward_hook(lambda _, inputs, __: shapes.append(tuple(inputs[0].shape)))
+    reference = ReferenceVideo(video(frames=7, height=90, width=60))
+    adapter.set_references([reference], prompt=PROMPT)
+    adapter.set_references([reference], prompt=[PROMPT, PROMPT], size=(16, 24))
+    handle.remove()
+    assert shapes == [(1, 4, 7, 8, 8), (2, 4, 7, 4, 6)]
+
+
+def test_several_references_of_different_lengths_and_strengths(adapter: ActionAdapter) -> None:
+    first, second = ReferenceVideo(video(0)), ReferenceVideo(video(1, frames=9), strength=0.0)
+    adapter.set_references([first], prompt=PROMPT)
+    alone = denoised(adapter)
+    adapter.set_references([first, second], prompt=PROMPT)
+    assert torch.equal(denoised(adapter), alone)
+    adapter.set_references([first, ReferenceVideo(video(1, frames=9), strength=0.5)], prompt=PROMPT)
+    assert not torch.allclose(denoised(adapter), alone)
+    adapter.set_references([], prompt=PROMPT)
+    nothing = denoised(adapter)
+    adapter.detach()
+    base = toy_pipeline()
+    assert torch.equal(ANIMATEDIFF.predict(base.unet, *toy_inputs(1), {}), nothing)
+
+
+def test_a_reference_twice_is_the_reference_once(adapter: ActionAdapter) -> None:
+    tokens = toy_tokens(adapter)
+    adapter.set_tokens(tokens)
+    once = denoised(adapter)
+    adapter.set_tokens([tokens, tokens])
+    assert_close(denoised(adapter), once, atol=1e-4, rtol=1e-4)
+
+
+def test_a_vanishing_strength_is_a_reference_left_out(adapter: ActionAdapter) -> None:
+    tokens = [toy_tokens(adapter), toy_tokens(adapter, frames=6, seed=1)]
+    adapter.set_tokens(tokens[0])
+    alone = denoised(adapter)
+    adapter.set_tokens(tokens, strengths=[1.0, 1e-300])
+    assert_close(denoised(adapter), alone, atol=1e-4, rtol=1e-4)
+    adapter.set_tokens(tokens, strengths=[2.0, 0.0])
+    twice = denoised(adapter)
+    assert not torch.allclose(twice, alone)
+    adapter.set_tokens(tokens[0])
+    adapter.set_scale(2)
+    assert_close(denoised(adapter), twice)
+
+
+def test_scale_is_what_is_multiplied(adapter: ActionAdapter) -> None:
+    adapter.set_tokens(toy_tokens(adapter))
+    once = denoised(adapter)
+    adapter.set_scale(0.5)
+    assert not torch.allclose(denoised(adapter), once)
+    adapter.set_scale(1)
+    assert torch.equal(denoised(adapter), once)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
+def test_a_window_of_steps(pipe: AnimateDiffPipeline, adapter: ActionAdapter, guidance_scale: float) -> None:
+    """Active in the steps of the window only: compare each step's latents with the two extremes'."""
+
+    def steps() -> list[Tensor]:
+        seen: list[Tensor] = []
+
+        def keep(_: Any, __: int, ___: Any, values: dict[str, Tensor]) -> dict[str, Tensor]:
+            seen.append(values["latents"].clone())
+            return values
+
+        pipe(
+            PROMPT,
+            num_frames=FRAMES,
+            num_inference_steps=4,
+            guidance_scale=guidance_scale,
+            generator=torch.Generator().manual_seed(0),
+            output_type="latent",
+            callback_on_step_end=keep,
+        )
+        return seen
+
+    base = steps()
+    adapter.set_tokens(toy_tokens(adapter))
+    acting = steps()
+    adapter.set_window(0.0, 0.5)
+    early = steps()
+    assert torch.equal(early[1], acting[1])
+    assert not torch.allclose(early[2], acting[2])
+    adapter.set_window(0.5, 1.0)
+    late = steps()
+    assert torch.equal(late[1], base[1])
+    assert not torch.allclose(late[2], base[2])
+    adapter.set_window()
+    assert torch.equal(steps()[-1], acting[-1])
+
+
+def test_wrong_settings_are_refused(adapter: ActionAdapter) -> None:
+    for wrong in (
+        lambda: adapter.set_window(0.5, 0.5),
+        lambda: adapter.set_window(-0.1, 1),
+        lambda: adapter.set_guidance("negative"),
+        lambda: adapter.set_scale(float("nan")),
+        lambda: ActionAdapter.for_base(toy_unet(), preset="tiny"),
+    ):
+        with pytest.raises(SettingsError, match=r"got .*, need"):
+            wrong()
+    for tokens, strengths in (
+        (torch.zeros(1, 5, 8), None),
+        (torch.zeros(1, 4, 9), None),
+        (torch.zeros(4, 8), None),
+        ([torch.zeros(1, 4, 8), torch.zeros(2, 4, 8)], None),
+        (torch.zeros(1, 4, 8), [1.0, 1.0]),
+        (torch.zeros(1, 4, 8), [-1.0]),
+        (torch.zeros(1, 4, 8), [float("nan")]),
+    ):
+        with pytest.raises(AdapterMismatch, match=r"got .*, need"):
+            adapter.set_tokens(tokens, strengths)
+
+
+def test_a_bare_denoiser_takes_tokens_but_no_references_and_no_window() -> None:
+    unet = toy_unet()
+    adapter = toy_adapter(unet)
+    with pytest.raises(AdapterMismatch, match="not attached to a pipeline"):
+        adapter.set_references([ReferenceVideo(video())], prompt=PROMPT)
+    adapter.attach(unet).set_tokens(toy_tokens(adapter))
+    with pytest.raises(AdapterMismatch, match="not attached to a pipeline"):
+        adapter.set_references([ReferenceVideo(video())], prompt=PROMPT)
+    adapter.set_window(0, 0.5)
+    with pytest.raises(AdapterMismatch, match="without scheduler"):
+        denoised(adapter)
+
+
+def test_what_does_not_fit_is_refused(adapter: ActionAdapter) -> None:
+    config = dict(adapter.config)
+    sites = dict(config["sites"])
+    other = {next(iter(sites)): 99}
+    kept = {name: config[name] for name in CONFIG}
+    for changed, message in (
+        ({"family": "Wan"}, "need Wan"),
+        ({"sites": sites | other}, "with width 8 at .*, need 99"),
+        ({"latent_channels": 16}, "need 16 and 16"),
+        ({"caption_width": 99}, "need 4 and 99"),
+    ):
+        wrong = ActionAdapter(**(kept | changed))
+        with pytest.raises(AdapterMismatch, match=message):
+            wrong.attach(toy_unet())
+    for base in (object(), torch.nn.Linear(2, 2)):
+        with pytest.raises(BaseUnsupported, match="need a diffusers pipeline or denoiser"):
+            adapter.attach(base)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_make_adapters_that_save_and_load(
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unet = toy_unet()
+    prism = DensePrismSettings(width=16, depth=1, heads=2, caption_width=16)  # instead of half a billion
+    monkeypatch.setitem(PRESETS, "paper-lvdm", (prism, PRESETS["paper-lvdm"][1]))
+    with torch.device("meta" if preset == "paper" else "cpu"):
+        adapter = ActionAdapter.for_base(unet, preset)
+    if preset == "paper":
+        assert sum(p.numel() for p in adapter.prism.parameters()) > 400e6
+        return
+    adapter.save_pretrained(tmp_path)
+    loaded = ActionAdapter.from_pretrained(tmp_path)
+    mine, theirs = ({key: config[key] for key in CONFIG} for config in (adapter.config, loaded.config))
+    assert json.loads(json.dumps(mine)) == theirs
+    for name, tensor in adapter.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    adapter.attach(unet).set_tokens(toy_tokens(adapter))
+    assert denoised(adapter).isfinite().all()
+
+
+def test_settings_of_prism_and_integration_replace_the_presets() -> None:
+    prism, integration = CompactPrismSettings(width=16, heads=2, slots=3), IntegrationSettings(inner_width=16)
+    adapter = ActionAdapter.for_base(toy_unet(), prism=prism, integration=integration)
+    assert adapter.prism.slots_per_frame == 3
+    assert adapter.config["prism_config"]["width"] == 16
+    assert adapter.config["integration_config"]["feed_forward"] is None  # the preset's is 96
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_lower_precisions(dtype: torch.dtype) -> None:
+    """Base and adapter, or the base alone; near what float32 says."""
+    pipe = toy_pipeline()
+    adapter = toy_adapter(pipe).attach(pipe)
+    tokens = toy_tokens(adapter)
+    adapter.set_tokens(tokens)
+    want, bare = denoised(adapter), toy_inputs(1)
+    pipe.unet.to(dtype)
+
+    def low() -> Tensor:
+        with torch.no_grad():
+            return ANIMATEDIFF.predict(pipe.unet, bare[0].to(dtype), bare[1], bare[2].to(dtype), {}).float()
+
+    assert (low() - want).abs().mean() < 0.05 * want.abs().mean()
+    adapter.to(dtype)
+    adapter.set_tokens(tokens)
+    assert (low() - want).abs().mean() < 0.05 * want.abs().mean()
+
+
+def test_a_copy_is_detached(pipe: AnimateDiffPipeline, adapter: ActionAdapter) -> None:
+    adapter.set_tokens(toy_tokens(adapter))
+    want = denoised(adapter)
+    for made in (copy.deepcopy(adapter), pickle.loads(pickle.dumps(adapter))):
+        assert made._attachments == ()
+        adapter.detach()
+        made.attach(pipe).set_tokens(toy_tokens(made))
+        assert torch.equal(denoised(made), want)
+        made.detach()
+        adapter.attach(pipe)
+    assert torch.equal(denoised(adapter), want)
+
+
+def test_two_adapters_at_once_add_up_and_leave_in_any_order(pipe: AnimateDiffPipeline) -> None:
+    first, second = toy_adapter(pipe, seed=1), toy_adapter(pipe, seed=2)
+    first.attach(pipe).set_tokens(toy_tokens(first))
+    alone = denoised(first)
+    second.attach(pipe).set_tokens(toy_tokens(second))
+    assert not torch.allclose(denoised(first), alone)
+    first.detach()
+    first.attach(pipe)
+    second.detach()
+    assert torch.equal(denoised(first), alone)
+    first.detach()
+
+
+def test_longer_references_and_other_resolutions_of_the_base(adapter: ActionAdapter) -> None:
+    adapter.set_tokens(toy_tokens(adapter, frames=11))
+    noisy = torch.randn(1, 4, 6, 7, 10)
+    captions = repeat(toy_inputs(1)[2], "1 l d -> t l d", t=6)
+    unet = adapter._attachments[0].base.denoiser
+    with torch.no_grad():
+        acting = unet(noisy, 5, captions).sample
+        adapter.clear_references()
+        assert not torch.allclose(unet(noisy, 5, captions).sample, acting)

@@ -1,0 +1,211 @@
+"""The training loop and its run folder: killed or not, the same bits."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.places import ROOT
+from helpers.toy_training_task import SETTINGS, ToyTask, plain_task
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from echoreel.common.errors import CheckpointError
+from echoreel.training.loop import FitSettings, TrainingDiverged, fit
+from echoreel.training.run_folder import RunFolder, load_trained, train_mode, trained_state
+
+TOY = ROOT / "tests" / "helpers" / "toy_training_task.py"
+
+
+def newest(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of the newest checkpoint, optimizer included."""
+    path = RunFolder(folder).latest()
+    assert path is not None
+    optimizer = torch.load(path / "optimizer.pt", weights_only=True)
+    moments = {f"{i}.{k}": v for i, s in optimizer["state"].items() for k, v in s.items()}
+    ema = {f"ema.{k}": v for k, v in load_file(path / "ema.safetensors").items()}
+    return load_file(path / "weights.safetensors") | ema | moments
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    """Logged numbers without those that depend on the clock."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("elapsed", "samples_per_second")} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert fit(ToyTask(), SETTINGS, folder) == 12
+    return folder
+
+
+@pytest.mark.parametrize(("sign", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 1), (signal.SIGINT, 1)])
+def test_killed_and_resumed_equals_uninterrupted(
+    tmp_path: Path, uninterrupted: Path, sign: signal.Signals, code: int
+) -> None:
+    child = subprocess.Popen([sys.executable, TOY, tmp_path, "0.2"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not RunFolder(tmp_path).latest() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    child.send_signal(sign)
+    _, said = child.communicate(timeout=60)
+    # Ctrl-C is re-raised as KeyboardInterrupt; Python itself then ends by SIGINT.
+    assert child.returncode == code or (sign is not signal.SIGKILL and child.returncode == -signal.SIGINT), (
+        said
+    )
+    assert sign is signal.SIGKILL or f"{sign.name}: stopped with a checkpoint at step" in said
+    stopped = RunFolder(tmp_path).latest()
+    assert stopped is not None
+    assert 3 <= int(stopped.name.removeprefix("step-")) < 12
+    assert fit(ToyTask(), SETTINGS, tmp_path) == 12
+    assert_same(newest(tmp_path), newest(uninterrupted))
+    assert metrics(tmp_path) == metrics(uninterrupted)
+
+
+def test_prefetching_changes_nothing(tmp_path: Path, uninterrupted: Path) -> None:
+    for ahead in (0, 3):
+        task = ToyTask()
+        fit(task, SETTINGS.model_copy(update={"prefetch": ahead}), tmp_path / str(ahead))
+        assert sorted(task.seen) == list(range(12))
+        assert_same(newest(tmp_path / str(ahead)), newest(uninterrupted))
+
+
+def test_accumulating_equals_the_big_batch(tmp_path: Path) -> None:
+    small, big = (ToyTask(rows, dropout=0, noise=0) for rows in (4, 8))
+    for task in (small, big):
+        task.module[2] = nn.Identity()  # batch statistics do differ
+    plain = FitSettings(steps=6, warmup=0, learning_rate=1e-2)
+    fit(small, plain.model_copy(update={"accumulate": 2}), tmp_path / "small")
+    fit(big, plain, tmp_path / "big")
+    for a, b in zip(small.module.parameters(), big.module.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_two_processes_equal_one_that_accumulates(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*torchrun, TOY, tmp_path / "two", "plain"], check=True, timeout=120)
+    plain = FitSettings(steps=6, warmup=0, learning_rate=1e-2, accumulate=2)
+    fit(plain_task(), plain, tmp_path / "one")
+    two, one = newest(tmp_path / "two"), newest(tmp_path / "one")
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_can_be_extended_and_its_learning_rate_cannot_change(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"schedule": "constant"})
+    fit(ToyTask(), settings.model_copy(update={"steps": 7}), tmp_path / "extended")
+    fit(ToyTask(), settings, tmp_path / "extended")
+    fit(ToyTask(), settings, tmp_path / "whole")
+    assert_same(newest(tmp_path / "extended"), newest(tmp_path / "whole"))
+    with pytest.raises(CheckpointError, match=r"learning_rate was 0\.01, is 0\.02"):
+        fit(ToyTask(), settings.model_copy(update={"learning_rate": 2e-2}), tmp_path / "extended")
+
+
+def test_the_average_is_that_of_the_formula_and_exported(tmp_path: Path) -> None:
+    settings = FitSettings(steps=5, warmup=0, learning_rate=1e-2, ema=0.3, checkpoint_every=1)
+    task, states = ToyTask(), []
+    for steps in range(1, 6):  # one step at a time, to see every state
+        fit(task, settings.model_copy(update={"steps": steps}), tmp_path)
+        states.append(task.module[4].weight.detach().clone())
+    expected = ToyTask().module[4].weight.detach().clone()
+    for step, weight in enumerate(states, 1):
+        decay = min(0.3, step / (9 + step))
+        expected = decay * expected + (1 - decay) * weight
+    fresh = ToyTask()
+    assert load_trained(tmp_path, fresh.module) == 5
+    torch.testing.assert_close(fresh.module[4].weight, nn.Parameter(expected))
+    load_trained(tmp_path, fresh.module, ema=False)
+    assert torch.equal(fresh.module[4].weight, states[-1])
+
+
+def test_validation_sees_the_average_and_leaves_the_weights(tmp_path: Path) -> None:
+    fit(ToyTask(), SETTINGS, tmp_path)
+    exported = ToyTask()
+    load_trained(tmp_path, exported.module)
+    exported.module.eval()
+    assert metrics(tmp_path)[-1]["validation/error"] == pytest.approx(exported.validate()["error"], abs=1e-6)
+
+
+def test_only_what_trains_is_saved_and_frozen_parts_stay_in_evaluation_mode(uninterrupted: Path) -> None:
+    saved = newest(uninterrupted)
+    assert not any(name.startswith("0.") for name in saved if "weight" in name)
+    assert {"1.weight", "2.running_mean", "ema.4.bias"} <= saved.keys()
+    module = ToyTask().module
+    train_mode(module)
+    assert [part.training for part in module] == [False, True, True, True, True]
+    tied = nn.ModuleDict({"a": module[4], "b": module[4]})
+    assert trained_state(tied).keys() == {"a.weight", "a.bias"}
+
+
+def test_leftovers_are_cleared_and_old_checkpoints_pruned(tmp_path: Path) -> None:
+    (tmp_path / "step-000099.partial").mkdir()
+    (tmp_path / "step-000099.partial" / "weights.safetensors").write_bytes(b"half")
+    (tmp_path / "settings.json.partial").write_bytes(b"{")
+    fit(ToyTask(), SETTINGS.model_copy(update={"sheet_every": 6}), tmp_path)
+    left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.parent.name[:4] != "step"}
+    files = {"metrics.jsonl", "run.lock", "settings.json"}
+    sheets = {"sheets", "sheets/step-000006.png", "sheets/step-000012.png"}
+    assert left == files | sheets | {"step-000009", "step-000012"}
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+    fit(ToyTask(), SETTINGS, tmp_path)
+    other = ToyTask()
+    other.name = "another"
+    with pytest.raises(CheckpointError, match="trains 'toy', not 'another'"):
+        fit(other, SETTINGS.model_copy(update={"steps": 13}), tmp_path)
+    with pytest.raises(CheckpointError, match="does not fit the module"):
+        load_trained(tmp_path, nn.Linear(3, 3))
+    with pytest.raises(CheckpointError, match="has no checkpoint"):
+        load_trained(tmp_path / "nothing", nn.Linear(3, 3))
+    (tmp_path / "step-000012" / "weights.safetensors").write_bytes(b"broken")
+    with pytest.raises(CheckpointError, match="step-000012 is damaged"):
+        fit(ToyTask(), SETTINGS, tmp_path)
+
+
+def test_two_trainings_cannot_share_a_folder(tmp_path: Path) -> None:
+    with RunFolder(tmp_path).locked(), pytest.raises(CheckpointError, match="another process trains"):
+        fit(ToyTask(), SETTINGS, tmp_path)
+
+
+class Diverging(ToyTask):
+    """Its loss breaks when it sees batch 4."""
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """Rows of the toy, broken in batch 4."""
+        batch = super().batch(step)
+        return {"x": batch["x"] * float("nan")} if step == 4 else batch
+
+
+def test_a_broken_loss_names_its_step_and_is_never_saved(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDiverged, match=r"loss nan.* at step 5"):
+        fit(Diverging(), SETTINGS, tmp_path)
+    latest = RunFolder(tmp_path).latest()
+    assert latest is not None
+    assert latest.name == "step-000003"
+
+
+def test_the_time_budget_ends_with_a_checkpoint(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"minutes": 1e-6})
+    assert fit(ToyTask(), settings, tmp_path) == 1
+    assert fit(ToyTask(), settings, tmp_path) == 2
+    latest = RunFolder(tmp_path).latest()
+    assert latest is not None
+    assert latest.name == "step-000002"
+
+
+def test_bf16_trains_float32_parameters(tmp_path: Path) -> None:
+    task = ToyTask()
+    fit(task, SETTINGS.model_copy(update={"precision": "bf16", "steps": 2}), tmp_path)
+    assert {p.dtype for p in task.module.parameters()} == {torch.float32}

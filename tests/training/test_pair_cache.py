@@ -1,0 +1,101 @@
+"""Cached pairs: written by shards, read as written, every pair once per epoch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import PositiveInt
+
+from echoreel.common.errors import CheckpointError
+from echoreel.common.settings import Settings
+from echoreel.training.pair_cache import PairSet, PairSetError, PairSetWriter, step_indices
+
+SHAPE = (4, 3, 2, 2)  # C, T, h, w
+
+
+class MakerSettings(Settings):
+    """What made the pairs."""
+
+    size: PositiveInt = 32
+
+
+def write_shard(writer: PairSetWriter, number: int, pairs: int, references: int = 2) -> None:
+    """Pair i of shard n holds n + i / 16 everywhere, its reference r that plus r + 1."""
+    base = (number + np.arange(pairs) / 16).reshape(-1, 1, 1, 1, 1)
+    targets = np.broadcast_to(base, (pairs, *SHAPE)).astype(np.float16)
+    clips = np.stack([targets + r + 1 for r in range(references)], axis=1)
+    captions = [[f"{number} {i} {clip}" for clip in range(1 + references)] for i in range(pairs)]
+    writer.write(number, targets, clips, captions)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    writer = PairSetWriter(tmp_path / "pairs")
+    write_shard(writer, 1, 2)  # in any order
+    write_shard(writer, 0, 3)
+    return tmp_path / "pairs"
+
+
+def test_pairs_are_read_as_written(folder: Path) -> None:
+    pairs = PairSet.open(folder)
+    assert (len(pairs), pairs.shape) == (5, (2, *SHAPE))
+    batch = pairs.batch([4, 0, 2])
+    assert batch.targets.dtype == torch.float32
+    assert batch.targets.shape == (3, *SHAPE)
+    assert batch.targets[:, 0, 0, 0, 0].tolist() == [1 + 1 / 16, 0, 2 / 16]
+    assert batch.references[0, :, 0, 0, 0, 0].tolist() == [2 + 1 / 16, 3 + 1 / 16]
+    assert batch.captions == ["1 1 0", "0 0 0", "0 2 0"]
+    assert batch.reference_captions[0] == ["1 1 1", "1 1 2"]
+    with pytest.raises(IndexError):
+        pairs.batch([5])
+
+
+def test_all_clips_come_target_first_with_their_captions(folder: Path) -> None:
+    pairs = PairSet.open(folder)
+    latents, captions = pairs.all_latents(), pairs.all_captions()
+    assert latents.shape == (15, *SHAPE)
+    assert captions[9:12] == ["1 0 0", "1 0 1", "1 0 2"]
+    assert latents[9:12, 0, 0, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_a_killed_preparation_goes_on(folder: Path) -> None:
+    (folder / "shard-00002.safetensors.partial").write_bytes(b"half")
+    (folder / "shard-00002.captions.json").write_text("[]")
+    writer = PairSetWriter(folder)
+    assert [writer.has(n) for n in range(3)] == [True, True, False]
+    assert len(PairSet.open(folder)) == 5
+    write_shard(writer, 2, 1)
+    assert len(PairSet.open(folder)) == 6
+    assert not list(folder.glob("*.partial"))
+
+
+def test_pairs_made_otherwise_do_not_mix(folder: Path) -> None:
+    PairSetWriter(folder).bind(MakerSettings())
+    with pytest.raises(CheckpointError, match="size was 32, is 64"):
+        PairSetWriter(folder).bind(MakerSettings(size=64))
+
+
+def test_wrong_parts_and_damaged_files_are_named(folder: Path, tmp_path: Path) -> None:
+    writer = PairSetWriter(folder)
+    targets = np.zeros((2, *SHAPE), np.float16)
+    with pytest.raises(PairSetError, match="do not fit each other"):
+        writer.write(3, targets, targets, [["a"], ["b"]])
+    with pytest.raises(PairSetError, match="need 2 captions for each of 2 pairs"):
+        writer.write(3, targets, targets[:, None], [["a"], ["b"]])
+    with pytest.raises(PairSetError, match="holds no pairs"):
+        PairSet.open(tmp_path / "nowhere")
+    write_shard(writer, 4, 1, references=1)
+    with pytest.raises(PairSetError, match="several shapes"):
+        PairSet.open(folder)
+    (folder / "shard-00004.safetensors").write_bytes(b"broken")
+    with pytest.raises(PairSetError, match=r"shard-00004\.safetensors is damaged"):
+        PairSet.open(folder)
+
+
+def test_every_pair_comes_once_per_epoch_in_another_order() -> None:
+    drawn = [index for step in range(10) for index in step_indices(step, 2, 5, seed=3)]
+    epochs = [drawn[first : first + 5] for first in range(0, 20, 5)]
+    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+    assert step_indices(7, 2, 5, seed=3) == drawn[14:16]
