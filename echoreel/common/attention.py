@@ -244,3 +244,9 @@ def over_caption(attention: nn.Module, x_BTSD: Tensor, captions_BLD: Tensor) -> 
     """Every token reads the captions."""
     x: Tensor = attention(rearrange(x_BTSD, "b t s d -> b (t s) d"), captions_BLD)
     return rearrange(x, "b (t s) d -> b t s d", t=x_BTSD.shape[1])
+
+
+def joined(captions_BLD: Tensor | None, prompts_BLD: Tensor | None) -> Tensor | None:
+    """The tokens of both texts, or of the one that is there."""
+    given = [text for text in (captions_BLD, prompts_BLD) if text is not None]
+    return torch.cat(given, dim=1) if given else None

@@ -16,6 +16,8 @@ from echoreel.bases.lookup import Base, base_of, find_sites
 from echoreel.common.errors import AdapterMismatch, SettingsError
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.attachment import Attachment, Guidance, References
+from echoreel.method.compact_prism import CompactPrismSettings
+from echoreel.method.dense_prism import DensePrismSettings
 from echoreel.method.integration import (
     ActionTokens,
     FrameIntegrationSettings,
@@ -23,13 +25,7 @@ from echoreel.method.integration import (
     integration_settings,
     make_integration,
 )
-from echoreel.method.prism import (
-    CompactPrismSettings,
-    DensePrismSettings,
-    PrismSettings,
-    make_prism,
-    prism_settings,
-)
+from echoreel.method.prism import PrismSettings, make_prism, prism_settings
 
 Preset: TypeAlias = Literal["compact", "dense", "paper", "paper-lvdm"]
 

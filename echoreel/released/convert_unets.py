@@ -13,8 +13,8 @@ from echoreel.bases.unet_families import LVDM
 from echoreel.common.errors import CheckpointError, SettingsError
 from echoreel.common.settings import validated
 from echoreel.method.adapter import ActionAdapter
+from echoreel.method.dense_prism import DensePrismSettings
 from echoreel.method.integration import FrameIntegrationSettings
-from echoreel.method.prism import DensePrismSettings
 from echoreel.released.original_names import (
     FixedLengths,
     OriginalLVDM,

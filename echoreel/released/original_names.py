@@ -27,8 +27,8 @@ from echoreel.bases.ports.videocrafter_unet import VideoCrafterUNet
 from echoreel.common.attention import Attention, GatedFeedForward, RelativeAttention
 from echoreel.common.settings import Settings
 from echoreel.method.adapter import ActionAdapter
+from echoreel.method.dense_prism import DenseLayer, DensePrism
 from echoreel.method.integration import FrameIntegration
-from echoreel.method.prism import DenseLayer, DensePrism
 
 
 class OriginalLVDM(Settings):

@@ -17,8 +17,8 @@ from echoreel.bases.ports.lvdm_unet import LVDMUNet
 from echoreel.common.errors import AdapterMismatch, EchoReelError, SettingsError
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.adapter import ActionAdapter
+from echoreel.method.dense_prism import DensePrismSettings
 from echoreel.method.integration import ActionTokens, FrameIntegration, FrameIntegrationSettings, Grid
-from echoreel.method.prism import DensePrismSettings
 
 PROMPT = "a man doing a cartwheel"
 

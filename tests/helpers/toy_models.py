@@ -19,8 +19,8 @@ from transformers import (
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.lvdm_unet import LVDMUNet
 from echoreel.method.adapter import ActionAdapter
+from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.integration import IntegrationSettings
-from echoreel.method.prism import CompactPrismSettings
 
 WORDS = "a man woman person in red blue green coat sweater doing dancing jumping cartwheel on the beach park"
 SPECIAL = ("[PAD]", "[UNK]", "[BOS]", "[EOS]")

@@ -20,8 +20,9 @@ from echoreel.bases.unet_families import ANIMATEDIFF
 from echoreel.common.errors import AdapterMismatch, BaseUnsupported, SettingsError
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.adapter import PRESETS, ActionAdapter
+from echoreel.method.compact_prism import CompactPrismSettings
+from echoreel.method.dense_prism import DensePrismSettings
 from echoreel.method.integration import IntegrationSettings
-from echoreel.method.prism import CompactPrismSettings, DensePrismSettings
 
 PROMPT = "a man doing a cartwheel"
 CONFIG = ("family", "sites", "latent_channels", "caption_width", "prism_config", "integration_config")

@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from echoreel.common.errors import AdapterMismatch
-from echoreel.method.prism import CompactPrismSettings, DensePrismSettings, make_prism, slot_grid
+from echoreel.method.compact_prism import CompactPrismSettings, slot_grid
+from echoreel.method.dense_prism import DensePrismSettings
+from echoreel.method.prism import make_prism
 
 COMPACT = CompactPrismSettings(width=16, depth=2, heads=2, slots=5, token_width=8)
 DENSE = DensePrismSettings(width=16, depth=2, heads=2, caption_width=12, latent_size=(6, 4))

@@ -16,8 +16,8 @@ from echoreel.common.errors import AdapterMismatch, BaseUnsupported, CheckpointE
 from echoreel.common.randomness import seeded
 from echoreel.common.settings import load_settings
 from echoreel.method.adapter import ActionAdapter
+from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
-from echoreel.method.prism import CompactPrismSettings
 from echoreel.training.adapter_task import AdapterTask, AdapterTaskSettings
 from echoreel.training.loop import FitSettings, fit
 from echoreel.training.pair_cache import Pairs, PairSet, PairSetError, PairSetWriter, shuffled_roles
