@@ -1,4 +1,4 @@
-"""The dense Prism, the paper's (EchoReel, section 3.2 and appendix B): one token a frame, as large as the frame."""
+"""The dense Prism, the paper's (EchoReel, section 3.2, appendix B): one token a frame, as large as it."""
 
 import math
 from typing import Literal
