@@ -2,7 +2,7 @@
 
 Captions without end and without pictures, so this costs minutes. Afterwards the encoder is frozen, and the
 denoiser finds hair, clothes, place and action in its tokens ready to use, as it would in those of CLIP.
-Learned with the denoiser alone, clothes did not follow the caption (docs/log.md).
+Learned with the denoiser alone, clothes did not follow the caption (docs/research/log.md).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,0 +1,66 @@
+"""Make docs/actions.gif, the moving picture at the top of the README: reference | base | ours, four held-out actions.
+
+    python scripts/gallery.py [--motions ../shared/motion] [--out docs/actions.gif]
+
+The four are the first prompt of each action in ActorBench's cases (seed 0) and that prompt's first seed; no video was
+chosen by how it looks, the actions were.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+import echoreel
+from echoreel.actors.actor_clips import ActorSettings
+from echoreel.actors.motion_library import MotionLibrary
+from echoreel.evaluation.actorbench.cases import Case, CaseCounts, make_cases
+from echoreel.generation.settings import GenerationSettings
+from echoreel.media.images import Frames
+from echoreel.media.video_files import write_video
+
+ACTIONS = ("doing a cartwheel", "doing jumping jacks", "crawling", "doing a forward roll")
+CELL, GAP, BAND = 128, 4, 20  # pixels
+COLUMNS = ("reference", "base", "with EchoReel")
+
+
+def main() -> None:
+    """Film the four actions and write the gif."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--motions", type=Path, default=Path("../shared/motion"))
+    parser.add_argument("--out", type=Path, default=Path("docs/actions.gif"))
+    arguments = parser.parse_args()
+    library = MotionLibrary.load(arguments.motions).split("heldout")
+    cases = make_cases(library, ActorSettings(), CaseCounts(16, 1, 1, 1), seed=0)
+    chosen = [next(case for case in cases if case.action == action) for action in ACTIONS]
+    blocks = [block(case) for case in chosen]
+    rows = [np.concatenate(blocks[i : i + 2], axis=2) for i in range(0, len(blocks), 2)]
+    write_video(arguments.out, np.concatenate(rows, axis=1), fps=8)
+
+
+def block(case: Case) -> Frames:
+    """Reference, base and ours of one case under their labels: (T, H, W, 3)."""
+    shown = case.references[0]
+    reference = echoreel.ReferenceVideo(shown.frames, caption=shown.caption)
+    settings = GenerationSettings(compare=True)
+    result = echoreel.generate(case.prompt, [reference], seed=case.seeds[0], settings=settings)
+    videos = (shown.frames, result.base_videos[0], result.videos[0])
+    cells = [np.stack([enlarged(frame) for frame in video]) for video in videos]
+    label = Image.new("RGB", (len(cells) * (CELL + GAP), 2 * BAND), (255, 255, 255))
+    draw = ImageDraw.Draw(label)
+    draw.text((GAP, 2), case.action, (20, 20, 20), ImageFont.load_default(14))
+    for column, name in enumerate(COLUMNS):
+        draw.text((column * (CELL + GAP) + GAP, BAND + 2), name, (90, 90, 90), ImageFont.load_default(12))
+    strip = np.concatenate(cells, axis=2)
+    return np.concatenate([np.repeat(np.asarray(label)[None], len(strip), axis=0), strip], axis=1)
+
+
+def enlarged(frame: Frames) -> Frames:
+    """A frame at the cell's size with a white margin at its right and lower edge."""
+    picture = Image.fromarray(frame).resize((CELL, CELL), Image.Resampling.BICUBIC)
+    return np.pad(np.asarray(picture), ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
+
+
+if __name__ == "__main__":
+    main()
