@@ -1,9 +1,9 @@
-"""Make docs/actions.gif, the moving picture at the top of the README: reference | base | ours, four held-out actions.
+"""Make docs/actions.gif, the picture at the top of the README: reference | base | ours of four actions.
 
     python scripts/gallery.py [--motions ../shared/motion] [--out docs/actions.gif]
 
-The four are the first prompt of each action in ActorBench's cases (seed 0) and that prompt's first seed; no video was
-chosen by how it looks, the actions were.
+Each is the first prompt of a held-out action in ActorBench's cases (seed 0) with that prompt's first seed. No video
+was chosen by its look; the actions were.
 """
 
 import argparse
