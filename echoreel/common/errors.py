@@ -59,3 +59,7 @@ class CheckpointError(EchoReelError):
 
 class ModelMissing(EchoReelError):
     """A model that a metric needs is not on this machine and cannot be had, or is of another kind."""
+
+
+class NotWritten(EchoReelError):
+    """A file or folder cannot be written: a full disk, a missing permission, files of others in its place."""

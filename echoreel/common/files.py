@@ -1,20 +1,78 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 import os
+import re
+import shutil
 import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
+
+from safetensors import SafetensorError
+
+from echoreel.common.errors import NotWritten
 
 PARTIAL = ".partial"
+NAME_KEPT = 40  # characters of a file's name in the name it has while it is written: long names stay legal
+
+
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """A new name beside `path`, to write a file or a folder to; it takes the place of `path` in the end.
+
+    If the block raises, what it wrote is removed and `path` stays as it was; a block that writes nothing
+    changes nothing. A folder replaces only a folder without other files than its own. Raises NotWritten for a
+    full disk, a missing permission and the like.
+    """
+    partial = _new_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if partial.exists():
+            for part in [partial, *(partial.rglob("*") if partial.is_dir() else ())]:
+                flush(part)
+            if partial.is_dir() and path.is_dir():
+                remove_folder(path, files_in(partial))
+            partial.replace(path)
+            flush(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise NotWritten(f"{path}: cannot be written: {why_not_written(error)}") from error
+    finally:
+        _remove(partial)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write beside, flush, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + PARTIAL)
-    partial.write_bytes(data)
-    flush(partial)
-    partial.replace(path)
-    flush(path.parent)
+    """Write beside, flush, rename. Raises NotWritten."""
+    with written_beside(path) as partial:
+        partial.write_bytes(data)
+
+
+def remove_leftovers(folder: Path, names: str) -> None:
+    """Remove what killed writers left in a folder beside files whose names match the pattern `names`."""
+    ours = re.compile(rf"\.({names})\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")
+    for path in [*folder.iterdir()] if folder.is_dir() else ():
+        if ours.fullmatch(path.name):
+            _remove(path)
+
+
+def remove_folder(folder: Path, names: Collection[str]) -> None:
+    """Remove a folder of files of these names (relative, with slashes).
+
+    Raises NotWritten, and removes nothing, when it has other files.
+    """
+    if others := sorted(files_in(folder) - {*names}):
+        raise NotWritten(
+            f"{folder} has a file that EchoReel did not write, {others[0]}; move it, or choose another folder"
+        )
+    doomed = _new_name(folder)
+    folder.rename(doomed)  # first: killed in between, no half-deleted folder passes for a whole one
+    _remove(doomed)
+
+
+def files_in(folder: Path) -> set[str]:
+    """Relative names, with slashes, of all files below a folder."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
 
 
 def flush(path: Path) -> None:
@@ -26,3 +84,22 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def why_not_written(error: Exception) -> str:
+    """The reason in a few words, and what to do."""
+    reason = getattr(error, "strerror", None) or str(error).split("I/O error: ")[-1]
+    full = "No space left" in reason or "quota" in reason.lower()
+    return f"{reason}; {'free some space' if full else 'choose another place'}"
+
+
+def _new_name(path: Path) -> Path:
+    """Of a file or folder that is not whole: hidden, beside `path`, and of this call alone."""
+    return path.with_name(f".{path.name[:NAME_KEPT]}.{token_hex(4)}{PARTIAL}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        path.unlink()
