@@ -5,8 +5,11 @@ order; `fps`) and `motions.csv` (`id, action, split, first_frame, frames, source
 """
 
 import csv
+import zlib
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +20,13 @@ JOINTS = (
     "pelvis", "chest", "neck", "head", "lsho", "lelb", "lhand", "rsho", "relb", "rhand",
     "lhip", "lknee", "lank", "ltoe", "rhip", "rknee", "rank", "rtoe",
 )  # fmt: skip
+FILES = ("motions.npz", "motions.csv")
 COLUMNS = ("id", "action", "split", "first_frame", "frames", "source", "recording")
+
+NEED = (
+    "a folder with motions.npz and motions.csv; docs/motion-data.md of the repository says how to make it "
+    "from public recordings"
+)
 
 Joints = NDArray[np.float32]  # (T, 18, 3) metres, Z up
 
@@ -61,23 +70,34 @@ class MotionLibrary:
         return MotionLibrary(chosen, self.fps)
 
     @classmethod
-    def load(cls, folder: Path | str) -> "MotionLibrary":
+    def load(cls, folder: Path | str | None) -> "MotionLibrary":
         """Read `motions.npz` and `motions.csv`. Raises MotionLibraryError for what is missing or wrong."""
+        if folder is None:
+            raise MotionLibraryError(f"got no motion library (motions = FOLDER, or --motions), need {NEED}")
         folder = Path(folder)
         positions, fps = _read_positions(folder / "motions.npz")
         rows = _read_rows(folder / "motions.csv")
         return cls(tuple(_recording(row, positions, folder) for row in rows), fps)
 
 
+def motions_digest(folder: Path | str | None) -> str:
+    """Names what a motion library has: other recordings, another name. Raises MotionLibraryError."""
+    if folder is None or not all((Path(folder) / name).is_file() for name in FILES):
+        raise MotionLibraryError(f"{folder} is no motion library; need {NEED}")
+    parts = []
+    for name in FILES:
+        with (Path(folder) / name).open("rb") as file:
+            parts.append(file_digest(file, "sha256").hexdigest())
+    return " ".join(parts)
+
+
 def _read_positions(path: Path) -> tuple[NDArray[np.float16], float]:
     if not path.is_file():
-        raise MotionLibraryError(
-            f"{path} does not exist; a motion library is a folder with motions.npz and motions.csv"
-        )
+        raise MotionLibraryError(f"{path} does not exist; need {NEED}")
     try:
         with np.load(path, allow_pickle=False) as archive:
             positions, joints, fps = archive["positions"], archive["joints"], float(archive["fps"])
-    except (KeyError, ValueError, OSError, EOFError) as error:
+    except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise MotionLibraryError(
             f"{path} is not a motion archive ({error}); it needs positions, joints and fps"
         ) from error
@@ -91,9 +111,7 @@ def _read_positions(path: Path) -> tuple[NDArray[np.float16], float]:
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
-        raise MotionLibraryError(
-            f"{path} does not exist; a motion library is a folder with motions.npz and motions.csv"
-        )
+        raise MotionLibraryError(f"{path} does not exist; need {NEED}")
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     missing = [column for column in COLUMNS if not rows or column not in rows[0]]

@@ -22,7 +22,6 @@ class Mixed:
     noisy: Tensor  # (B, C, T, h, w)
     timesteps: Tensor  # (B,): int64 steps of a diffusion schedule, float32 of a flow
     target: Tensor  # (B, C, T, h, w)
-    snr: Tensor  # (B,): signal-to-noise ratio, float32
 
 
 class NoiseSchedule:
@@ -62,7 +61,7 @@ class NoiseSchedule:
             "sample": lambda: clips,
             "flow": lambda: noise - clips,  # Lipman et al. 2023, optimal-transport path
         }
-        return Mixed(a * clips + s * noise, timesteps, targets[self.predicts](), (signal / sigma).square())
+        return Mixed(a * clips + s * noise, timesteps, targets[self.predicts]())
 
     def parts(self, noisy: Tensor, prediction: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Clips and noise (B, C, T, h, w) that a prediction says were mixed at noise levels (B,) above 0."""
@@ -75,23 +74,6 @@ class NoiseSchedule:
         if self.predicts == "sample":
             return prediction, (noisy - a * prediction) / s
         return (noisy - s * prediction) / a, prediction
-
-    def weights(self, snr: Tensor, gamma: float) -> Tensor:
-        """Min-SNR-gamma weights (B,) of the squared errors (Hang et al. 2023, section 3.4); gamma 0: ones.
-
-        The cap acts on the weight in clip space, min(snr, gamma); dividing by what an error of the base's
-        own prediction is worth there gives epsilon's min(1, gamma / snr) and so on.
-        """
-        if gamma == 0:
-            return torch.ones_like(snr)
-        capped = snr.clamp(max=gamma)
-        if self.predicts == "epsilon":
-            return gamma / snr.clamp(min=gamma)
-        if self.predicts == "v_prediction":
-            return capped / (snr + 1)
-        if self.predicts == "flow":
-            return capped / (snr.sqrt() + 1).square()
-        return capped
 
     def level(self, timestep: float) -> float:
         """The noise level of a timestep of a flow."""

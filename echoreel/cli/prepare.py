@@ -38,8 +38,9 @@ def pairs(
         settings = checked(PrepareSettings, frames=frames, fps=fps, references=references, size=pixels(size))
         with answer.busy("encoding"):
             found = prepare_pairs(load_base(base), manifest, folder, settings, root)
-        answer.say(f"wrote {len(found)} pairs to {folder}")
-        answer.facts = {"folder": str(folder), "pairs": len(found)}
+        for line in found.told():
+            answer.say(line)
+        answer.facts = {"folder": str(folder)} | found.counts()
 
 
 @prepare.command(epilog="Example: echoreel prepare manifest my-library pairs.jsonl --references 2")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from echoreel.common.errors import NotWritten
@@ -49,8 +50,8 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def remove_leftovers(folder: Path, names: str) -> None:
-    """Remove what killed writers left in a folder beside files whose names match the pattern `names`."""
-    ours = re.compile(rf"\.({names})\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")
+    """Remove what killed writers left beside files; the pattern `names` says which, without their suffix."""
+    ours = re.compile(rf"\.({names})\.[0-9a-f]{{8}}{re.escape(PARTIAL)}(\.\w+)?")
     for path in [*folder.iterdir()] if folder.is_dir() else ():
         if ours.fullmatch(path.name):
             _remove(path)
@@ -68,6 +69,23 @@ def remove_folder(folder: Path, names: Collection[str]) -> None:
     doomed = _new_name(folder)
     folder.rename(doomed)  # first: killed in between, no half-deleted folder passes for a whole one
     _remove(doomed)
+
+
+@contextmanager
+def locked(path: Path, taken: str) -> Iterator[None]:
+    """Hold a lock file for this process. Raises NotWritten, saying `taken`, when another one does."""
+    lock = FileLock(path, timeout=0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise NotWritten(f"{taken}; wait for it or choose another folder") from error
+    except OSError as error:
+        raise NotWritten(f"{path}: cannot be written: {why_not_written(error)}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def files_in(folder: Path) -> set[str]:
@@ -94,8 +112,8 @@ def why_not_written(error: Exception) -> str:
 
 
 def _new_name(path: Path) -> Path:
-    """Of a file or folder that is not whole: hidden, beside `path`, and of this call alone."""
-    return path.with_name(f".{path.name[:NAME_KEPT]}.{token_hex(4)}{PARTIAL}")
+    """Of a file or folder that is not whole: hidden, beside `path`, of its suffix, and of this call alone."""
+    return path.with_name(f".{path.stem[:NAME_KEPT]}.{token_hex(4)}{PARTIAL}{path.suffix[:NAME_KEPT]}")
 
 
 def _remove(path: Path) -> None:

@@ -13,9 +13,9 @@ from echoreel.common.errors import SettingsError
 
 
 class Settings(BaseModel):
-    """Base of every settings class: frozen, and a misspelt key is an error."""
+    """Base of every settings class: frozen; a misspelt key is an error, and so are nan and inf."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -55,21 +55,6 @@ def validated(cls: type[Model], data: dict[str, Any], source: str = "") -> Model
         count = "" if len(mistakes) == 1 else f"{len(mistakes)} mistakes: "
         prefix = f"{source}: " if source else ""
         raise SettingsError(f"{prefix}{count}{'; '.join(mistakes)}") from error
-
-
-def dump_settings(settings: BaseModel) -> str:
-    """Settings as the TOML text that `load_settings` reads back as equal ones.
-
-    TOML has no null, so None is left out. Raises SettingsError where leaving it out would mean another value.
-    """
-    import tomli_w  # here, so that the command line starts without it
-
-    data = settings.model_dump(mode="json", exclude_none=True)
-    if type(settings).model_validate(data) != settings:
-        raise SettingsError(
-            f"{type(settings).__name__}: None for a setting with another default; TOML has no null"
-        )
-    return tomli_w.dumps(data)
 
 
 def _put(data: dict[str, Any], override: str) -> None:

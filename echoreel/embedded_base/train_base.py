@@ -3,9 +3,10 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from rich.progress import Progress
 from torch import nn
 
 from echoreel.actors.actor_clips import ActorDomain, ActorSettings
-from echoreel.actors.motion_library import MotionLibrary
+from echoreel.actors.motion_library import MotionLibrary, motions_digest
 from echoreel.bases.loading import load_base
 from echoreel.common.errors import BaseUnsupported
+from echoreel.common.files import written_beside
 from echoreel.common.settings import Settings
 from echoreel.embedded_base.architecture import BaseSettings, build_scheduler
 from echoreel.embedded_base.caption_task import CaptionTask
@@ -34,8 +36,9 @@ from echoreel.embedded_base.picture_tasks import (
     FrameTask,
 )
 from echoreel.embedded_base.tokenizer import load_tokenizer
+from echoreel.training.autoencoder_probe import probe, same_probe
 from echoreel.training.loop import FitSettings, Task, fit, load_trained
-from echoreel.training.pair_cache import PairSet, PairSetWriter
+from echoreel.training.pair_cache import Origin, PairSet, PairSetWriter
 
 SHARD = 500  # pairs in one file of the cache
 SAMPLING = {"num_inference_steps": 20, "guidance_scale": 2.0, "num_frames": 16, "fps": 8}  # recommended
@@ -44,19 +47,19 @@ SAMPLING = {"num_inference_steps": 20, "guidance_scale": 2.0, "num_frames": 16, 
 class BaseRecipe(Settings):
     """Everything that makes the embedded base and the training pairs of its adapter."""
 
-    motions: Path = Path("../shared/motion")
+    motions: Path | None = None  # a motion library; docs/motion-data.md says how to make one
     split: str = "train"
     folder: Path = Path("runs/embedded")
     seed: int = Field(0, ge=0)
     actors: ActorSettings = ActorSettings()
     base: BaseSettings = BaseSettings()
-    pairs: int = Field(6000, ge=1)
-    references: int = Field(2, ge=1)  # of each pair
-    autoencoder_clips: int = Field(8, ge=1)  # clips a batch
-    caption_batch: int = Field(96, ge=1)  # captions a batch
-    frame_batch: int = Field(96, ge=1)  # frames a batch
-    clip_batch: int = Field(8, ge=1)  # clips a batch
-    clip_frames: int = Field(0, ge=0)  # frames in every other batch of the last stage; 0 = clips only
+    pairs: int = Field(6000, ge=1, le=10_000_000)
+    references: int = Field(2, ge=1, le=100)  # of each pair
+    autoencoder_clips: int = Field(8, ge=1, le=4096)  # clips a batch
+    caption_batch: int = Field(96, ge=1, le=65536)  # captions a batch
+    frame_batch: int = Field(96, ge=1, le=65536)  # frames a batch
+    clip_batch: int = Field(8, ge=1, le=4096)  # clips a batch
+    clip_frames: int = Field(0, ge=0, le=65536)  # in every other batch of the last stage; 0 = clips only
     start: str | None = None  # a base that goes on, "embedded" or a folder: only the last stage runs
     autoencoder: FitSettings = FitSettings(steps=1500, learning_rate=1e-3)
     decoder: FitSettings | None = None  # the autoencoder's decoder goes on alone, with the same latents
@@ -106,8 +109,9 @@ def assemble(recipe: BaseRecipe, autoencoder: Any, task: ClipTask, folder: Path)
         motion_adapter=None,
         scheduler=build_scheduler(),
     )
-    pipeline.to(dtype=torch.float16).save_pretrained(folder)
-    (folder / "generation.json").write_text(json.dumps(SAMPLING, indent=2) + "\n", encoding="utf-8")
+    with written_beside(folder) as partial:
+        pipeline.to(dtype=torch.float16).save_pretrained(partial)
+        (partial / "generation.json").write_text(json.dumps(SAMPLING, indent=2) + "\n", encoding="utf-8")
     pipeline.to(dtype=torch.float32)
     return folder
 
@@ -172,25 +176,46 @@ def more_pairs(recipe: BaseRecipe) -> Path:
 
 
 def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
-    """Render and encode the training pairs into `folder/pairs`, by shards; those on disk are kept.
+    """Render and encode the training pairs into `folder/pairs`, by shards.
 
-    Raises CheckpointError when those were made with other settings.
+    Those on disk are kept while motions and autoencoder are the same, others made anew. Raises
+    CheckpointError when they were made with other settings, NotWritten.
     """
     folder = recipe.folder / "pairs"
-    shards = [range(first, min(first + SHARD, recipe.pairs)) for first in range(0, recipe.pairs, SHARD)]
-    context = multiprocessing.get_context("spawn")
     writer = PairSetWriter(folder)
-    writer.bind(PairsMade.model_validate(recipe.model_dump(include={*PairsMade.model_fields})))
-    missing = [(number, shard) for number, shard in enumerate(shards) if not writer.has(number)]
-    if not missing:
-        return PairSet.open(folder)
-    console, count = Console(stderr=True), sum(len(shard) for _, shard in missing)
+    made = PairsMade.model_validate(recipe.model_dump(include={*PairsMade.model_fields}))
+    with writer.locked():
+        writer.bind(made)
+        motions = motions_digest(recipe.motions)
+        mark = probe(lambda frames: torch.from_numpy(next(_encoded(frames[None, None], autoencoder))))
+        missing = {}
+        for number, first in enumerate(range(0, recipe.pairs, SHARD)):
+            shard = range(first, min(first + SHARD, recipe.pairs))
+            sources = sha256(f"{made.model_dump_json()} {motions} {shard}".encode()).hexdigest()
+            before = writer.made_of(number)
+            if before is None or before.sources != sources or not same_probe(before.probe, mark):
+                missing[number] = shard, Origin(sources, mark)
+        if missing:
+            _film(recipe, autoencoder, writer, missing)
+        writer.keep(range(number + 1))
+    return PairSet.open(folder)
+
+
+def _film(
+    recipe: BaseRecipe,
+    autoencoder: Any,
+    writer: PairSetWriter,
+    missing: Mapping[int, tuple[range, Origin]],
+) -> None:
+    """Render and encode these shards: number -> pairs, and what they are made of."""
+    context = multiprocessing.get_context("spawn")
+    console, count = Console(stderr=True), sum(len(shard) for shard, _ in missing.values())
     with (
         ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool,
         Progress(*Progress.get_default_columns(), console=console) as progress,
     ):
         bar = progress.add_task(f"filming {count} of {recipe.pairs} pairs", total=count)
-        for number, shard in missing:
+        for number, (shard, origin) in missing.items():
             jobs = [(recipe, int(index)) for index in shard]
             rendered = []
             for pair in pool.map(_render_pair, jobs, chunksize=25):
@@ -199,8 +224,7 @@ def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
             frames = np.stack([frames for frames, _ in rendered])
             latents = rearrange(list(_encoded(frames, autoencoder)), "n k c t h w -> n k c t h w")
             captions = [captions for _, captions in rendered]
-            writer.write(number, latents[:, 0], latents[:, 1:], captions)
-    return PairSet.open(folder)
+            writer.write(number, latents[:, 0], latents[:, 1:], captions, origin)
 
 
 def _render_pair(job: tuple[BaseRecipe, int]) -> tuple[NDArray[np.uint8], list[str]]:

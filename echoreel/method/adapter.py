@@ -132,6 +132,11 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             attachment.remove()
         self._attachments = ()
 
+    @property
+    def denoisers(self) -> tuple[nn.Module, ...]:
+        """What the adapter is attached to; empty when it is detached."""
+        return tuple(attachment.denoiser for attachment in self._attachments)
+
     def encode(
         self,
         reference_latents: Tensor,

@@ -2,24 +2,29 @@
 
 A manifest is JSON lines, a pair on each: paths are relative to its folder, or `root`, and stay in it:
 `{"target": "a.mp4", "caption": "…", "references": [{"path": "b.mp4", "caption": "…"}]}`
+
+Every clip may have a `start` and an `end` in seconds; nothing past its end is read.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from echoreel.bases.encoding import encode_video
 from echoreel.bases.lookup import base_of
-from echoreel.common.errors import EchoReelError, VideoError
+from echoreel.common.errors import ClipTooShort, EchoReelError, VideoError
 from echoreel.common.settings import Settings, validated
 from echoreel.media.images import Frames
 from echoreel.media.video_files import Span, read_frames
-from echoreel.training.pair_cache import PairSet, PairSetError, PairSetWriter
+from echoreel.training.autoencoder_probe import probe_of, same_probe
+from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetWriter
 
 
 class PrepareSettings(Settings):
@@ -32,49 +37,141 @@ class PrepareSettings(Settings):
     shard: PositiveInt = 256  # pairs in a file
 
 
-class ManifestReference(Settings):
+class _Cut(Settings):
+    """Which part of a video a clip is."""
+
+    start: NonNegativeFloat = 0.0  # seconds
+    end: PositiveFloat | None = None  # seconds; none = to the end of the file
+
+    @model_validator(mode="after")
+    def _ends_after_its_start(self) -> Self:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"the end {self.end:g} s is not after the start {self.start:g} s")
+        return self
+
+
+class ManifestReference(_Cut):
     """A reference of one line."""
 
     path: Path
     caption: str = ""
-    start: NonNegativeFloat = 0.0  # seconds
 
 
-class ManifestLine(Settings):
+class ManifestLine(_Cut):
     """One pair."""
 
     target: Path
     caption: str
-    start: NonNegativeFloat = 0.0  # seconds
     references: tuple[ManifestReference, ...] = Field(min_length=1)
+
+
+@dataclass
+class Prepared:
+    """The pairs in a folder, and what this preparation did there."""
+
+    pairs: PairSet
+    made: int = 0  # pairs of shards that were not there
+    remade: int = 0  # pairs of shards that were there, but of other sources or by another autoencoder
+    removed: int = 0  # shards of pairs that the manifest no longer has
+    too_short: list[str] = field(default_factory=list)  # why a line has no pair, of those read now
+    left_out: int = 0  # lines without a pair, of all
+
+    def counts(self) -> dict[str, int]:
+        """For --json."""
+        names = ("made", "remade", "removed", "left_out")
+        return {"pairs": len(self.pairs)} | {name: getattr(self, name) for name in names}
+
+    def told(self) -> list[str]:
+        """What this preparation did, in sentences."""
+        lines = [f"{self.pairs.name} holds {len(self.pairs)} pairs, {self.made} of them new"]
+        if self.remade:
+            lines.append(
+                f"made {self.remade} pairs anew: their lines, files or the base's autoencoder had changed"
+            )
+        if self.removed:
+            lines.append(f"removed {self.removed} shards of pairs that the manifest no longer has")
+        if self.left_out:
+            first = f" (first: {self.too_short[0]})" if self.too_short else ""
+            lines.append(f"left out {self.left_out} pairs with a clip that is too short{first}")
+        return lines
 
 
 def prepare_pairs(
     pipe: Any, manifest: Path, folder: Path, settings: PrepareSettings | None = None, root: Path | None = None
-) -> PairSet:
+) -> Prepared:
     """Read, encode and store every pair of the manifest. Killed at any moment, the same call goes on.
 
-    Raises PairSetError for a wrong manifest, VideoError's family for a video that cannot be used (both name
-    the line), CheckpointError when the folder holds pairs made otherwise.
+    A shard is kept while its lines, their files (size and time) and the base's autoencoder are the same;
+    others are made anew. Pairs with too short a clip are left out and counted.
+
+    Raises PairSetError for a wrong manifest, or when no pair is left, VideoError's family for a video that
+    cannot be used (both name the line), CheckpointError when the folder holds pairs of other settings,
+    NotWritten.
     """
     settings = _with_size(pipe, settings or PrepareSettings())
     root = root or manifest.parent
     lines = read_manifest(manifest, settings.references, root)
-    writer = PairSetWriter(folder)
-    writer.bind(settings)
-    for number, first in enumerate(range(0, len(lines), settings.shard)):
-        if writer.has(number):
-            continue
-        part = lines[first : first + settings.shard]
-        clips = np.stack(
-            [
-                _encoded(pipe, _frames(line, root, f"{manifest.name} line {first + row + 1}", settings))
-                for row, line in enumerate(part)
-            ]
-        )
-        captions = [[line.caption, *(r.caption for r in _used(line, settings))] for line in part]
-        writer.write(number, clips[:, 0], clips[:, 1:], captions)
-    return PairSet.open(folder)
+    writer, probe = PairSetWriter(folder), probe_of(pipe)
+    counts, kept = {"made": 0, "remade": 0}, list[int]()
+    too_short: list[str] = []
+    with writer.locked():
+        writer.bind(settings)
+        for number, first in enumerate(range(0, len(lines), settings.shard)):
+            part = {first + row + 1: line for row, line in enumerate(lines[first : first + settings.shard])}
+            origin = Origin(_sources(part.values(), root, settings), probe)
+            before = writer.made_of(number)
+            if before is None or before.sources != origin.sources or not same_probe(before.probe, probe):
+                clips, captions = _encoded_part(pipe, part, manifest.name, root, settings, too_short)
+                if not clips:
+                    continue
+                pairs = np.stack(clips)
+                writer.write(number, pairs[:, 0], pairs[:, 1:], captions, origin)
+                counts["made" if before is None else "remade"] += len(pairs)
+            kept.append(number)
+        removed = writer.keep(kept)
+    if not kept:
+        raise PairSetError(f"{manifest}: no pair is left; {too_short[0]}")
+    found = PairSet.open(folder)
+    return Prepared(found, **counts, removed=removed, too_short=too_short, left_out=len(lines) - len(found))
+
+
+def _sources(lines: Iterable[ManifestLine], root: Path, settings: PrepareSettings) -> str:
+    """A digest of all that pairs are made of, but for the base: lines, settings, sizes and times of files."""
+    digest = sha256(settings.model_dump_json(exclude={"shard"}).encode())
+    for line in lines:
+        digest.update(line.model_dump_json().encode())
+        for file, _ in _clips_of(line, settings):
+            path = root / file
+            state = path.stat() if path.exists() else None
+            digest.update(f"{state.st_size} {state.st_mtime_ns}".encode() if state else b"missing")
+    return digest.hexdigest()
+
+
+def _encoded_part(
+    pipe: Any,
+    part: Mapping[int, ManifestLine],
+    manifest: str,
+    root: Path,
+    settings: PrepareSettings,
+    too_short: list[str],
+) -> tuple[list[NDArray[np.float16]], list[list[str]]]:
+    """Latents (1 + R, C, T, h, w) and captions of each line; `too_short` gets why others have none.
+
+    `part`: lines by their numbers. Raises VideoError's family, naming the line.
+    """
+    clips, captions = [], []
+    for number, line in part.items():
+        source = f"{manifest} line {number}"
+        try:
+            frames = _frames(line, root, source, settings)
+        except ClipTooShort as error:
+            too_short.append(f"{source}: {error}")
+        except VideoError as error:
+            raise type(error)(f"{source}: {error}") from error
+        else:
+            clips.append(_encoded(pipe, frames))
+            captions.append([line.caption, *(r.caption for r in _used(line, settings))])
+    return clips, captions
 
 
 def read_manifest(path: Path, references: int = 1, root: Path | None = None) -> list[ManifestLine]:
@@ -111,22 +208,24 @@ def _inside(root: Path, file: Path, source: str) -> Path:
 
 
 def _frames(line: ManifestLine, root: Path, source: str, settings: PrepareSettings) -> Frames:
-    """Frames (1 + R, T, H, W, 3) of a pair."""
-    wanted = [(line.target, line.start), *((r.path, r.start) for r in _used(line, settings))]
+    """Frames (1 + R, T, H, W, 3) of a pair. Raises VideoError's family, ClipTooShort for too few frames."""
     clips = []
-    for file, start in wanted:
-        span = Span(start=start, fps=settings.fps, frames=settings.frames)
-        try:
-            clip = read_frames(_inside(root, file, source), span, size=settings.size)
-        except VideoError as error:
-            raise type(error)(f"{source}: {error}") from error
+    for file, cut in _clips_of(line, settings):
+        span = Span(start=cut.start, end=cut.end, fps=settings.fps, frames=settings.frames)
+        clip = read_frames(_inside(root, file, source), span, size=settings.size)
         if len(clip.frames) < settings.frames:
-            raise PairSetError(
-                f"{source}: {file} gives {len(clip.frames)} frames from {start:g} s, need {settings.frames}; "
-                "lower frames, raise fps, or drop the line"
+            until = "" if cut.end is None else f" to {cut.end:g} s"
+            raise ClipTooShort(
+                f"{file} gives {len(clip.frames)} frames from {cut.start:g} s{until}, need "
+                f"{settings.frames}; lower frames, raise fps, or drop the line"
             )
         clips.append(clip.frames)
     return np.stack(clips)
+
+
+def _clips_of(line: ManifestLine, settings: PrepareSettings) -> list[tuple[Path, _Cut]]:
+    """The files of a line that are used, and which part of each."""
+    return [(line.target, line), *((r.path, r) for r in _used(line, settings))]
 
 
 def _used(line: ManifestLine, settings: PrepareSettings) -> Sequence[ManifestReference]:

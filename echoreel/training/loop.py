@@ -13,23 +13,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs  # type: ignore[import-untyped]
 from accelerate.utils import send_to_device  # type: ignore[import-untyped]
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from echoreel.common.errors import CheckpointError, EchoReelError
-from echoreel.common.files import PARTIAL
+from echoreel.common.files import written_beside
 from echoreel.common.randomness import noise_like, seeded
 from echoreel.common.settings import Settings
 from echoreel.training.precision import EMULATED, Precision, computes_in_bf16, fast_kernels
 from echoreel.training.prefetch import Batch, Feed, count_samples
 from echoreel.training.run_folder import (
     RunFolder,
+    RunState,
     Snapshot,
     copy_state,
     load_trained,
@@ -81,21 +82,34 @@ class Task(Protocol):
         """Write a picture of progress to `path` (.png), or do nothing."""
 
 
+@runtime_checkable
+class TellsBatches(Protocol):
+    """A task whose batches have names that help to find what is wrong in one."""
+
+    def told(self, step: int) -> str:
+        """What batch number `step` holds, for a message."""
+
+
+Beta: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+
 class FitSettings(Settings):
     """Settings of one training. "Every" counts optimizer steps, 0 means never."""
 
-    steps: PositiveInt  # optimizer steps in all; a finished run goes on when this is raised
-    learning_rate: PositiveFloat = 1e-4
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: NonNegativeFloat = 0.01  # on matrices and kernels; biases, norms and scales decay never
+    steps: int = Field(ge=1, le=10**9)  # optimizer steps in all; a finished run goes on when this is raised
+    learning_rate: float = Field(default=1e-4, gt=0, le=100)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    weight_decay: float = Field(
+        default=0.01, ge=0, le=100
+    )  # on matrices and kernels; biases, norms and scales decay never
     warmup: NonNegativeInt = 100  # steps of linear rise of the learning rate
     schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to 0 at `steps`
     gradient_clip: NonNegativeFloat = 1.0  # greatest norm of all gradients; 0 = off
-    accumulate: PositiveInt = 1  # batches per optimizer step
+    accumulate: int = Field(default=1, ge=1, le=10_000)  # batches per optimizer step
     ema: float = Field(default=0.999, ge=0, lt=1)  # decay of the averaged weights; 0 = off
     precision: Precision = "fp32"
     seed: NonNegativeInt = 0
-    prefetch: NonNegativeInt = 1  # batches computed ahead, each in a thread of its own; 0 or false = none
+    prefetch: int = Field(default=1, ge=0, le=64)  # batches made ahead, each in a thread of its own; 0 = none
     minutes: NonNegativeFloat = 0  # stop with a checkpoint after so long; 0 = no limit
     log_every: PositiveInt = 50
     validate_every: NonNegativeInt = 500
@@ -108,8 +122,9 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
     """Train `task` in `folder`, from its newest checkpoint if there is one. Returns the step reached,
     less than `settings.steps` only when `settings.minutes` ran out; the module then holds the live weights.
 
-    Raises CheckpointError (folder of another run, changed settings, locked), TrainingDiverged, and, after
-    Ctrl-C or SIGTERM and a checkpoint, KeyboardInterrupt with a message.
+    Raises CheckpointError (folder of another run, changed settings), NotWritten (another process trains
+    there, a full disk: the same call then goes on from the last checkpoint), TrainingDiverged, and, after
+    Ctrl-C, SIGTERM or a closed terminal and a checkpoint, KeyboardInterrupt with a message.
     """
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a batch may leave parts untouched
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[unused])
@@ -182,17 +197,18 @@ class _Training:
         """Take over the newest checkpoint, if there is one. Returns the step to go on from."""
         snapshot = self.run.load()
         if snapshot:
-            if snapshot.state["task"] != self.task.name:
+            state = snapshot.state
+            if state.task != self.task.name:
                 raise CheckpointError(
-                    f"{self.run.path} trains {snapshot.state['task']!r}, not {self.task.name!r}; "
-                    "choose another folder"
+                    f"{self.run.path} trains {state.task!r}, not {self.task.name!r}; choose another folder"
                 )
             copy_state(snapshot.weights, self.state)
-            self.optimizer.load_state_dict(snapshot.optimizer)
-            self.step, self.elapsed = snapshot.state["step"], snapshot.state["elapsed"]
-            self.totals = snapshot.state["totals"]
+            self._resume_optimizer(snapshot)
+            self.step, self.elapsed, self.totals = state.step, state.elapsed, self.totals | state.totals
         if self.settings.ema:
             source = snapshot.ema if snapshot else self.parameters
+            if missing := sorted(self.parameters.keys() - source.keys()):
+                raise self._damaged(f"its averaged weights lack {missing[0]}")
             self.ema = {
                 n: source[n].detach().to(p.device, torch.float32, copy=True)
                 for n, p in self.parameters.items()
@@ -200,11 +216,26 @@ class _Training:
         train_mode(self.task.module)
         return self.step
 
-    def indices(self, steps: range) -> list[int]:
+    def _resume_optimizer(self, snapshot: Snapshot) -> None:
+        """Raises CheckpointError when its state is of other parameters."""
+        try:
+            self.optimizer.load_state_dict(snapshot.optimizer)
+            moments = [self.optimizer.state[p]["exp_avg"].shape for p in self.parameters.values()]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            moments = [str(error)]
+        if moments != [p.shape for p in self.parameters.values()]:
+            raise self._damaged("its optimizer has the state of other parameters")
+
+    def _damaged(self, why: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.run.latest()} is damaged ({why}); delete it to go on from the one before"
+        )
+
+    def indices(self, steps: range) -> range:
         """Numbers of the batches that this process takes in `steps`: another set in every process."""
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        micro = range(steps.start * self.settings.accumulate, steps.stop * self.settings.accumulate)
-        return [index * world + rank for index in micro]
+        first, last = (step * self.settings.accumulate * world for step in (steps.start, steps.stop))
+        return range(first + rank, last + rank, world)
 
     def optimize(self, feed: "Feed") -> None:
         """One optimizer step."""
@@ -261,19 +292,21 @@ class _Training:
         if not self.accelerator.is_main_process:
             return
         path = self.run.path / "sheets" / f"step-{self.step:06d}.png"
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(path.stem + PARTIAL + path.suffix)
-        with self._exported():
+        with self._exported(), written_beside(path) as partial:
             self.task.sheet(partial)
-        if partial.exists():
-            partial.replace(path)
 
     def save(self) -> None:
         """Write a checkpoint. Raises TrainingDiverged first, so that none holds broken weights."""
         self._read()
-        state = {"step": self.step, "task": self.task.name, "elapsed": self._seconds(), "totals": self.totals}
+        state = RunState(
+            step=self.step,
+            task=self.task.name,
+            elapsed=self._seconds(),
+            totals=self.totals,
+            ema=bool(self.ema),
+        )
         if self.accelerator.is_main_process:
-            self.run.save(self.step, Snapshot(self.state, self.ema, self.optimizer.state_dict(), state))
+            self.run.save(Snapshot(self.state, self.ema, self.optimizer.state_dict(), state))
         self.accelerator.wait_for_everyone()
 
     def _read(self) -> None:
@@ -284,13 +317,21 @@ class _Training:
         for step, (loss, norm) in enumerate(values, self.step - len(values) + 1):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise TrainingDiverged(
-                    f"{self.task.name}: loss {loss}, gradient norm {norm} at step {step}; "
-                    "lower learning_rate, or precision = 'fp32'; the last checkpoint is from before that step"
+                    f"{self.task.name}: loss {loss}, gradient norm {norm} at step {step}, on "
+                    f"{self._batches(step)}; lower learning_rate, take precision = 'fp32', or look for "
+                    "what is wrong there; the last checkpoint is from before that step"
                 )
             self.totals["loss"] += loss
             self.totals["gradient_norm"] += norm
             self.totals["steps"] += 1
         self._pending.clear()
+
+    def _batches(self, step: int) -> str:
+        """Names the batches of an optimizer step in a message."""
+        indices = self.indices(range(step - 1, step))
+        if isinstance(self.task, TellsBatches):
+            return "; ".join(self.task.told(index) for index in indices[:4])
+        return f"batch {indices[0]}" + (f" to {indices[-1]}" if len(indices) > 1 else "")
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -376,6 +417,8 @@ def _stop_signals() -> Iterator[list[str]]:
     before = {
         number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)
     }
+    if hasattr(signal, "SIGHUP") and (hangup := signal.getsignal(signal.SIGHUP)) is not signal.SIG_IGN:
+        before[signal.SIGHUP] = hangup or signal.SIG_DFL  # the terminal was closed; nohup has it ignored
     for number in before:
         signal.signal(number, note)
     try:

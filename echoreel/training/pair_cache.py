@@ -6,13 +6,17 @@ pairs/
 ├── shard-00000.captions.json   per pair its captions: the target's, then its references'
 └── shard-00000.safetensors     targets (N, C, T, h, w) and references (N, R, C, T, h, w), float16
 ```
-The tensors of a shard are written last and renamed into place, so a shard is there whole or not at all.
+The tensors of a shard are written last and renamed into place, so a shard is there whole or not at all. Its
+metadata says what it was made of (`Origin`) and which captions belong to it.
 """
 
 import json
+import re
 from bisect import bisect_right
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,15 +24,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
 from echoreel.common.errors import EchoReelError
-from echoreel.common.files import PARTIAL, write_atomic
-from echoreel.common.randomness import seeded
+from echoreel.common.files import locked, remove_leftovers, write_atomic
 from echoreel.common.settings import Settings
 from echoreel.training.run_folder import bind_settings
+
+_SHARD = re.compile(r"shard-\d+\.safetensors")
+_CAPTIONS = TypeAdapter(list[list[str]])
 
 
 class PairSetError(EchoReelError):
@@ -44,35 +51,16 @@ class Pairs(NamedTuple):
     reference_captions: list[list[str]]  # per target, of its R references
 
 
-def shuffled_roles(pairs: Pairs, references: int, swap: bool, generator: torch.Generator) -> Pairs:
-    """Every pair with so many of its references, reordered; with `swap`, any clip may be the target."""
-    clips = torch.cat([pairs.targets[:, None], pairs.references], dim=1)
-    batch, count = clips.shape[:2]
-    order = torch.rand(batch, count, generator=generator)
-    if not swap:
-        order[:, 0] = -1
-    order = order.argsort(1)[:, : 1 + references]
-    chosen = clips[torch.arange(batch)[:, None], order]
-    rows = zip(pairs.captions, pairs.reference_captions, order.tolist(), strict=True)
-    captions = [[[caption, *others][place] for place in places] for caption, others, places in rows]
-    return Pairs(chosen[:, 0], chosen[:, 1:], [row[0] for row in captions], [row[1:] for row in captions])
+@dataclass(frozen=True)
+class Origin:
+    """What a shard was made of; empty where its maker did not say (before version 0.2)."""
 
+    sources: str = ""  # a digest of settings, captions and video files
+    probe: tuple[float, ...] = ()  # what the autoencoder makes of a test picture, see `autoencoder_probe`
 
-def same_moments(pairs: Pairs, moments: int, generator: torch.Generator) -> Pairs:
-    """Every pair cut to so many consecutive latent frames, the same of its target and its references.
-
-    With one moment, motion modules see single frames, 16 times cheaper than clips of 16: an adapter learns
-    there how a reference's poses look before it learns how they move.
-    """
-    frames = pairs.targets.shape[2]
-    starts = torch.randint(0, frames - min(moments, frames) + 1, pairs.targets.shape[:1], generator=generator)
-    cut = [slice(start, start + moments) for start in starts.tolist()]
-    return pairs._replace(
-        targets=torch.stack([clip[:, window] for clip, window in zip(pairs.targets, cut, strict=True)]),
-        references=torch.stack(
-            [clips[:, :, window] for clips, window in zip(pairs.references, cut, strict=True)]
-        ),
-    )
+    def metadata(self) -> dict[str, str]:
+        """As a shard's file has it."""
+        return {"sources": self.sources, "probe": json.dumps(self.probe)}
 
 
 class PairSetWriter:
@@ -80,19 +68,24 @@ class PairSetWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for left in self.folder.glob(f"*{PARTIAL}"):
-            left.unlink()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process, and clear what a killed one left. Raises NotWritten."""
+        with locked(self.folder / "pairs.lock", f"another process prepares pairs in {self.folder}"):
+            remove_leftovers(self.folder, r"shard-\d+(\.captions)?|settings")
+            yield
 
     def bind(self, settings: Settings) -> None:
         """Store what the pairs are made with. Raises CheckpointError if earlier ones were made otherwise."""
-        bind_settings(
-            self.folder / "settings.json", settings, compare=any(self.folder.glob("shard-*.safetensors"))
-        )
+        bind_settings(self.folder / "settings.json", settings, compare=bool(shards_in(self.folder)))
 
-    def has(self, number: int) -> bool:
-        """Whether shard `number` is complete."""
-        return self._path(number).exists()
+    def made_of(self, number: int) -> Origin | None:
+        """What shard `number` was made of; None when there is no such shard, or a damaged one."""
+        try:
+            return origin_of(self._path(number))
+        except PairSetError:
+            return None
 
     def write(
         self,
@@ -100,10 +93,11 @@ class PairSetWriter:
         targets: NDArray[np.float16],
         references: NDArray[np.float16],
         captions: Sequence[Sequence[str]],
+        origin: Origin | None = None,
     ) -> None:
         """Shard `number`: latents (N, C, T, h, w) and (N, R, C, T, h, w), per pair 1 + R captions.
 
-        Raises PairSetError when the parts do not fit each other.
+        Raises PairSetError when the parts do not fit each other or are not finite, NotWritten.
         """
         clips = 1 + references.shape[1]
         if references.shape[:1] + references.shape[2:] != targets.shape:
@@ -114,10 +108,27 @@ class PairSetWriter:
             raise PairSetError(
                 f"need {clips} captions for each of {len(targets)} pairs: target, then references"
             )
+        if not (np.isfinite(targets).all() and np.isfinite(references).all()):
+            raise PairSetError(
+                f"the base's autoencoder made latents of shard {number} that are NaN or beyond float16; "
+                "load the base in another precision"
+            )
         path = self._path(number)
-        write_atomic(_captions_path(path), json.dumps([list(row) for row in captions]).encode())
+        told = json.dumps([list(row) for row in captions]).encode()
         tensors = {"targets": targets, "references": references}
-        write_atomic(path, save({name: np.ascontiguousarray(t, np.float16) for name, t in tensors.items()}))
+        arrays = {name: np.ascontiguousarray(t, np.float16) for name, t in tensors.items()}
+        metadata = (origin or Origin()).metadata() | {"captions": sha256(told).hexdigest()}
+        write_atomic(_captions_path(path), told)
+        write_atomic(path, save(arrays, metadata))
+
+    def keep(self, numbers: Collection[int]) -> int:
+        """Remove all other shards, which earlier preparations made of more pairs. Returns how many."""
+        kept = {self._path(number) for number in numbers}
+        others = [path for path in shards_in(self.folder) if path not in kept]
+        for path in others:
+            path.unlink()
+            _captions_path(path).unlink(missing_ok=True)
+        return len(others)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"shard-{number:05d}.safetensors"
@@ -128,11 +139,11 @@ class PairSet:
 
     def __init__(self, shards: Sequence[Path]) -> None:
         """`shards`: files of one folder, in order. Raises PairSetError."""
-        self._files, self._captions = [], []
-        for path in shards:
-            file, captions = _opened(path)
-            self._files.append(file)
-            self._captions.append(captions)
+        self.name = str(shards[0].parent)
+        opened = [_opened(path) for path in shards]
+        self._files = [file for file, _ in opened]
+        self._captions = [captions for _, captions in opened]
+        self.probes = {origin_of(path).probe for path in shards}
         shapes = {tuple(file.get_slice("references").get_shape()[1:]) for file in self._files}
         if len(shapes) != 1:
             raise PairSetError(f"shards hold references of several shapes: {sorted(shapes)}")
@@ -142,7 +153,7 @@ class PairSet:
     @classmethod
     def open(cls, folder: Path) -> "PairSet":
         """Every complete shard of the folder, in order. Raises PairSetError when there is none."""
-        shards = sorted(Path(folder).glob("shard-*.safetensors"))
+        shards = shards_in(Path(folder))
         if not shards:
             raise PairSetError(f"{folder} holds no pairs (shard-….safetensors); prepare some first")
         return cls(shards)
@@ -181,28 +192,47 @@ class PairSet:
         return torch.from_numpy(np.concatenate(rows).astype(np.float32))
 
 
-def step_indices(step: int, batch: int, count: int, seed: int) -> list[int]:
-    """Which of `count` things make batch number `step`: each once per epoch, in that epoch's order."""
-    positions = range(step * batch, (step + 1) * batch)
-    return [int(_epoch_order(count, seed, position // count)[position % count]) for position in positions]
+def shards_in(folder: Path) -> list[Path]:
+    """Every complete shard, in order."""
+    return sorted(path for path in folder.glob("shard-*.safetensors") if _SHARD.fullmatch(path.name))
 
 
-@lru_cache(maxsize=4)
-def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=seeded(seed, epoch))
+def origin_of(shard: Path) -> Origin:
+    """What a shard was made of. Raises PairSetError when it is missing or damaged."""
+    try:
+        with safe_open(shard, framework="np") as file:
+            found = file.metadata() or {}
+        return Origin(found.get("sources", ""), tuple(map(float, json.loads(found.get("probe", "[]")))))
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise _damaged(shard, error) from error
 
 
 def _opened(path: Path) -> tuple[Any, list[list[str]]]:
     """A shard's file, mapped into memory, and its captions. Raises PairSetError."""
     try:
         file = safe_open(path, framework="np")
-        shape = tuple(file.get_slice("references").get_shape())  # type: ignore[no-untyped-call]
-        captions = json.loads(_captions_path(path).read_bytes())
+        targets, references = (
+            tuple(file.get_slice(name).get_shape())  # type: ignore[no-untyped-call]
+            for name in ("targets", "references")
+        )
+        stored = _captions_path(path).read_bytes()
+        captions = _CAPTIONS.validate_json(stored)
+        digest = (file.metadata() or {}).get("captions")  # type: ignore[no-untyped-call]
     except (OSError, SafetensorError, ValueError) as error:
-        raise PairSetError(f"{path} is damaged ({error}); delete it and prepare it again") from error
-    if [len(row) for row in captions] != [1 + shape[1]] * shape[0]:
-        raise PairSetError(f"{path} and its captions do not fit; delete both and prepare them again")
+        raise _damaged(path, error) from error
+    if len(targets) != 5 or (*references[:1], *references[2:]) != targets or len(references) != 6:
+        raise _damaged(path, f"targets {targets} and references {references} do not fit each other")
+    if [len(row) for row in captions] != [1 + references[1]] * references[0] or digest not in (
+        None,
+        sha256(stored).hexdigest(),
+    ):
+        raise _damaged(path, "its captions are not those that it was made with")
     return file, captions
+
+
+def _damaged(shard: Path, why: Exception | str) -> PairSetError:
+    reason = str(why).split("\n")[0]
+    return PairSetError(f"{shard} is damaged ({reason}); delete it and run the same preparation again")
 
 
 def _captions_path(shard: Path) -> Path:

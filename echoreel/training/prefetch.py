@@ -1,7 +1,7 @@
 """What a training step draws from: batches in order, computed ahead, and chance named by numbers."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +13,7 @@ Batch = Any  # dict, tuple or list of tensors (nested, with anything else in bet
 class Feed:
     """Batches in order; with `ahead` > 0, that many are being computed in threads while a step runs."""
 
-    def __init__(self, batch: Callable[[int], Batch], indices: Sequence[int], ahead: int) -> None:
+    def __init__(self, batch: Callable[[int], Batch], indices: Iterable[int], ahead: int) -> None:
         self._batch, self._ahead = batch, ahead
         self._rest = iter(indices)
         self._waiting: deque[tuple[int, Future[Batch]]] = deque()

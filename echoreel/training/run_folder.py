@@ -3,36 +3,54 @@
 ```
 run/
 ├── settings.json       what the run was started with; compared on resume
-├── metrics.jsonl       one line per log interval (runlog.py)
+├── metrics.jsonl       one line per log interval (run_log.py)
 ├── sheets/             pictures of progress
 └── step-000123/        weights.safetensors, ema.safetensors, optimizer.pt, state.json
 ```
-A checkpoint is written beside (`step-000123.partial`), flushed to disk and renamed, so a folder named
-`step-…` is complete by construction, whenever the process was killed.
+A checkpoint is written beside, flushed to disk and renamed, so a folder named `step-…` is complete by
+construction, whenever the process was killed. Nothing else in the folder is ever removed.
 """
 
-import json
 import re
-import shutil
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from pydantic import ValidationError
+from pydantic import NonNegativeFloat, NonNegativeInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from echoreel.common.errors import CheckpointError
-from echoreel.common.files import PARTIAL, flush, write_atomic
+from echoreel.common.errors import CheckpointError, NotWritten
+from echoreel.common.files import (
+    files_in,
+    locked,
+    remove_folder,
+    remove_leftovers,
+    write_atomic,
+    written_beside,
+)
 from echoreel.common.settings import Settings
 
 _STEP = re.compile(r"step-(\d+)")
+
+
+FILES = ("weights.safetensors", "ema.safetensors", "optimizer.pt", "state.json")
+"""Of a checkpoint; nothing else in its folder is ours."""
+
+
+class RunState(Settings):
+    """Where a training was."""
+
+    step: NonNegativeInt
+    task: str
+    elapsed: NonNegativeFloat  # seconds
+    totals: dict[str, float]  # since the last log line
+    ema: bool | None = None  # whether there are averaged weights; none = written before this was told
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,7 @@ class Snapshot:
     weights: dict[str, Tensor]  # trained parameters and their modules' buffers, in their own dtype
     ema: dict[str, Tensor]  # float32 shadows of the trained parameters; empty without EMA
     optimizer: dict[str, Any]
-    state: dict[str, Any]  # JSON: step, task, elapsed, …
+    state: RunState
 
 
 class RunFolder:
@@ -54,63 +72,57 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process and clear what a killed one left.
-
-        Raises CheckpointError when another process trains here or the folder cannot be written.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "run.lock").open("w")
-        except OSError as error:
-            raise CheckpointError(f"cannot write the run folder {self.path}: {error.strerror}") from error
-        with lock:
-            if sys.platform != "win32":
-                import fcntl
-
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise CheckpointError(
-                        f"another process trains in {self.path}; wait for it or choose another folder"
-                    ) from error
-            self._remove_leftovers()
+        """Hold the folder for this process and clear what a killed one left. Raises NotWritten."""
+        with locked(self.path / "run.lock", f"another process trains in {self.path}"):
+            remove_leftovers(self.path, r"step-\d+|settings|recipe|metrics|adapter")
+            remove_leftovers(self.path / "sheets", r"step-\d+")
             yield
+
+    def check_result(self, name: str) -> Path:
+        """The folder that the result goes to. Raises NotWritten when another program or run filled it."""
+        result = self.path / name
+        if result.exists() and self.latest() is None:
+            raise NotWritten(
+                f"{result} exists, but {self.path} has no checkpoint of a training that wrote it; move it, "
+                "or choose another folder"
+            )
+        return result
 
     def bind(self, settings: Settings, free: Collection[str] = (), file: str = "settings.json") -> None:
         """Store the run's settings; once there is a checkpoint, compare them first (`bind_settings`)."""
         bind_settings(self.path / file, settings, free, compare=self.latest() is not None)
 
     def checkpoints(self) -> list[Path]:
-        """Complete checkpoints, oldest first."""
+        """Checkpoints, oldest first; a folder of such a name with none of their files is not one."""
         found = [
-            (int(m[1]), p) for p in self.path.glob("step-*") if (m := _STEP.fullmatch(p.name)) and p.is_dir()
+            (int(m[1]), p)
+            for p in self.path.glob("step-*")
+            if (m := _STEP.fullmatch(p.name)) and any((p / name).is_file() for name in FILES)
         ]
         return [path for _, path in sorted(found)]
 
     def latest(self) -> Path | None:
-        """The newest complete checkpoint, if there is one."""
+        """The newest checkpoint, if there is one."""
         found = self.checkpoints()
         return found[-1] if found else None
 
-    def save(self, step: int, snapshot: Snapshot) -> Path:
-        """Write checkpoint `step` (replacing one of that step) and prune old ones. Returns its folder."""
-        target = self.path / f"step-{step:06d}"
-        partial = target.with_name(target.name + PARTIAL)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file(_on_cpu(snapshot.weights), partial / "weights.safetensors")
-        if snapshot.ema:
-            save_file(_on_cpu(snapshot.ema), partial / "ema.safetensors")
-        torch.save(snapshot.optimizer, partial / "optimizer.pt")
-        (partial / "state.json").write_text(json.dumps(snapshot.state))
-        for file in (*partial.iterdir(), partial):
-            flush(file)
-        if target.exists():
-            self._remove(target)
-        partial.replace(target)
-        flush(self.path)
+    def save(self, snapshot: Snapshot) -> Path:
+        """Write a checkpoint (replacing one of that step) and prune old ones. Returns its folder.
+
+        An old one to which somebody added files stays. Raises NotWritten; then nothing has changed.
+        """
+        target = self.path / f"step-{snapshot.state.step:06d}"
+        with written_beside(target) as partial:
+            partial.mkdir()
+            save_file(_on_cpu(snapshot.weights), partial / "weights.safetensors")
+            if snapshot.ema:
+                save_file(_on_cpu(snapshot.ema), partial / "ema.safetensors")
+            with (partial / "optimizer.pt").open("wb") as file:
+                _save_optimizer(snapshot.optimizer, file)
+            (partial / "state.json").write_text(snapshot.state.model_dump_json())
         for old in self.checkpoints()[: -self.keep]:
-            self._remove(old)
+            if files_in(old) <= {*FILES}:
+                remove_folder(old, FILES)
         return target
 
     def load(self) -> Snapshot | None:
@@ -119,30 +131,29 @@ class RunFolder:
         if path is None:
             return None
         try:
+            state = RunState.model_validate_json((path / "state.json").read_bytes())
             ema = path / "ema.safetensors"
             return Snapshot(
                 weights=load_file(path / "weights.safetensors"),
-                ema=load_file(ema) if ema.exists() else {},
+                ema=load_file(ema) if state.ema or (state.ema is None and ema.exists()) else {},
                 optimizer=torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
-                state=json.loads((path / "state.json").read_text()),
+                state=state,
             )
-        except (OSError, SafetensorError, RuntimeError, UnpicklingError, ValueError) as error:
+        except (OSError, EOFError, SafetensorError, RuntimeError, UnpicklingError, ValueError) as error:
+            reason = " ".join(str(error).split("\n")[:2]) or type(error).__name__
             raise CheckpointError(
-                f"{path} is damaged ({error}); delete it to go on from the one before"
+                f"{path} is damaged ({reason}); delete it to go on from the one before"
             ) from error
 
-    def _remove_leftovers(self) -> None:
-        for left in list(self.path.rglob(f"*{PARTIAL}*")):
-            if left.is_dir():
-                shutil.rmtree(left)
-            else:
-                left.unlink(missing_ok=True)
 
-    def _remove(self, checkpoint: Path) -> None:
-        """Rename first: killed in between, no half-deleted folder passes for a complete one."""
-        doomed = checkpoint.with_name(checkpoint.name + ".old" + PARTIAL)
-        checkpoint.rename(doomed)
-        shutil.rmtree(doomed)
+def _save_optimizer(state: Mapping[str, Any], file: BinaryIO) -> None:
+    """Raises OSError; torch tells a full disk in a RuntimeError of its own."""
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def bind_settings(path: Path, settings: Settings, free: Collection[str] = (), compare: bool = True) -> None:
@@ -203,7 +214,7 @@ def load_trained(folder: Path, module: nn.Module, ema: bool = True) -> int:
     if snapshot is None:
         raise CheckpointError(f"{folder} has no checkpoint; train into it first")
     copy_state({**snapshot.weights, **(snapshot.ema if ema else {})}, trained_state(module))
-    return int(snapshot.state["step"])
+    return snapshot.state.step
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from echoreel.common.errors import MissingExtra
-from echoreel.common.files import write_atomic
+from echoreel.common.errors import MissingExtra, NotWritten
+from echoreel.common.files import why_not_written, write_atomic
+
+GONE = suppress(OSError)
+"""Around what goes to the terminal: when it has been closed, training goes on, to a checkpoint at least."""
 
 
 class RunLog:
@@ -50,33 +54,40 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._progress:
-            self._progress.stop()
+            with GONE:
+                self._progress.stop()
         if self._board:
             self._board.close()
 
     def note(self, text: str) -> None:
         """Tell people something about this start."""
         if self.active:
-            self._console.print(f"{self.name}: {text}", highlight=False, soft_wrap=True)
+            self._print(f"{self.name}: {text}")
 
     def advance(self, step: int) -> None:
         """Move the progress bar to `step` steps done."""
         if self._progress:
-            self._progress.update(self._progress.task_ids[0], completed=step)
+            with GONE:
+                self._progress.update(self._progress.task_ids[0], completed=step)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Record the numbers of `step` everywhere."""
+        """Record the numbers of `step` everywhere. Raises NotWritten."""
         if not self.active:
             return
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **numbers}) + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, **numbers}) + "\n")
+        except OSError as error:
+            raise NotWritten(f"{self.path}: cannot be written: {why_not_written(error)}") from error
         if self._board:
             for name, value in numbers.items():
                 self._board.add_scalar(name, value, step)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-        self._console.print(
-            f"{self.name} {step}/{self._steps.stop}  {shown}", highlight=False, markup=False, soft_wrap=True
-        )
+        self._print(f"{self.name} {step}/{self._steps.stop}  {shown}")
+
+    def _print(self, text: str) -> None:
+        with GONE:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _kept_lines(path: Path, last_step: int) -> bytes:
@@ -86,10 +97,11 @@ def _kept_lines(path: Path, last_step: int) -> bytes:
     kept = []
     for line in path.read_bytes().splitlines(keepends=True):
         try:
-            step = json.loads(line)["step"]
-        except ValueError:
+            told = json.loads(line)
+        except (ValueError, RecursionError):
             continue
-        if step <= last_step:
+        step = told.get("step") if isinstance(told, dict) else None
+        if isinstance(step, int) and step <= last_step:
             kept.append(line)
     return b"".join(kept)
 

@@ -1,7 +1,6 @@
 """Training an adapter: the base's own denoising problem, with references to read; only the adapter trains."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,16 @@ import torch
 
 from echoreel.bases.loading import load_base
 from echoreel.common.errors import SettingsError
-from echoreel.common.files import PARTIAL
+from echoreel.common.files import written_beside
 from echoreel.common.settings import Settings
 from echoreel.method.adapter import ActionAdapter, Preset
 from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
 from echoreel.method.loading import load_adapter
 from echoreel.method.prism import PrismSettings
-from echoreel.training.adapter_task import AdapterTask, AdapterTaskSettings
+from echoreel.training.adapter_settings import AdapterTaskSettings
+from echoreel.training.adapter_task import AdapterTask
 from echoreel.training.loop import FREE, FitSettings, fit
-from echoreel.training.pair_cache import (
-    PairSet,
-)
+from echoreel.training.pair_cache import PairSet
 from echoreel.training.run_folder import RunFolder, load_trained
 
 
@@ -77,11 +75,11 @@ def train_adapter(recipe: AdapterRecipe) -> Path:
 
     Raises EchoReelError's family for what cannot work, KeyboardInterrupt as `fit` does.
     """
-    first = first_process()
+    first, run = first_process(), RunFolder(recipe.folder)
     if first:
-        RunFolder(recipe.folder).bind(
-            recipe, free=("folder", *(f"fit.{name}" for name in FREE)), file="recipe.json"
-        )
+        with run.locked():
+            run.check_result("adapter")
+            run.bind(recipe, free=("folder", *(f"fit.{name}" for name in FREE)), file="recipe.json")
     pipe = load_base(recipe.base)
     adapter = adapter_to_train(
         pipe, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
@@ -99,9 +97,6 @@ def train_adapter(recipe: AdapterRecipe) -> Path:
 
 
 def save_adapter(adapter: ActionAdapter, folder: Path) -> None:
-    """Write beside, then swap: killed in between, the next start saves again."""
-    partial = folder.with_name(folder.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    adapter.save_pretrained(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
+    """Write beside, then swap: killed in between, the next start saves again. Raises NotWritten."""
+    with written_beside(folder) as partial:
+        adapter.save_pretrained(partial)

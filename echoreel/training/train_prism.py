@@ -21,12 +21,14 @@ from echoreel.common.randomness import seeded
 from echoreel.common.settings import Settings
 from echoreel.method.adapter import Preset
 from echoreel.method.prism import PrismSettings
-from echoreel.training.adapter_task import check_channels
+from echoreel.training.adapter_settings import BatchSize
+from echoreel.training.autoencoder_probe import check_pairs
 from echoreel.training.loop import FitSettings, fit
 from echoreel.training.motion_loss import changing
-from echoreel.training.pair_cache import Pairs, PairSet, shuffled_roles, step_indices
+from echoreel.training.pair_cache import Pairs, PairSet
 from echoreel.training.prism_reader import Moments, Reader
-from echoreel.training.run_folder import load_trained
+from echoreel.training.run_folder import RunFolder, load_trained
+from echoreel.training.step_pairs import TrainingPairs, shuffled_roles
 from echoreel.training.train_adapter import adapter_to_train, first_process, save_adapter
 
 
@@ -40,7 +42,7 @@ class PrismRecipe(Settings):
     prism: PrismSettings | None = None  # likewise, instead of the preset's
     pairs: Path
     validation: Path | None = None  # another folder of pairs; none = the first of `pairs` are held back
-    batch: PositiveInt = 12
+    batch: BatchSize = 12
     held_back: PositiveInt = 32  # the first pairs, never trained on, or the first of the validation set
     moments: PositiveInt | None = None  # frames of a target that are guessed in a step; none = all of them
     seed: NonNegativeInt = 0
@@ -54,23 +56,25 @@ class PrismTask:
 
     def __init__(self, base: Any, data: PairSet, recipe: PrismRecipe) -> None:
         self.adapter = adapter_to_train(base, recipe.start, recipe.preset, recipe.prism, seed=recipe.seed)
-        check_channels(data, self.adapter.config["latent_channels"])
+        validation = PairSet.open(recipe.validation) if recipe.validation else None
+        for pairs in (data, validation) if validation else (data,):
+            check_pairs(pairs, base, self.adapter.config["latent_channels"])
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             self.module = Reader(self.adapter, data.shape[1])
-        self._data, self._recipe, self._captions = data, recipe, CaptionTokens(base)
-        self._first = 0 if recipe.validation else recipe.held_back  # pairs before are held back
-        held = data if recipe.validation is None else PairSet.open(recipe.validation)
-        self._held_back = held.batch(range(recipe.held_back))
+        self._recipe, self._captions = recipe, CaptionTokens(base)
+        self._pairs = TrainingPairs(data, validation, recipe.held_back, recipe.batch, recipe.seed)
+        self._held_back = self._pairs.held_back
         parts = self._held_back.targets.mean(2), changing(self._held_back.targets)
         self._usual = [part.square().mean().clamp(min=1e-6).item() for part in parts]
 
     def batch(self, step: int) -> Pairs:
         """Pairs number `step`, any clip of a pair as its target."""
-        recipe = self._recipe
-        chosen = step_indices(step, recipe.batch, len(self._data) - self._first, recipe.seed)
-        pairs = self._data.batch([self._first + index for index in chosen])
-        return shuffled_roles(pairs, 1, True, seeded(recipe.seed, 3, step))
+        return shuffled_roles(self._pairs.batch(step), 1, True, seeded(self._recipe.seed, 3, step))
+
+    def told(self, step: int) -> str:
+        """Which pairs these are."""
+        return self._pairs.told(step)
 
     def loss(self, batch: Pairs, generator: torch.Generator) -> Tensor:
         """Mean squared errors of the mean picture and of the motion in some frames, each over what there
@@ -115,6 +119,10 @@ class PrismTask:
 
 def train_prism(recipe: PrismRecipe) -> Path:
     """Train the Prism of a fresh adapter, going on where an earlier start stopped. Returns the adapter."""
+    run = RunFolder(recipe.folder)
+    if first_process():
+        with run.locked():
+            run.check_result("adapter")
     task = PrismTask(load_base(recipe.base), PairSet.open(recipe.pairs), recipe)
     fit(task, recipe.fit, recipe.folder)
     load_trained(recipe.folder, task.module)

@@ -82,7 +82,7 @@ def test_only_our_own_leftovers_are_removed(tmp_path: Path) -> None:
     for name in (*mine, ".step-12.0123abcd.partial"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "data").touch()
-    (tmp_path / ".settings.json.89abcdef.partial").touch()
-    remove_leftovers(tmp_path, r"step-\d+|settings\.json")
+    (tmp_path / ".settings.89abcdef.partial.json").touch()
+    remove_leftovers(tmp_path, r"step-\d+|settings")
     assert names(tmp_path) == mine
     remove_leftovers(tmp_path / "nowhere", "any")

@@ -43,7 +43,7 @@ def manifest(tmp_path: Path) -> Path:
 
 def test_videos_become_latents_of_the_bases_size(manifest: Path, tmp_path: Path) -> None:
     pipe = toy_pipeline()
-    pairs = prepare_pairs(pipe, manifest, tmp_path / "pairs", SETTINGS)
+    pairs = prepare_pairs(pipe, manifest, tmp_path / "pairs", SETTINGS).pairs
     assert (len(pairs), pairs.shape) == (3, (1, 4, 4, 8, 8))
     batch = pairs.batch([1])
     assert (batch.captions, batch.reference_captions) == ([""], [[""]])
@@ -90,9 +90,9 @@ def test_a_killed_preparation_goes_on_where_it_was(manifest: Path, tmp_path: Pat
             r"line 4: .*no\.mp4",
         ),
         (
-            '{"target": "a.mp4", "start": 1.8, "caption": "", "references": [{"path": "a.mp4"}]}',
-            PairSetError,
-            r"line 4: a\.mp4 gives 2 frames from 1\.8 s, need 4",
+            '{"target": "a.mp4", "start": 1.0, "end": 0.5, "caption": "", "references": [{"path": "a.mp4"}]}',
+            SettingsError,
+            r"line 4: .*the end 0\.5 s is not after the start 1 s",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from helpers.toy_training_task import SETTINGS, ToyTask, plain_task
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from echoreel.common.errors import CheckpointError
+from echoreel.common.errors import CheckpointError, NotWritten
 from echoreel.training.loop import FitSettings, TrainingDiverged, fit
 from echoreel.training.run_folder import RunFolder, load_trained, train_mode, trained_state
 
@@ -149,9 +149,9 @@ def test_only_what_trains_is_saved_and_frozen_parts_stay_in_evaluation_mode(unin
 
 
 def test_leftovers_are_cleared_and_old_checkpoints_pruned(tmp_path: Path) -> None:
-    (tmp_path / "step-000099.partial").mkdir()
-    (tmp_path / "step-000099.partial" / "weights.safetensors").write_bytes(b"half")
-    (tmp_path / "settings.json.partial").write_bytes(b"{")
+    (tmp_path / ".step-000099.0123abcd.partial").mkdir()
+    (tmp_path / ".step-000099.0123abcd.partial" / "weights.safetensors").write_bytes(b"half")
+    (tmp_path / ".settings.0123abcd.partial.json").write_bytes(b"{")
     fit(ToyTask(), SETTINGS.model_copy(update={"sheet_every": 6}), tmp_path)
     left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.parent.name[:4] != "step"}
     files = {"metrics.jsonl", "run.lock", "settings.json"}
@@ -175,7 +175,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(tmp_path: Path) -> N
 
 
 def test_two_trainings_cannot_share_a_folder(tmp_path: Path) -> None:
-    with RunFolder(tmp_path).locked(), pytest.raises(CheckpointError, match="another process trains"):
+    with RunFolder(tmp_path).locked(), pytest.raises(NotWritten, match="another process trains"):
         fit(ToyTask(), SETTINGS, tmp_path)
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from pydantic import PositiveInt
+from safetensors.numpy import save_file
 
-from echoreel.common.errors import CheckpointError
+from echoreel.common.errors import CheckpointError, NotWritten
 from echoreel.common.settings import Settings
-from echoreel.training.pair_cache import PairSet, PairSetError, PairSetWriter, step_indices
+from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetWriter
+from echoreel.training.step_pairs import step_indices
 
 SHAPE = (4, 3, 2, 2)  # C, T, h, w
 
@@ -60,14 +62,32 @@ def test_all_clips_come_target_first_with_their_captions(folder: Path) -> None:
 
 
 def test_a_killed_preparation_goes_on(folder: Path) -> None:
-    (folder / "shard-00002.safetensors.partial").write_bytes(b"half")
+    left = folder / ".shard-00002.0123abcd.partial.safetensors"
+    left.write_bytes(b"half")
+    (folder / "holiday.mp4.partial").write_bytes(b"of somebody else")
     (folder / "shard-00002.captions.json").write_text("[]")
     writer = PairSetWriter(folder)
-    assert [writer.has(n) for n in range(3)] == [True, True, False]
+    assert [writer.made_of(n) for n in range(3)] == [Origin(), Origin(), None]
     assert len(PairSet.open(folder)) == 5
-    write_shard(writer, 2, 1)
+    with writer.locked():
+        write_shard(writer, 2, 1)
+        with pytest.raises(NotWritten, match="another process prepares pairs"), writer.locked():
+            pass
     assert len(PairSet.open(folder)) == 6
-    assert not list(folder.glob("*.partial"))
+    assert not left.exists()
+    assert (folder / "holiday.mp4.partial").exists()
+
+
+def test_a_shard_says_what_it_was_made_of(folder: Path) -> None:
+    writer, latents = PairSetWriter(folder), np.zeros((1, *SHAPE), np.float16)
+    origin = Origin("a digest", (0.5, -1.25))
+    writer.write(2, latents, np.stack([latents] * 2, 1), [["a", "b", "c"]], origin)
+    assert writer.made_of(2) == origin
+    assert PairSet.open(folder).probes == {(), (0.5, -1.25)}
+    assert writer.keep([0, 2]) == 1
+    assert (
+        sorted(path.name[:11] for path in folder.glob("shard-*")) == ["shard-00000"] * 2 + ["shard-00002"] * 2
+    )
 
 
 def test_pairs_made_otherwise_do_not_mix(folder: Path) -> None:
@@ -90,6 +110,18 @@ def test_wrong_parts_and_damaged_files_are_named(folder: Path, tmp_path: Path) -
         PairSet.open(folder)
     (folder / "shard-00004.safetensors").write_bytes(b"broken")
     with pytest.raises(PairSetError, match=r"shard-00004\.safetensors is damaged"):
+        PairSet.open(folder)
+    (folder / "shard-00004.safetensors").unlink()
+    with pytest.raises(PairSetError, match="NaN or beyond float16"):
+        writer.write(4, targets + np.float16("inf"), targets[:, None], [["a", "b"]] * 2)
+    captions = folder / "shard-00000.captions.json"
+    other = captions.read_text().replace("0 1 0", "0 1 9")
+    for damage in ("null", "{}", "[[1]]", "[" * 100_000, other):
+        captions.write_text(damage)
+        with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged"):
+            PairSet.open(folder)
+    save_file({"targets": targets}, folder / "shard-00000.safetensors")
+    with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged"):
         PairSet.open(folder)
 
 

@@ -18,11 +18,13 @@ from echoreel.common.settings import load_settings
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
-from echoreel.training.adapter_task import AdapterTask, AdapterTaskSettings
+from echoreel.training.adapter_settings import AdapterTaskSettings
+from echoreel.training.adapter_task import AdapterTask
 from echoreel.training.loop import FitSettings, fit
-from echoreel.training.pair_cache import Pairs, PairSet, PairSetError, PairSetWriter, shuffled_roles
+from echoreel.training.pair_cache import Pairs, PairSet, PairSetError, PairSetWriter
 from echoreel.training.prism_reader import Reader
 from echoreel.training.run_folder import RunFolder
+from echoreel.training.step_pairs import shuffled_roles
 from echoreel.training.train_adapter import AdapterRecipe, train_adapter
 from echoreel.training.train_prism import PrismRecipe, PrismTask, train_prism
 

@@ -46,7 +46,7 @@ CHECKOUT = Path(__file__).parents[3]
 class EvaluateSettings(StudioSettings):
     """A whole evaluation: one TOML file."""
 
-    motions: Path = Path("../shared/motion")  # a motion library; from here, else from the checkout
+    motions: Path | None = None  # a motion library; from here, else from the checkout
     splits: tuple[str, ...] = ("heldout", "train")
     folder: Path = Path("runs/evidence")
     judge: Path | None = None  # none = the embedded one
@@ -105,9 +105,9 @@ def evaluate(
     return report
 
 
-def find_motions(path: Path) -> Path:
+def find_motions(path: Path | None) -> Path | None:
     """The folder as seen from here or, where there is none, from the checkout."""
-    return path if path.exists() or not (CHECKOUT / path).exists() else CHECKOUT / path
+    return path if path is None or path.exists() or not (CHECKOUT / path).exists() else CHECKOUT / path
 
 
 class _Trial:

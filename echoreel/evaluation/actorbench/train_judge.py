@@ -36,7 +36,7 @@ Batch = dict[str, Tensor]
 class JudgeRecipe(Settings):
     """Settings of `train_judges`."""
 
-    motions: Path = Path("../shared/motion")  # a motion library; the judge sees all its splits
+    motions: Path | None = None  # a motion library; the judge sees all its splits
     folder: Path = Path("runs/judges")
     start: Path | None = None  # a judge to go on from; "judge" is then not read
     start_share: float = Field(default=0.0, ge=0, le=1)  # of the start's weights in the finished judge
