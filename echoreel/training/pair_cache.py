@@ -13,9 +13,9 @@ metadata says what it was made of (`Origin`) and which captions belong to it.
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
@@ -58,9 +58,18 @@ class Origin:
     sources: str = ""  # a digest of settings, captions and video files
     probe: tuple[float, ...] = ()  # what the autoencoder makes of a test picture, see `autoencoder_probe`
 
+    captions: str = ""  # a digest of the shard's captions, which the writer fills in
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str] | None) -> "Origin":
+        """From a shard's metadata. Raises ValueError, TypeError for what is none of ours."""
+        told = json.loads((metadata or {}).get("origin", "{}"))
+        probe = tuple(float(number) for number in told.pop("probe", ()))
+        return cls(probe=probe, **told)
+
     def metadata(self) -> dict[str, str]:
-        """As a shard's file has it."""
-        return {"sources": self.sources, "probe": json.dumps(self.probe)}
+        """As a shard's file has it: one entry, since safetensors writes several in any order."""
+        return {"origin": json.dumps(asdict(self), sort_keys=True)}
 
 
 class PairSetWriter:
@@ -117,9 +126,9 @@ class PairSetWriter:
         told = json.dumps([list(row) for row in captions]).encode()
         tensors = {"targets": targets, "references": references}
         arrays = {name: np.ascontiguousarray(t, np.float16) for name, t in tensors.items()}
-        metadata = (origin or Origin()).metadata() | {"captions": sha256(told).hexdigest()}
+        marked = replace(origin or Origin(), captions=sha256(told).hexdigest())
         write_atomic(_captions_path(path), told)
-        write_atomic(path, save(arrays, metadata))
+        write_atomic(path, save(arrays, marked.metadata()))
 
     def keep(self, numbers: Collection[int]) -> int:
         """Remove all other shards, which earlier preparations made of more pairs. Returns how many."""
@@ -201,8 +210,7 @@ def origin_of(shard: Path) -> Origin:
     """What a shard was made of. Raises PairSetError when it is missing or damaged."""
     try:
         with safe_open(shard, framework="np") as file:
-            found = file.metadata() or {}
-        return Origin(found.get("sources", ""), tuple(map(float, json.loads(found.get("probe", "[]")))))
+            return Origin.of(file.metadata())
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise _damaged(shard, error) from error
 
@@ -217,15 +225,13 @@ def _opened(path: Path) -> tuple[Any, list[list[str]]]:
         )
         stored = _captions_path(path).read_bytes()
         captions = _CAPTIONS.validate_json(stored)
-        digest = (file.metadata() or {}).get("captions")  # type: ignore[no-untyped-call]
-    except (OSError, SafetensorError, ValueError) as error:
+        digest = Origin.of(file.metadata()).captions  # type: ignore[no-untyped-call]
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise _damaged(path, error) from error
     if len(targets) != 5 or (*references[:1], *references[2:]) != targets or len(references) != 6:
         raise _damaged(path, f"targets {targets} and references {references} do not fit each other")
-    if [len(row) for row in captions] != [1 + references[1]] * references[0] or digest not in (
-        None,
-        sha256(stored).hexdigest(),
-    ):
+    fits = [len(row) for row in captions] == [1 + references[1]] * references[0]
+    if not fits or digest not in ("", sha256(stored).hexdigest()):
         raise _damaged(path, "its captions are not those that it was made with")
     return file, captions
 
