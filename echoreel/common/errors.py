@@ -17,6 +17,10 @@ class MissingExtra(EchoReelError):
     """An optional package is needed; the message names the extra that brings it."""
 
 
+class OutputError(EchoReelError):
+    """A file cannot be written where it was asked for, or another one is there."""
+
+
 class VideoError(EchoReelError):
     """A video cannot be used; see the subclasses."""
 
@@ -59,7 +63,3 @@ class CheckpointError(EchoReelError):
 
 class ModelMissing(EchoReelError):
     """A model that a metric needs is not on this machine and cannot be had, or is of another kind."""
-
-
-class NotWritten(EchoReelError):
-    """A file or folder cannot be written: a full disk, a missing permission, files of others in its place."""

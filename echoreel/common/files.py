@@ -12,7 +12,7 @@ from secrets import token_hex
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from echoreel.common.errors import NotWritten
+from echoreel.common.errors import OutputError
 
 PARTIAL = ".partial"
 NAME_KEPT = 40  # characters of a file's name in the name it has while it is written: long names stay legal
@@ -23,8 +23,8 @@ def written_beside(path: Path) -> Iterator[Path]:
     """A new name beside `path`, to write a file or a folder to; it takes the place of `path` in the end.
 
     If the block raises, what it wrote is removed and `path` stays as it was; a block that writes nothing
-    changes nothing. A folder replaces only a folder without other files than its own. Raises NotWritten for a
-    full disk, a missing permission and the like.
+    changes nothing. A folder replaces only a folder without other files than its own. Raises OutputError for
+    a full disk, a missing permission and the like.
     """
     partial = _new_name(path)
     try:
@@ -38,13 +38,13 @@ def written_beside(path: Path) -> Iterator[Path]:
             partial.replace(path)
             flush(path.parent)
     except (OSError, SafetensorError) as error:
-        raise NotWritten(f"{path}: cannot be written: {why_not_written(error)}") from error
+        raise OutputError(f"{path}: cannot be written: {why_not_written(error)}") from error
     finally:
         _remove(partial)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write beside, flush, rename. Raises NotWritten."""
+    """Write beside, flush, rename. Raises OutputError."""
     with written_beside(path) as partial:
         partial.write_bytes(data)
 
@@ -60,10 +60,10 @@ def remove_leftovers(folder: Path, names: str) -> None:
 def remove_folder(folder: Path, names: Collection[str]) -> None:
     """Remove a folder of files of these names (relative, with slashes).
 
-    Raises NotWritten, and removes nothing, when it has other files.
+    Raises OutputError, and removes nothing, when it has other files.
     """
     if others := sorted(files_in(folder) - {*names}):
-        raise NotWritten(
+        raise OutputError(
             f"{folder} has a file that EchoReel did not write, {others[0]}; move it, or choose another folder"
         )
     doomed = _new_name(folder)
@@ -73,15 +73,15 @@ def remove_folder(folder: Path, names: Collection[str]) -> None:
 
 @contextmanager
 def locked(path: Path, taken: str) -> Iterator[None]:
-    """Hold a lock file for this process. Raises NotWritten, saying `taken`, when another one does."""
+    """Hold a lock file for this process. Raises OutputError, saying `taken`, when another one does."""
     lock = FileLock(path, timeout=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise NotWritten(f"{taken}; wait for it or choose another folder") from error
+        raise OutputError(f"{taken}; wait for it or choose another folder") from error
     except OSError as error:
-        raise NotWritten(f"{path}: cannot be written: {why_not_written(error)}") from error
+        raise OutputError(f"{path}: cannot be written: {why_not_written(error)}") from error
     try:
         yield
     finally:

@@ -11,15 +11,17 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import EchoReelError, VideoError
 from echoreel.common.files import write_atomic
 from echoreel.common.settings import Settings
 from echoreel.library.actions.find_action import find_action
+from echoreel.media.video_files import probe
 
 
 class PairError(EchoReelError):
@@ -94,6 +96,7 @@ def choose_pairs(clips: Iterable[Candidate], settings: PairSettings | None = Non
     found, chance = Pairs(), random.Random(settings.seed)
     for lemmas, group in _by_action(clips, found, settings, chance).items():
         before = len(found.chosen)
+        group = [clip for clip in group if _long_enough(clip, found, settings)]
         chance.shuffle(group)
         for target in group:
             _match(target, group, found, settings, chance)
@@ -168,6 +171,24 @@ def _fault(clip: Candidate, settings: PairSettings) -> str:
     return ""
 
 
+def _long_enough(clip: Candidate, found: Pairs, settings: PairSettings) -> bool:
+    """Whether a clip that ends with its file is as long as its pair needs; others were looked at before."""
+    length = _length(_file(clip)) if clip.end is None and clip.root else None
+    if length is not None and not settings.shortest <= length - clip.start <= settings.longest:
+        found.dropped["too short" if length - clip.start < settings.shortest else "too long"] += 1
+        return False
+    return True
+
+
+@lru_cache(maxsize=1 << 16)
+def _length(file: Path) -> float | None:
+    """Seconds; None when the file does not say, or cannot be read: `prepare pairs` says why."""
+    try:
+        return probe(file).duration
+    except VideoError:
+        return None
+
+
 def _match(
     target: Candidate, group: Sequence[Candidate], found: Pairs, settings: PairSettings, chance: random.Random
 ) -> None:
@@ -218,7 +239,9 @@ def _common(files: set[Path], own: Path) -> Path:
 def _line(target: Candidate, others: Sequence[Candidate], root: Path) -> dict[str, Any]:
     def told(clip: Candidate) -> dict[str, Any]:
         path = str(_file(clip).relative_to(root)) if clip.root else clip.path
-        return {"path": path, "caption": clip.caption, "start": round(clip.start, 3)}
+        end = clip.end if clip.end is not None or not clip.root else _length(_file(clip))
+        cut = {} if end is None else {"end": round(end, 3)}
+        return {"path": path, "caption": clip.caption, "start": round(clip.start, 3), **cut}
 
     first = told(target)
     return {"target": first.pop("path"), **first, "references": [told(clip) for clip in others]}

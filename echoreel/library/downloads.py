@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from echoreel.common.errors import EchoReelError
+from echoreel.common.files import written_beside
 from echoreel.common.settings import Settings
 
 Resolve = Callable[[str, int], str]  # host name and port -> the address to connect to
@@ -49,14 +50,11 @@ def fetched(url: str, settings: DownloadSettings | None = None, resolve: Resolve
         os.utime(path)
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        _download(url, partial, settings, resolve or public_address)
-        partial.replace(path)
-    except OSError as error:  # http.client's errors below are turned into DownloadError
-        raise DownloadError(f"{url}: cannot be had ({error}); download it yourself") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_beside(path) as partial:
+        try:
+            _download(url, partial, settings, resolve or public_address)
+        except OSError as error:  # http.client's errors below are turned into DownloadError
+            raise DownloadError(f"{url}: cannot be had ({error}); download it yourself") from error
     _make_room(folder, settings.cache_bytes, keep=path)
     return path
 

@@ -3,8 +3,6 @@
 Files are memory-mapped and nothing in them is unpickled but tensors, which go through one by one.
 """
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,6 +20,7 @@ from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
 from echoreel.bases.ports.videocrafter_scheduler import ScaledDDIMScheduler
 from echoreel.common.errors import CheckpointError, SettingsError
+from echoreel.common.files import written_beside
 from echoreel.generation.settings import RECOMMENDATION, RecommendedSettings
 from echoreel.method.adapter import ActionAdapter
 from echoreel.released.convert_encoders import (
@@ -217,12 +216,10 @@ def _tokenizer(name: str) -> Any:
 
 def _write(base: LatentVideoPipeline, adapter: ActionAdapter | None, out: Path) -> None:
     """Save beside, then rename: a folder of that name is whole."""
-    beside = out.with_name(out.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    base.save_pretrained(beside / "base", max_shard_size=SHARD)
     recommended = RecommendedSettings(num_inference_steps=50, guidance_scale=12.0, num_frames=16, fps=8.0)
-    text = recommended.model_dump_json(indent=2, exclude_none=True)
-    (beside / "base" / RECOMMENDATION).write_text(text, encoding="utf-8")
-    if adapter is not None:
-        adapter.save_pretrained(beside / "adapter", max_shard_size=SHARD)
-    os.replace(beside, out)
+    with written_beside(out) as beside:
+        base.save_pretrained(beside / "base", max_shard_size=SHARD)
+        text = recommended.model_dump_json(indent=2, exclude_none=True)
+        (beside / "base" / RECOMMENDATION).write_text(text, encoding="utf-8")
+        if adapter is not None:
+            adapter.save_pretrained(beside / "adapter", max_shard_size=SHARD)

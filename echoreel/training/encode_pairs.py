@@ -106,7 +106,7 @@ def prepare_pairs(
 
     Raises PairSetError for a wrong manifest, or when no pair is left, VideoError's family for a video that
     cannot be used (both name the line), CheckpointError when the folder holds pairs of other settings,
-    NotWritten.
+    OutputError.
     """
     settings = _with_size(pipe, settings or PrepareSettings())
     root = root or manifest.parent

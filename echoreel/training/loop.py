@@ -122,7 +122,7 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
     """Train `task` in `folder`, from its newest checkpoint if there is one. Returns the step reached,
     less than `settings.steps` only when `settings.minutes` ran out; the module then holds the live weights.
 
-    Raises CheckpointError (folder of another run, changed settings), NotWritten (another process trains
+    Raises CheckpointError (folder of another run, changed settings), OutputError (another process trains
     there, a full disk: the same call then goes on from the last checkpoint), TrainingDiverged, and, after
     Ctrl-C, SIGTERM or a closed terminal and a checkpoint, KeyboardInterrupt with a message.
     """

@@ -80,7 +80,7 @@ class PairSetWriter:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process, and clear what a killed one left. Raises NotWritten."""
+        """Hold the folder for this process, and clear what a killed one left. Raises OutputError."""
         with locked(self.folder / "pairs.lock", f"another process prepares pairs in {self.folder}"):
             remove_leftovers(self.folder, r"shard-\d+(\.captions)?|settings")
             yield
@@ -106,7 +106,7 @@ class PairSetWriter:
     ) -> None:
         """Shard `number`: latents (N, C, T, h, w) and (N, R, C, T, h, w), per pair 1 + R captions.
 
-        Raises PairSetError when the parts do not fit each other or are not finite, NotWritten.
+        Raises PairSetError when the parts do not fit each other or are not finite, OutputError.
         """
         clips = 1 + references.shape[1]
         if references.shape[:1] + references.shape[2:] != targets.shape:

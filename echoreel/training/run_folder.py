@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from echoreel.common.errors import CheckpointError, NotWritten
+from echoreel.common.errors import CheckpointError, OutputError
 from echoreel.common.files import (
     files_in,
     locked,
@@ -72,17 +72,17 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process and clear what a killed one left. Raises NotWritten."""
+        """Hold the folder for this process and clear what a killed one left. Raises OutputError."""
         with locked(self.path / "run.lock", f"another process trains in {self.path}"):
             remove_leftovers(self.path, r"step-\d+|settings|recipe|metrics|adapter")
             remove_leftovers(self.path / "sheets", r"step-\d+")
             yield
 
     def check_result(self, name: str) -> Path:
-        """The folder that the result goes to. Raises NotWritten when another program or run filled it."""
+        """The folder that the result goes to. Raises OutputError when another program or run filled it."""
         result = self.path / name
         if result.exists() and self.latest() is None:
-            raise NotWritten(
+            raise OutputError(
                 f"{result} exists, but {self.path} has no checkpoint of a training that wrote it; move it, "
                 "or choose another folder"
             )
@@ -109,7 +109,7 @@ class RunFolder:
     def save(self, snapshot: Snapshot) -> Path:
         """Write a checkpoint (replacing one of that step) and prune old ones. Returns its folder.
 
-        An old one to which somebody added files stays. Raises NotWritten; then nothing has changed.
+        An old one to which somebody added files stays. Raises OutputError; then nothing has changed.
         """
         target = self.path / f"step-{snapshot.state.step:06d}"
         with written_beside(target) as partial:

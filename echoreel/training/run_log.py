@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from echoreel.common.errors import MissingExtra, NotWritten
+from echoreel.common.errors import MissingExtra, OutputError
 from echoreel.common.files import why_not_written, write_atomic
 
 GONE = suppress(OSError)
@@ -71,14 +71,14 @@ class RunLog:
                 self._progress.update(self._progress.task_ids[0], completed=step)
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Record the numbers of `step` everywhere. Raises NotWritten."""
+        """Record the numbers of `step` everywhere. Raises OutputError."""
         if not self.active:
             return
         try:
             with self.path.open("a") as file:
                 file.write(json.dumps({"step": step, **numbers}) + "\n")
         except OSError as error:
-            raise NotWritten(f"{self.path}: cannot be written: {why_not_written(error)}") from error
+            raise OutputError(f"{self.path}: cannot be written: {why_not_written(error)}") from error
         if self._board:
             for name, value in numbers.items():
                 self._board.add_scalar(name, value, step)

@@ -97,6 +97,6 @@ def train_adapter(recipe: AdapterRecipe) -> Path:
 
 
 def save_adapter(adapter: ActionAdapter, folder: Path) -> None:
-    """Write beside, then swap: killed in between, the next start saves again. Raises NotWritten."""
+    """Write beside, then swap: killed in between, the next start saves again. Raises OutputError."""
     with written_beside(folder) as partial:
         adapter.save_pretrained(partial)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from echoreel.common.errors import NotWritten
+from echoreel.common.errors import OutputError
 from echoreel.common.files import remove_folder, remove_leftovers, write_atomic, written_beside
 
 
@@ -44,13 +44,13 @@ def test_what_was_there_stays_when_writing_fails(tmp_path: Path) -> None:
         OSError(errno.ENOSPC, "No space left on device"),
         SafetensorError("I/O error: No space left"),
     ):
-        with pytest.raises(NotWritten, match=r"file: cannot be written: No space left.*; free some space"):
+        with pytest.raises(OutputError, match=r"file: cannot be written: No space left.*; free some space"):
             write(path, "half", error)
     with pytest.raises(KeyError):
         write(path, "half", KeyError())
     assert path.read_text() == "before"
     assert names(tmp_path) == {"file"}
-    with pytest.raises(NotWritten, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_atomic(path / "below-a-file", b"")
 
 
@@ -60,7 +60,7 @@ def test_a_folder_replaces_only_a_folder_of_the_same_files(tmp_path: Path) -> No
     write(folder, "second")
     assert (folder / "inner" / "weights").read_text() == "second"
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(NotWritten, match=r"did not write, notes\.txt"):
+    with pytest.raises(OutputError, match=r"did not write, notes\.txt"):
         write(folder, "third")
     assert (folder / "inner" / "weights").read_text() == "second"
     assert names(tmp_path) == {"adapter"}
@@ -70,7 +70,7 @@ def test_a_folder_with_other_files_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "step").mkdir()
     (tmp_path / "step" / "weights").touch()
     (tmp_path / "step" / "mine").touch()
-    with pytest.raises(NotWritten, match="mine"):
+    with pytest.raises(OutputError, match="mine"):
         remove_folder(tmp_path / "step", ["weights", "state"])
     assert names(tmp_path / "step") == {"weights", "mine"}
     remove_folder(tmp_path / "step", ["weights", "mine", "state"])

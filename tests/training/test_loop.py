@@ -14,7 +14,7 @@ from helpers.toy_training_task import SETTINGS, ToyTask, plain_task
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from echoreel.common.errors import CheckpointError, NotWritten
+from echoreel.common.errors import CheckpointError, OutputError
 from echoreel.training.loop import FitSettings, TrainingDiverged, fit
 from echoreel.training.run_folder import RunFolder, load_trained, train_mode, trained_state
 
@@ -175,7 +175,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(tmp_path: Path) -> N
 
 
 def test_two_trainings_cannot_share_a_folder(tmp_path: Path) -> None:
-    with RunFolder(tmp_path).locked(), pytest.raises(NotWritten, match="another process trains"):
+    with RunFolder(tmp_path).locked(), pytest.raises(OutputError, match="another process trains"):
         fit(ToyTask(), SETTINGS, tmp_path)
 
 

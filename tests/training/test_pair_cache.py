@@ -8,7 +8,7 @@ import torch
 from pydantic import PositiveInt
 from safetensors.numpy import save_file
 
-from echoreel.common.errors import CheckpointError, NotWritten
+from echoreel.common.errors import CheckpointError, OutputError
 from echoreel.common.settings import Settings
 from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetWriter
 from echoreel.training.step_pairs import step_indices
@@ -71,7 +71,7 @@ def test_a_killed_preparation_goes_on(folder: Path) -> None:
     assert len(PairSet.open(folder)) == 5
     with writer.locked():
         write_shard(writer, 2, 1)
-        with pytest.raises(NotWritten, match="another process prepares pairs"), writer.locked():
+        with pytest.raises(OutputError, match="another process prepares pairs"), writer.locked():
             pass
     assert len(PairSet.open(folder)) == 6
     assert not left.exists()

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from echoreel.actors.looks import COLOURS, HAIRS, PLACES, TOPS, Look
 from echoreel.actors.motion_library import JOINTS, Joints
 from echoreel.common.errors import CheckpointError
+from echoreel.common.files import write_atomic, written_beside
 from echoreel.common.settings import Settings
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -134,20 +135,16 @@ class Judge(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write `judge.safetensors` (float16) and `judge.json`, each beside and renamed."""
-        folder.mkdir(parents=True, exist_ok=True)
-        weights, config = folder / "judge.partial", folder / "judge.json.partial"
-        save_file(
-            {name: t.detach().half().cpu().contiguous() for name, t in self.state_dict().items()}, weights
-        )
+        weights = {name: t.detach().half().cpu().contiguous() for name, t in self.state_dict().items()}
+        with written_beside(folder / "judge.safetensors") as partial:
+            save_file(weights, partial)
         described = {
             "settings": self.settings.model_dump(mode="json"),
             "parts": PARTS,
             "actions": self.actions,
             "accuracy": self.accuracy,
         }
-        config.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
-        weights.replace(folder / "judge.safetensors")
-        config.replace(folder / "judge.json")
+        write_atomic(folder / "judge.json", (json.dumps(described, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, folder: Path | str | None = None) -> "Judge":

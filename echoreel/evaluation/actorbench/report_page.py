@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from echoreel.common.files import write_atomic
+from echoreel.common.files import write_atomic, written_beside
 from echoreel.evaluation.actorbench.pose_metrics import Interval
 from echoreel.evaluation.actorbench.report import MEASURES, EvaluationReport, Row
 
@@ -46,9 +46,8 @@ def write_plot(report: EvaluationReport, path: Path) -> bool:
     for axis in axes.flat[len(MEASURES) :]:
         axis.axis("off")
     axes.flat[0].legend()
-    partial = path.with_name(path.stem + ".partial.png")
-    figure.savefig(partial, dpi=80)
-    partial.replace(path)
+    with written_beside(path) as partial:
+        figure.savefig(partial, dpi=80)
     return True
 
 
