@@ -10,6 +10,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from echoreel.bases.lookup import base_of
+from echoreel.bases.missing_tensors import check_complete, transformers_parts
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
 from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra
@@ -48,9 +49,11 @@ def load_base(
     if dtype is None:
         dtype = torch.bfloat16 if device.type == "cuda" and source != WEIGHTS / "base" else torch.float32
     try:
-        pipeline: Any = PIPELINES.get(DiffusionPipeline.load_config(str(source))["_class_name"])
-        load = (pipeline or DiffusionPipeline).from_pretrained
-        pipe = load(str(source), dtype=dtype, use_safetensors=True)
+        config: Any = DiffusionPipeline.load_config(str(source))
+        load: Any = PIPELINES.get(config["_class_name"], DiffusionPipeline).from_pretrained
+        read = dict(transformers_parts(source, config, dtype))
+        pipe = load(str(source), dtype=dtype, use_safetensors=True, **read)
+        check_complete(pipe.components)
     except Exception as error:  # the hub, the disk or any class that the folder names: no common type
         raise BaseUnsupported(why_not_loaded("base", source, error)) from error
     base_of(pipe)
@@ -90,6 +93,7 @@ def _add_lora(pipe: Any, source: str, name: str) -> None:
         )
     try:
         pipe.load_lora_weights(source, adapter_name=name, use_safetensors=True)
+        check_complete(pipe.components)
     except Exception as error:  # as in load_base
         raise EchoReelError(why_not_loaded("lora", Path(source), error)) from error
     if not any(name in names for names in pipe.get_list_adapters().values()):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from echoreel.bases.loading import find_model, why_not_loaded
+from echoreel.bases.missing_tensors import check_complete
 from echoreel.common.errors import AdapterMismatch
 from echoreel.method.adapter import ActionAdapter
 
@@ -15,6 +16,7 @@ def load_adapter(name: str | Path | None = None) -> ActionAdapter:
     source = find_model("adapter", name, "config.json")
     try:
         adapter: ActionAdapter = ActionAdapter.from_pretrained(str(source), use_safetensors=True).eval()
+        check_complete({"adapter": adapter})
     except Exception as error:  # as in load_base
         raise AdapterMismatch(why_not_loaded("adapter", source, error)) from error
     return adapter

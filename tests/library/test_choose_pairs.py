@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers.make_videos import counting, film
 
 from echoreel.library.choose_pairs import PairError, PairSettings, choose_pairs, write_manifest
 from echoreel.training.encode_pairs import read_manifest
@@ -106,11 +107,23 @@ def test_the_manifest_is_what_prepare_reads(tmp_path: Path) -> None:
     assert root == tmp_path
     lines = {str(line.target): line for line in read_manifest(manifest, root=root)}
     assert set(lines) == {"x/a.mp4", "y/b.mp4"}
-    assert lines["x/a.mp4"].start == 1.5
+    assert (lines["x/a.mp4"].start, lines["x/a.mp4"].end) == (1.5, 6.0)
     assert str(lines["x/a.mp4"].references[0].path) == "y/b.mp4"
-    assert lines["y/b.mp4"].references[0].start == 1.5
+    assert (lines["y/b.mp4"].references[0].start, lines["y/b.mp4"].references[0].end) == (1.5, 6.0)
     report = json.loads((tmp_path / "lists" / "pairs.report.json").read_text())
     assert (report["clips"], report["pairs"], report["actions"], report["dropped"]) == (2, 2, 1, {})
+
+
+def test_a_clip_that_ends_with_its_file_is_as_long_as_the_file(tmp_path: Path) -> None:
+    for name, frames in (("a", 40), ("b", 30), ("c", 10)):  # 5, 3.75 and 1.25 s
+        film(tmp_path / f"{name}.mp4", counting(frames, 48, 64))
+    looks = {"a": RED, "b": BLUE, "c": GREEN}
+    clips = [clip(name, look, root=str(tmp_path), end=None) for name, look in looks.items()]
+    found = choose_pairs(clips)
+    assert found.dropped == {"too short": 1}
+    write_manifest(found, tmp_path / "pairs.jsonl")
+    ends = {str(line.target): line.end for line in read_manifest(tmp_path / "pairs.jsonl")}
+    assert ends == {"a.mp4": 5.0, "b.mp4": 3.75}
 
 
 def test_videos_beside_the_manifest_need_no_root(tmp_path: Path) -> None:

@@ -1,16 +1,23 @@
 """A manifest of ordinary videos becomes cached pairs."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers.make_videos import counting, film
+from helpers.toy_bases import TOYS
 from helpers.toy_models import toy_pipeline
 
 from echoreel.bases.encoding import encode_video
 from echoreel.common.errors import CheckpointError, SettingsError, VideoMissing
 from echoreel.media.video_files import Span, read_frames
+from echoreel.method.adapter import ActionAdapter
+from echoreel.training.adapter_settings import AdapterTaskSettings
+from echoreel.training.adapter_task import AdapterTask
+from echoreel.training.autoencoder_probe import check_pairs, probe_of, same_probe
 from echoreel.training.encode_pairs import PrepareSettings, prepare_pairs, read_manifest
 from echoreel.training.pair_cache import PairSetError
 
@@ -103,6 +110,91 @@ def test_a_wrong_line_is_named(
         file.write(row + "\n")
     with pytest.raises(error, match=message):
         prepare_pairs(toy_pipeline(), manifest, tmp_path / "pairs", SETTINGS)
+
+
+def changed(manifest: Path, old: str, new: str) -> None:
+    manifest.write_text(manifest.read_text().replace(old, new))
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("shard-*.safetensors")}
+
+
+def test_what_changed_is_made_anew_and_told(manifest: Path, tmp_path: Path) -> None:
+    """Two shards, of lines 1 and 2, and of line 3."""
+    pipe, folder = toy_pipeline(), tmp_path / "pairs"
+    first = prepare_pairs(pipe, manifest, folder, SETTINGS)
+    assert first.counts() == {"pairs": 3, "made": 3, "remade": 0, "removed": 0, "left_out": 0}
+    before = stamps(folder)
+    assert prepare_pairs(pipe, manifest, folder, SETTINGS).counts() == first.counts() | {"made": 0}
+    assert stamps(folder) == before
+    changed(manifest, "a person", "a person jumping")  # a caption of line 3
+    again = prepare_pairs(pipe, manifest, folder, SETTINGS)
+    assert (again.made, again.remade) == (0, 1)
+    assert "made 1 pairs anew" in " ".join(again.told())
+    assert again.pairs.batch([2]).captions == ["a person jumping"]
+    film(tmp_path / "b.mp4", counting(17, 64, 48))  # a file of both lines of the first shard
+    assert prepare_pairs(pipe, manifest, folder, SETTINGS).remade == 2
+    manifest.write_text("\n".join(manifest.read_text().splitlines()[:2]))
+    shorter = prepare_pairs(pipe, manifest, folder, SETTINGS)
+    assert (shorter.removed, len(shorter.pairs)) == (1, 2)
+    assert not (folder / "shard-00001.captions.json").exists()
+
+
+def other_autoencoder() -> Any:
+    pipe = toy_pipeline()
+    torch.manual_seed(5)
+    with torch.no_grad():
+        weight = pipe.vae.encoder.conv_in.weight
+        weight.copy_(torch.randn_like(weight) * weight.std())
+    return pipe
+
+
+def test_pairs_of_another_base_are_made_anew_and_refused_in_training(manifest: Path, tmp_path: Path) -> None:
+    pipe, other, folder = toy_pipeline(), other_autoencoder(), tmp_path / "pairs"
+    pairs = prepare_pairs(pipe, manifest, folder, SETTINGS).pairs
+    check_pairs(pairs, pipe, channels=4)
+    half = toy_pipeline()
+    half.vae.to(torch.bfloat16)
+    check_pairs(pairs, half, channels=4)  # the same weights, rounded
+    with pytest.raises(PairSetError, match="made by another base's autoencoder"):
+        check_pairs(pairs, other, channels=4)
+    made = prepare_pairs(other, manifest, folder, SETTINGS)
+    assert made.remade == 3
+    assert not torch.equal(made.pairs.batch([0]).targets, pairs.batch([0]).targets)
+    check_pairs(made.pairs, other, channels=4)
+    with pytest.raises(PairSetError, match="made by another base's autoencoder"):
+        AdapterTask(ActionAdapter.for_base(pipe), pipe, made.pairs, AdapterTaskSettings())
+
+
+@pytest.mark.parametrize("make", [*TOYS.values()], ids=[*TOYS])
+def test_every_base_has_a_probe(make: Callable[[], Any]) -> None:
+    found = probe_of(make())
+    assert len(found) > 8
+    assert same_probe(found, probe_of(make()))
+    assert not same_probe(found, tuple(-number for number in found))
+
+
+def test_a_clip_that_is_too_short_is_left_out_and_counted(manifest: Path, tmp_path: Path) -> None:
+    """Three more lines: the file ends, the cut ends, the file ends before the cut begins."""
+    rows = [
+        {"target": "a.mp4", "start": 1.8, "caption": "", "references": [{"path": "a.mp4"}]},
+        {"target": "a.mp4", "caption": "", "references": [{"path": "b.mp4", "start": 0.5, "end": 0.8}]},
+        {"target": "a.mp4", "caption": "", "references": [{"path": "b.mp4", "start": 90}]},
+    ]
+    with manifest.open("a") as file:
+        file.write("\n".join(json.dumps(row) for row in rows))
+    made = prepare_pairs(toy_pipeline(), manifest, tmp_path / "pairs", SETTINGS)
+    assert (len(made.pairs), made.left_out) == (3, 3)
+    reasons = "; ".join(made.too_short)
+    assert "line 4: a.mp4 gives 2 frames from 1.8 s, need 4" in reasons
+    assert "line 5: b.mp4 gives 3 frames from 0.5 s to 0.8 s, need 4" in reasons
+    assert "line 6: " in reasons
+    again = prepare_pairs(toy_pipeline(), manifest, tmp_path / "pairs", SETTINGS)
+    assert (again.made, again.left_out) == (0, 3)
+    manifest.write_text(json.dumps(rows[0]))
+    with pytest.raises(PairSetError, match=r"no pair is left; manifest\.jsonl line 1: a\.mp4 gives 2 frames"):
+        prepare_pairs(toy_pipeline(), manifest, tmp_path / "alone", SETTINGS)
 
 
 def test_too_few_references_and_missing_manifests_are_named(manifest: Path, tmp_path: Path) -> None:

@@ -1,20 +1,29 @@
 """The training loop and its run folder: killed or not, the same bits."""
 
+import errno
 import json
+import os
+import pty
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
+import safetensors.torch
 import torch
 from helpers.places import ROOT
 from helpers.toy_training_task import SETTINGS, ToyTask, plain_task
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from echoreel.common.errors import CheckpointError, OutputError
+from echoreel.common.errors import CheckpointError, OutputError, SettingsError
+from echoreel.common.settings import checked
 from echoreel.training.loop import FitSettings, TrainingDiverged, fit
 from echoreel.training.run_folder import RunFolder, load_trained, train_mode, trained_state
 
@@ -49,7 +58,10 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("sign", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 1), (signal.SIGINT, 1)])
+@pytest.mark.parametrize(
+    ("sign", "code"),
+    [(signal.SIGKILL, -9), (signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGHUP, 1)],
+)
 def test_killed_and_resumed_equals_uninterrupted(
     tmp_path: Path, uninterrupted: Path, sign: signal.Signals, code: int
 ) -> None:
@@ -189,7 +201,7 @@ class Diverging(ToyTask):
 
 
 def test_a_broken_loss_names_its_step_and_is_never_saved(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDiverged, match=r"loss nan.* at step 5"):
+    with pytest.raises(TrainingDiverged, match=r"loss nan.* at step 5, on batch 4; "):
         fit(Diverging(), SETTINGS, tmp_path)
     latest = RunFolder(tmp_path).latest()
     assert latest is not None
@@ -209,3 +221,145 @@ def test_bf16_trains_float32_parameters(tmp_path: Path) -> None:
     task = ToyTask()
     fit(task, SETTINGS.model_copy(update={"precision": "bf16", "steps": 2}), tmp_path)
     assert {p.dtype for p in task.module.parameters()} == {torch.float32}
+
+
+def test_only_what_the_run_wrote_is_removed(tmp_path: Path) -> None:
+    mine = {
+        "holiday.mp4.partial",
+        "sub/my.partial.results/data.csv",
+        "step-000003/notes.txt",
+        "step-000001/picture.png",
+        "step-2/.partial",
+    }
+    for name in mine - {"step-000003/notes.txt"}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    fit(ToyTask(), SETTINGS.model_copy(update={"steps": 3}), tmp_path)
+    (tmp_path / "step-000003" / "notes.txt").write_text("mine")
+    fit(ToyTask(), SETTINGS, tmp_path)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert mine <= left
+    assert "step-000003/weights.safetensors" in left  # pruned whole or not at all
+    assert not (tmp_path / "step-000006").exists()
+
+
+def test_a_foreign_folder_in_a_checkpoints_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "step-000003").mkdir()
+    (tmp_path / "step-000003" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"step-000003 has a file that EchoReel did not write, notes\.txt"):
+        fit(ToyTask(), SETTINGS, tmp_path)
+    assert [path.name for path in (tmp_path / "step-000003").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("part", ["weights.safetensors", "ema.safetensors", "optimizer.pt"])
+def test_a_full_disk_ends_in_a_sentence_and_the_run_resumes(
+    tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """The disk is full from step 6 on, in the middle of one file."""
+
+    def save_file(tensors: dict[str, Tensor], path: Path) -> None:
+        if part == path.name and any(tmp_path.glob("step-*")):
+            path.write_bytes(b"half")
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        safetensors.torch.save_file(tensors, path)
+
+    def save(state: object, file: BinaryIO) -> None:
+        if part == "optimizer.pt" and any(tmp_path.glob("step-*")):
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        torch.serialization.save(state, file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("echoreel.training.run_folder.save_file", save_file)
+        patched.setattr("echoreel.training.run_folder.torch.save", save)
+        with pytest.raises(
+            OutputError, match=r"step-000006: cannot be written: No space left.*free some space"
+        ):
+            fit(ToyTask(), SETTINGS, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "metrics.jsonl",
+        "run.lock",
+        "settings.json",
+        "step-000003",
+    }
+    fit(ToyTask(), SETTINGS, tmp_path)
+    assert_same(newest(tmp_path), newest(uninterrupted))
+
+
+def damaged_optimizer(path: Path) -> None:
+    state = torch.load(path / "optimizer.pt", weights_only=True)
+    state["state"][0]["exp_avg"] = torch.zeros(3, 3)
+    torch.save(state, path / "optimizer.pt")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "optimizer.pt").write_bytes(b""),
+        lambda path: torch.save({}, path / "optimizer.pt"),
+        damaged_optimizer,
+        lambda path: (path / "ema.safetensors").unlink(),
+        lambda path: save_file({}, path / "ema.safetensors"),
+        lambda path: (path / "state.json").write_text("{}"),
+        lambda path: (path / "state.json").write_text("[" * 100_000),
+        lambda path: (path / "state.json").unlink(),
+    ],
+)
+def test_a_damaged_file_of_a_checkpoint_is_told(
+    tmp_path: Path, uninterrupted: Path, damage: Callable[[Path], object]
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    damage(tmp_path / "run" / "step-000012")
+    with pytest.raises(CheckpointError, match=r"step-000012 is damaged \(.+\); delete it to go on"):
+        fit(ToyTask(), SETTINGS.model_copy(update={"steps": 13}), tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "step-000012")
+    fit(ToyTask(), SETTINGS, tmp_path / "run")
+    assert_same(newest(tmp_path / "run"), newest(uninterrupted))
+
+
+def test_odd_lines_of_the_log_are_dropped(tmp_path: Path, uninterrupted: Path) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"a": 1}\n[1]\n7\n{"step": "x"}\n' + "[" * 100_000 + '\n{"step": 12, "loss"')
+    fit(ToyTask(), SETTINGS, tmp_path / "run")
+    assert metrics(tmp_path / "run") == metrics(uninterrupted)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"betas": (2, 0.9)},
+        {"betas": (-1, 0.9)},
+        {"betas": (0.9, float("nan"))},
+        {"betas": (0.9, 1)},
+        {"steps": 10**30},
+        {"accumulate": 10**9},
+        {"prefetch": 10**6},
+        {"learning_rate": float("inf")},
+        {"gradient_clip": float("nan")},
+        {"minutes": float("inf")},
+    ],
+)
+def test_absurd_settings_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(values))):
+        checked(FitSettings, steps=1, **values) if "steps" not in values else checked(FitSettings, **values)
+
+
+def test_a_closed_terminal_costs_no_checkpoint(tmp_path: Path) -> None:
+    """The terminal is gone: SIGHUP, and every word to it is an error."""
+    terminal, child_side = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, TOY, tmp_path, "0.2"], stdin=child_side, stdout=child_side, stderr=child_side,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(child_side)
+    deadline = time.monotonic() + 120
+    while not RunFolder(tmp_path).latest() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.7)  # into the next steps
+    os.close(terminal)
+    child.send_signal(signal.SIGHUP)
+    child.wait(timeout=60)
+    stopped = RunFolder(tmp_path).latest()
+    assert stopped is not None
+    assert 3 < int(stopped.name.removeprefix("step-")) < 12

@@ -1,7 +1,9 @@
 """Training an adapter on a toy base: only it trains, killed or not, and its early signal is honest."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +14,21 @@ from helpers.toy_videocrafter import toy_videocrafter_image_pipeline
 from safetensors.torch import load_file
 
 from echoreel.bases.loading import load_base
-from echoreel.common.errors import AdapterMismatch, BaseUnsupported, CheckpointError, SettingsError
+from echoreel.common.errors import (
+    AdapterMismatch,
+    BaseUnsupported,
+    CheckpointError,
+    OutputError,
+    SettingsError,
+)
 from echoreel.common.randomness import seeded
-from echoreel.common.settings import load_settings
+from echoreel.common.settings import checked, load_settings
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
-from echoreel.training.loop import FitSettings, fit
+from echoreel.training.loop import FitSettings, TrainingDiverged, fit
 from echoreel.training.pair_cache import Pairs, PairSet, PairSetError, PairSetWriter
 from echoreel.training.prism_reader import Reader
 from echoreel.training.run_folder import RunFolder
@@ -321,3 +329,64 @@ def test_image_to_video_trains_on_its_targets_first_frame(world: Path, tmp_path:
     assert any(grad.abs().sum() > 0 for grad in grads)
     assert all(grad.isfinite().all() for grad in grads)
     task.sheet(tmp_path / "sheet.png")  # there is none, since a film needs a first frame
+
+
+def test_a_step_names_its_pairs(world: Path, tmp_path: Path) -> None:
+    task = toy_task(world, held_back=4, batch=2)
+    shown = [int(number) for number in task.told(3).split(" of ")[0].removeprefix("pairs ").split(", ")]
+    stored = PairSet.open(world / "pairs").batch(shown)
+    assert torch.equal(task.batch(3).targets, stored.targets)
+    assert task.told(3).endswith(f" of {world / 'pairs'}")
+    broken = toy_task(world, batch=2)
+    for parameter in broken.module.parameters():
+        parameter.data.fill_(float("nan"))
+    with pytest.raises(TrainingDiverged, match=r"at step 1, on pairs \d+, \d+ of "):
+        fit(broken, FitSettings(steps=1, ema=0), tmp_path)
+
+
+def test_an_adapter_of_others_in_the_run_folder_stays(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "config.json").write_text("mine")
+    prism = {"folder": tmp_path, "base": str(world / "base"), "pairs": world / "pairs", "fit": {"steps": 1}}
+    for start in (
+        lambda: train_adapter(recipe(world, tmp_path)),
+        lambda: train_prism(PrismRecipe.model_validate(prism)),
+    ):
+        with pytest.raises(OutputError, match=r"adapter exists, but .* has no checkpoint of a training"):
+            start()
+    assert [path.name for path in (tmp_path / "adapter").iterdir()] == ["config.json"]
+    assert not any(tmp_path.glob("step-*"))
+
+
+def test_a_finished_adapter_with_a_note_in_it_keeps_the_note(
+    world: Path, trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    assert train_adapter(recipe(world, tmp_path / "run")) == tmp_path / "run" / "adapter"  # written anew
+    (tmp_path / "run" / "adapter" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"did not write, notes\.txt"):
+        train_adapter(recipe(world, tmp_path / "run"))
+    assert (tmp_path / "run" / "adapter" / "notes.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"batch": 1_000_000},
+        {"validation_levels": []},
+        {"validation_levels": [float("nan")]},
+        {"validation_levels": [-1]},
+        {"validation_levels": [1.0]},
+        {"high_noise": 1e30},
+        {"motion_loss": float("inf")},
+        {"sheet_steps": 10**9},
+    ],
+)
+def test_absurd_settings_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(values))):
+        checked(AdapterTaskSettings, **values)
+
+
+def test_pairs_that_do_not_say_their_base_are_told(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+    toy_task(world)
+    assert "do not say which base made them" in caplog.text

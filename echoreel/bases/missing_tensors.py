@@ -1,0 +1,45 @@
+"""Weights files that lack a tensor: diffusers leaves it without data, transformers fills it with noise."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from echoreel.common.errors import CheckpointError
+
+
+def check_complete(modules: Mapping[str, Any]) -> None:
+    """Raises CheckpointError, naming the tensor, for a module (by the name of its part) that lacks one."""
+    for part, module in modules.items():
+        if isinstance(module, nn.Module):
+            for name, tensor in module.state_dict().items():
+                if tensor.is_meta:
+                    raise _lacks(part, name)
+
+
+def transformers_parts(
+    source: Path | str, parts: Mapping[str, Any], dtype: torch.dtype
+) -> Iterator[tuple[str, Any]]:
+    """Those parts of a pipeline's `model_index.json` that are models of transformers, loaded.
+
+    Raises CheckpointError for one that lacks a tensor.
+    """
+    for part, entry in parts.items():
+        if not isinstance(entry, list | tuple) or list(entry[:1]) != ["transformers"]:
+            continue
+        kind = getattr(transformers, str(entry[1]), None)
+        if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
+            loaded: Any = kind.from_pretrained(
+                str(source), subfolder=part, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
+            model, told = loaded
+            if missing := sorted(told["missing_keys"]):
+                raise _lacks(part, missing[0])
+            yield part, model
+
+
+def _lacks(part: str, name: str) -> CheckpointError:
+    return CheckpointError(f"its weights lack the tensor {name} of {part}; get the files again")
