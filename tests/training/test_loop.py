@@ -356,10 +356,9 @@ def test_a_closed_terminal_costs_no_checkpoint(tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while not RunFolder(tmp_path).latest() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.7)  # into the next steps
-    os.close(terminal)
+    os.close(terminal)  # while step 4 is computed, which is logged
     child.send_signal(signal.SIGHUP)
     child.wait(timeout=60)
     stopped = RunFolder(tmp_path).latest()
     assert stopped is not None
-    assert 3 < int(stopped.name.removeprefix("step-")) < 12
+    assert stopped.name in ("step-000004", "step-000005")
