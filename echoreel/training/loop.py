@@ -6,26 +6,23 @@ under `torchrun`.
 """
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs  # type: ignore[import-untyped]
 from accelerate.utils import send_to_device  # type: ignore[import-untyped]
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from echoreel.common.errors import CheckpointError, EchoReelError
 from echoreel.common.files import written_beside
 from echoreel.common.randomness import noise_like, seeded
-from echoreel.common.settings import Settings
+from echoreel.training.fit_settings import FREE, FitSettings
+from echoreel.training.optimizer import adamw, rate_factor
 from echoreel.training.precision import EMULATED, Precision, computes_in_bf16, fast_kernels
 from echoreel.training.prefetch import Batch, Feed, count_samples
 from echoreel.training.run_folder import (
@@ -38,20 +35,9 @@ from echoreel.training.run_folder import (
     trained_state,
 )
 from echoreel.training.run_log import RunLog
+from echoreel.training.stop_signals import stop_signals
 
-__all__ = ["FitSettings", "Task", "TrainingDiverged", "fit", "load_trained", "noise_like", "seeded"]
-
-FREE = (
-    "steps",
-    "minutes",
-    "prefetch",
-    "tensorboard",
-    "log_every",
-    "validate_every",
-    "checkpoint_every",
-    "sheet_every",
-)
-"""Settings that a resumed run may change: none of them changes what the steps compute."""
+__all__ = ["FREE", "FitSettings", "Task", "TrainingDiverged", "fit", "load_trained", "noise_like", "seeded"]
 
 
 class TrainingDiverged(EchoReelError):
@@ -90,34 +76,6 @@ class TellsBatches(Protocol):
         """What batch number `step` holds, for a message."""
 
 
-Beta: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
-
-
-class FitSettings(Settings):
-    """Settings of one training. "Every" counts optimizer steps, 0 means never."""
-
-    steps: int = Field(ge=1, le=10**9)  # optimizer steps in all; a finished run goes on when this is raised
-    learning_rate: float = Field(default=1e-4, gt=0, le=100)
-    betas: tuple[Beta, Beta] = (0.9, 0.99)
-    weight_decay: float = Field(
-        default=0.01, ge=0, le=100
-    )  # on matrices and kernels; biases, norms and scales decay never
-    warmup: NonNegativeInt = 100  # steps of linear rise of the learning rate
-    schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to 0 at `steps`
-    gradient_clip: NonNegativeFloat = 1.0  # greatest norm of all gradients; 0 = off
-    accumulate: int = Field(default=1, ge=1, le=10_000)  # batches per optimizer step
-    ema: float = Field(default=0.999, ge=0, lt=1)  # decay of the averaged weights; 0 = off
-    precision: Precision = "fp32"
-    seed: NonNegativeInt = 0
-    prefetch: int = Field(default=1, ge=0, le=64)  # batches made ahead, each in a thread of its own; 0 = none
-    minutes: NonNegativeFloat = 0  # stop with a checkpoint after so long; 0 = no limit
-    log_every: PositiveInt = 50
-    validate_every: NonNegativeInt = 500
-    checkpoint_every: NonNegativeInt = 500
-    sheet_every: NonNegativeInt = 0
-    tensorboard: bool = False
-
-
 def fit(task: Task, settings: FitSettings, folder: Path) -> int:
     """Train `task` in `folder`, from its newest checkpoint if there is one. Returns the step reached,
     less than `settings.steps` only when `settings.minutes` ran out; the module then holds the live weights.
@@ -141,7 +99,7 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
             log.note(EMULATED)
         with (
             log,
-            _stop_signals() as signals,
+            stop_signals() as signals,
             Feed(task.batch, training.indices(steps), settings.prefetch) as feed,
         ):
             return _loop(training, log, signals, feed)
@@ -185,7 +143,7 @@ class _Training:
         self.parameters = {name: t for name, t in self.state.items() if isinstance(t, nn.Parameter)}
         if not self.parameters:
             raise EchoReelError(f"{task.name}: nothing to train; need parameters with requires_grad")
-        self.optimizer = _adamw(list(self.parameters.values()), settings)
+        self.optimizer = adamw(list(self.parameters.values()), settings)
         self.ema: dict[str, Tensor] = {}
         self.step = 0
         self.elapsed = 0.0  # seconds of training in all, over every start
@@ -239,7 +197,7 @@ class _Training:
 
     def optimize(self, feed: "Feed") -> None:
         """One optimizer step."""
-        rate = self.settings.learning_rate * _rate_factor(self.step, self.settings)
+        rate = self.settings.learning_rate * rate_factor(self.step, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         losses = []
@@ -274,7 +232,7 @@ class _Training:
         numbers = {
             "loss": self.totals["loss"] / steps,
             "gradient_norm": self.totals["gradient_norm"] / steps,
-            "lr": self.settings.learning_rate * _rate_factor(self.step - 1, self.settings),
+            "lr": self.settings.learning_rate * rate_factor(self.step - 1, self.settings),
             "samples_per_second": self._samples / (now - self._sample_clock),
             "elapsed": self._seconds(),
         }
@@ -379,50 +337,5 @@ def _chance(seed: int, index: int) -> tuple[torch.Generator]:
     return (generator,)
 
 
-def _adamw(parameters: list[nn.Parameter], settings: FitSettings) -> torch.optim.AdamW:
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
-
-
-def _rate_factor(step: int, settings: FitSettings) -> float:
-    """Share of the learning rate in `step` (from 0)."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    if settings.schedule == "constant":
-        return 1.0
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return 0.5 * (1 + math.cos(math.pi * done))
-
-
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[str]]:
-    """Names of the stop signals received so far; a second Ctrl-C stops at once, without a checkpoint."""
-    received: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(signal.Signals(number).name)
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {
-        number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    if hasattr(signal, "SIGHUP") and (hangup := signal.getsignal(signal.SIGHUP)) is not signal.SIG_IGN:
-        before[signal.SIGHUP] = hangup or signal.SIG_DFL  # the terminal was closed; nohup has it ignored
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,6 +17,7 @@ from echoreel.method.prism import PrismSettings
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
 from echoreel.training.loop import FREE, FitSettings, fit
+from echoreel.training.memory import check_memory
 from echoreel.training.pair_cache import PairSet
 from echoreel.training.run_folder import RunFolder, load_trained
 
@@ -52,9 +53,13 @@ def adapter_to_train(
 ) -> ActionAdapter:
     """The adapter to start from, or without one a fresh one of these sizes, made by the seed.
 
-    Raises AdapterMismatch when it is no adapter of this base, SettingsError for sizes beside a start.
+    Raises AdapterMismatch when it is no adapter of this base, SettingsError for sizes beside a start, or for
+    sizes that do not fit into memory.
     """
     if start is None:
+        with torch.device("meta"):  # takes no memory
+            sized = ActionAdapter.for_base(base, preset, prism=prism, integration=integration)
+        check_memory(sum(parameter.numel() for parameter in sized.parameters()), base.device)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             fresh: ActionAdapter = ActionAdapter.for_base(base, preset, prism=prism, integration=integration)

@@ -29,6 +29,7 @@ from echoreel.method.integration import FrameIntegrationSettings, IntegrationSet
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
 from echoreel.training.loop import FitSettings, TrainingDiverged, fit
+from echoreel.training.memory import free_memory
 from echoreel.training.pair_cache import Pairs, PairSet, PairSetError, PairSetWriter
 from echoreel.training.prism_reader import Reader
 from echoreel.training.run_folder import RunFolder
@@ -390,3 +391,12 @@ def test_absurd_settings_are_refused(values: dict[str, Any]) -> None:
 def test_pairs_that_do_not_say_their_base_are_told(world: Path, caplog: pytest.LogCaptureFixture) -> None:
     toy_task(world)
     assert "do not say which base made them" in caplog.text
+
+
+def test_an_adapter_that_does_not_fit_into_memory_is_refused_before_it_is_made(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echoreel.training.memory.free_memory", lambda device: 2**30)
+    with pytest.raises(SettingsError, match=r"at least .* GiB to train, and 1\.0 GiB are free"):
+        train_adapter(recipe(world, tmp_path, "preset=paper"))
+    assert free_memory(torch.device("cpu")) > 2**20
