@@ -2,7 +2,7 @@
 
 Chance is a pure function of (seed, step) everywhere, so a run killed at any moment and started again with the
 same command ends with the same bits as an uninterrupted one. On accelerate: one process as it is, several
-under `torchrun`.
+under `torchrun`. A file longer than others, so that the whole of a training can be read in one place.
 """
 
 import math
