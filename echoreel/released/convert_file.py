@@ -101,8 +101,8 @@ def convert_file(source: Path, kind: str, out: Path, tokenizer: str = TOKENIZER)
     """Write `out`/base, and for an EchoReel checkpoint `out`/adapter; returns the folders.
 
     tokenizer: folder or hub id of CLIP ViT-L/14's. Raises CheckpointError for files that cannot be read,
-    hold other tensors, would be overwritten or cannot be written, SettingsError for an unknown kind or no
-    tokenizer.
+    hold other tensors or would be overwritten, OutputError for a folder that cannot be written, SettingsError
+    for an unknown kind or no tokenizer.
     """
     if kind not in KINDS:
         raise SettingsError(f"got kind {kind!r}, need one of {', '.join(KINDS)}")
@@ -114,10 +114,7 @@ def convert_file(source: Path, kind: str, out: Path, tokenizer: str = TOKENIZER)
     convert = _lvdm if "lvdm" in kind else _videocrafter
     base, adapter = convert(tensors, kind, vocabulary)
     check_tensors(tensors, {})
-    try:
-        _write(base, adapter, out)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{out}: cannot be written ({error}); give a folder with room") from error
+    _write(base, adapter, out)
     return [out / "base"] if adapter is None else [out / "base", out / "adapter"]
 
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from echoreel.bases.loading import load_base
 from echoreel.bases.ports.videocrafter_image_tokens import ImageProjection
 from echoreel.cli import app
-from echoreel.common.errors import CheckpointError, SettingsError
+from echoreel.common.errors import CheckpointError, OutputError, SettingsError
 from echoreel.generation.generate import generate
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.reference_video import ReferenceVideo
@@ -195,7 +195,7 @@ def test_other_tensors_are_refused_and_nothing_is_written(released: dict[str, An
 @needs_fixtures
 def test_a_folder_that_cannot_be_written_is_told(released: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         convert_file(released["file"], "echoreel-lvdm", tmp_path / "file" / "out", released["tokenizer"])
 
 
