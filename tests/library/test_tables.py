@@ -10,33 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.catalogues import VERBS, catalogue, take
 
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_rows import Intake, numbers, of_catalogue
 from echoreel.library.tables import LibraryError, Store, one_of, schemas, sql
-
-VERBS = ("carving", "kicking", "painting", "juggling", "folding", "washing", "lifting", "peeling")
-
-
-def catalogue(folder: Path, rows: int, name: str = "a", first: int = 0) -> Path:
-    """A CSV of captions with URLs."""
-    path = folder / f"{name}.csv"
-    lines = [
-        f"https://videos.example/{i}.mp4,a man is {VERBS[i % 8]} a box in room {i}\n"
-        for i in range(first, first + rows)
-    ]
-    path.write_text("url,caption\n" + "".join(lines))
-    return path
-
-
-def take(store: Store, path: Path, rows_of_a_write: int = 1000) -> Intake:
-    """Add a catalogue, in writes of so many rows."""
-    intake = Intake(store)
-    for batch in read_catalogue(path)[0]:
-        for first in range(0, len(batch), rows_of_a_write):
-            intake.take(of_catalogue(batch.slice(first, rows_of_a_write)))
-            intake.write()
-    return intake
 
 
 def test_a_missing_library_says_how_to_make_one(tmp_path: Path) -> None:
@@ -125,8 +103,8 @@ def test_numbers_are_the_same_tomorrow() -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from test_store import take
-from echoreel.store import Store
+from helpers.catalogues import take
+from echoreel.library.tables import Store
 print("ready", flush=True)
 take(Store(sys.argv[1], create=True), Path(sys.argv[2]), int(sys.argv[3]))
 """

@@ -1,4 +1,4 @@
-"""Promises of video.py, decode.py and pictures.py, on files made here."""
+"""Promises of media/: video files, decoding and images, on files made here."""
 
 from fractions import Fraction
 from pathlib import Path

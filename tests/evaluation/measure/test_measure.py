@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.make_videos import counting, film
+from helpers.moving_squares import HEIGHT, arc, moving, noisy, rest, right
 from helpers.toy_models import toy_tokenizer
-from test_video_motion import HEIGHT, arc, moving, noisy, rest, right
 from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
