@@ -1,8 +1,10 @@
 """A base from a folder, a hub id or the package, on its device, with offloading and LoRAs."""
 
 import importlib.util
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -50,7 +52,8 @@ def load_base(
     try:
         pipeline: Any = PIPELINES.get(DiffusionPipeline.load_config(str(source))["_class_name"])
         load = (pipeline or DiffusionPipeline).from_pretrained
-        pipe = load(str(source), dtype=dtype, use_safetensors=True)
+        with _any_text_encoder():
+            pipe = load(str(source), dtype=dtype, use_safetensors=True)
     except Exception as error:  # the hub, the disk or any class that the folder names: no common type
         raise BaseUnsupported(why_not_loaded("base", source, error)) from error
     base_of(pipe)
@@ -60,6 +63,21 @@ def load_base(
         pipe.set_adapters([f"lora-{number}" for number in range(len(loras))])
     _place(pipe, device, offload)
     return pipe  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _any_text_encoder() -> Iterator[None]:
+    """Without diffusers' note that a text encoder is of another class than usual: the embedded base's is."""
+    logger = logging.getLogger("diffusers.pipelines.pipeline_utils")
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Expected types for text_encoder")
+
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 def _place(pipe: Any, device: torch.device, offload: Offload | None) -> None:
