@@ -1,8 +1,10 @@
 """A base from a folder, a hub id or the package, on its device, with offloading and LoRAs."""
 
 import importlib.util
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -51,8 +53,9 @@ def load_base(
     try:
         config: Any = DiffusionPipeline.load_config(str(source))
         load: Any = PIPELINES.get(config["_class_name"], DiffusionPipeline).from_pretrained
-        read = dict(transformers_parts(source, config, dtype))
-        pipe = load(str(source), dtype=dtype, use_safetensors=True, **read)
+        with _any_text_encoder():
+            read = dict(transformers_parts(source, config, dtype))
+            pipe = load(str(source), dtype=dtype, use_safetensors=True, **read)
         check_complete(pipe.components)
     except Exception as error:  # the hub, the disk or any class that the folder names: no common type
         raise BaseUnsupported(why_not_loaded("base", source, error)) from error
@@ -63,6 +66,21 @@ def load_base(
         pipe.set_adapters([f"lora-{number}" for number in range(len(loras))])
     _place(pipe, device, offload)
     return pipe  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _any_text_encoder() -> Iterator[None]:
+    """Without diffusers' note that a text encoder is of another class than usual: the embedded base's is."""
+    logger = logging.getLogger("diffusers.pipelines.pipeline_utils")
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Expected types for text_encoder")
+
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 def _place(pipe: Any, device: torch.device, offload: Offload | None) -> None:

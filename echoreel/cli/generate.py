@@ -61,6 +61,9 @@ def generate(
         list[float] | None,
         typer.Option(metavar="X", help=f"Weight of the reference: 0 none, 1 as trained. {EACH}"),
     ] = None,
+    crop: Annotated[
+        str, typer.Option(metavar="middle|moving", help="Of references: the middle, or what moves.")
+    ] = "middle",
     library: Annotated[
         str | None,
         typer.Option(metavar="LIBRARY", help="Take references from it, by the prompt's action."),
@@ -137,7 +140,7 @@ def generate(
         )
         loading_options = checked_loading(dtype, offload, lora)
         seeds = checked_request(prompt, len(reference or []), seed or (0,), settings)
-        references = read_references(reference or [], caption, start, end, strength)
+        references = read_references(reference or [], caption, start, end, strength, crop)
         picked = None if library is None else take_from(library, prompt, count, action, answer)
         references += [each for _, each in picked.references] if picked else []
         for taken in references:
@@ -251,6 +254,7 @@ def read_references(
     starts: Sequence[float] | None,
     ends: Sequence[float] | None,
     strengths: Sequence[float] | None,
+    crop: str = "middle",
 ) -> "list[ReferenceVideo]":
     """The references, each with its own options or those given for all. Raises SettingsError, VideoError."""
     from echoreel.media.reference_video import ReferenceVideo
@@ -264,7 +268,7 @@ def read_references(
         strict=True,
     )
     return [
-        ReferenceVideo.from_file(file, caption, start=start, end=end, strength=strength)
+        ReferenceVideo.from_file(file, caption, start=start, end=end, strength=strength, crop=crop)  # type: ignore[arg-type]
         for file, caption, start, end, strength in each
     ]
 

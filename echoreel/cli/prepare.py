@@ -160,6 +160,21 @@ def prism(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, 
         answer.facts = {"adapter": str(folder)}
 
 
+@prepare.command(epilog="Example: echoreel prepare prompts recipes/prompts.toml")
+def prompts(
+    recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """Teach a base's text encoder to read prompts as people write them. Stopped, it goes on."""
+    with answering(as_json, debug) as answer:
+        hush()
+        from echoreel.common.settings import load_settings
+        from echoreel.embedded_base.train_prompts import PromptRecipe, train_prompts
+
+        folder = train_prompts(load_settings(recipe, PromptRecipe, overrides or ()))
+        answer.say(f"wrote {folder}; use it with --base {folder}")
+        answer.facts = {"base": str(folder)}
+
+
 @prepare.command(epilog="Example: echoreel prepare judges recipes/judges.toml")
 def judges(
     recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False

@@ -3,18 +3,21 @@
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from echoreel.common.errors import ClipTooShort, SettingsError
 from echoreel.media.images import Frames, contact_sheet
+from echoreel.media.moving_crop import Crop, crop_to_motion
 from echoreel.media.video_files import Span, VideoInfo, probe, read_frames
 
 DEFAULT_FPS = 8.0  # frames a second taken from a file, when nothing else is asked
 DEFAULT_FRAMES = 16  # at most
 LONGEST_SIDE = 1024  # pixels; larger videos are read smaller, since no base takes larger references
+CROPS = ("middle", "moving")
+CropKind: TypeAlias = Literal["middle", "moving"]
 CAPTION_BYTES = 65_536  # read from a caption file at most
 
 
@@ -38,6 +41,7 @@ class ReferenceVideo:
     timestamps: seconds in the source file of each frame (T,); counted from `fps` when not given.
     source: the file, or None for frames made in memory. duration: of the source file, seconds, when known.
     encoded: the same frames and caption encoded already, used where the base's encoders made it.
+    crop: the whole frames and the boxes that `frames` are, where they were cropped to what moves.
     Raises SettingsError for frames, rates or strengths that cannot be, ClipTooShort below two frames.
     """
 
@@ -49,6 +53,7 @@ class ReferenceVideo:
     source: Path | None = None
     duration: float | None = None
     encoded: EncodedFrames | None = None
+    crop: Crop | None = None
 
     def __post_init__(self) -> None:
         _positive("fps", self.fps)
@@ -76,27 +81,34 @@ class ReferenceVideo:
         fps: float | None = None,
         frames: int | None = None,
         strength: float = 1.0,
+        crop: CropKind = "middle",
     ) -> Self:
         """Frames of the file from `start` to before `end`, in seconds. `describe()` tells which were taken.
 
         Without `end`: `frames` of them (16) from `start` (0) at `fps` (8), so the first two seconds of a long
         video and all of a short one. With `end`: at most `frames` (16) over the whole part, 8 a second or
         slower; with `end` and `fps`: all there are. `caption` defaults to the text file beside the video
-        (cartwheel.txt for cartwheel.mp4), if any. Over six arguments: each is one thing that users ask for.
+        (cartwheel.txt for cartwheel.mp4), if any. `crop` "moving" takes the square around what moves, for
+        videos of a still camera; "middle" leaves the frames whole, of which a base takes the middle.
+        Over six arguments: each is one thing that users ask for.
         Raises VideoError's family for files that cannot be used, SettingsError for values that cannot be.
         """
         path = Path(path)
         span = _span(start, end, fps, frames)
+        if crop not in CROPS:
+            raise SettingsError(f"crop: got {crop!r}, need {' or '.join(CROPS)}")
         info = probe(path)
         clip = read_frames(path, span, size=_read_size(info))
+        box = crop_to_motion(clip.frames, path.name) if crop == "moving" else None
         return cls(
-            frames=clip.frames,
+            frames=clip.frames if box is None else box.frames(),
             fps=span.fps or DEFAULT_FPS,
             caption=_sidecar(path) if caption is None else caption,
             strength=strength,
             timestamps=clip.timestamps,
             source=path,
             duration=info.duration,
+            crop=box,
         )
 
     @property
@@ -109,15 +121,20 @@ class ReferenceVideo:
         line = f"{len(self.frames)} frames, {first:.2f} s to {last:.2f} s of {self.name} at {self.fps:g} fps"
         if self.duration is not None and self.duration > last + 1 / self.fps + 0.25:
             line += f" (it is {self.duration:.2f} s long; start and end choose another part)"
+        if self.crop is not None:
+            side = self.frames.shape[1]
+            line += f", cropped to the {side}x{side} pixels around what moves"
         return line
 
     def sheet(self, columns: int = 8, height: int = 96) -> Frames:
-        """A picture (H, W, 3) of every frame taken, in rows under their times."""
+        """A picture (H, W, 3) of every frame taken, in rows under their times; cropped ones are shown whole,
+        with the box in red."""
+        shown = self.frames if self.crop is None else self.crop.outlined()
         rows = []
         for first in range(0, len(self.frames), columns):
             part = slice(first, first + columns)
             times = self.timestamps[part]
-            rows.append((f"{times[0]:.2f} s to {times[-1]:.2f} s", self.frames[part]))
+            rows.append((f"{times[0]:.2f} s to {times[-1]:.2f} s", shown[part]))
         return contact_sheet([(f"{self.describe()}: {rows[0][0]}", rows[0][1]), *rows[1:]], columns, height)
 
 

@@ -1,9 +1,11 @@
 """The command line as people meet it: the main job, what it prints, and one sentence for every wrong call."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -91,6 +93,23 @@ def test_several_references_with_options_each_or_for_all(call: Any) -> None:
     assert [r["strength"] for r in json.loads(done.stdout)["references"]] == [0.5, 0.5]
     wrong = call(*WHOLE, *two, "--end", "1", "--end", "2", "--end", "3")
     assert wrong.stderr == "error: --end: got 3 for 2 references, need one, or one for each\n"
+
+
+def test_references_are_cropped_to_what_moves(call: Any, tmp_path: Path) -> None:
+    walk = np.full((16, 48, 128, 3), 90, np.uint8)
+    for index, picture in enumerate(walk):
+        picture[12:44, 6 + 6 * index : 18 + 6 * index] = (40, 60, 200)
+    film(tmp_path / "walk.mp4", walk)
+    command = ("generate", PROMPT, "-r", "OUT/walk.mp4", *MODELS, "--show-frames", "-o", "OUT/a.mp4")
+    done = call(*command, "--crop", "moving")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert re.search(
+        r"at 8 fps, cropped to the (\d+)x\1 pixels around what moves$", done.stdout, re.MULTILINE
+    )
+    assert (tmp_path / "a-frames.png").exists()
+    assert "cropped to" not in call(*command).stdout
+    still = call(*WHOLE, "--end", "0.3", "--crop", "left")
+    assert (still.exit_code, still.stderr) == (2, "error: crop: got 'left', need middle or moving\n")
 
 
 def test_a_long_vertical_video_of_a_phone_is_an_ordinary_reference(call: Any, tmp_path: Path) -> None:
