@@ -45,8 +45,12 @@ def completed(look: Look, told: frozenset[str]) -> Look:
 
     Shirt and trousers stay of two colours.
     """
-    usual = {"hair": "brown", "top": "sweater", "place": "wood"}
-    look = replace(look, **{part: value for part, value in usual.items() if part not in told})
+    look = replace(
+        look,
+        hair=look.hair if "hair" in told else "brown",
+        top=look.top if "top" in told else "sweater",
+        place=look.place if "place" in told else "wood",
+    )
     if "shirt" not in told:
         look = replace(look, shirt="red" if "trousers" in told and look.trousers == "blue" else "blue")
     if "trousers" not in told:
