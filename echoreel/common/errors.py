@@ -17,6 +17,10 @@ class MissingExtra(EchoReelError):
     """An optional package is needed; the message names the extra that brings it."""
 
 
+class OutputError(EchoReelError):
+    """A file cannot be written where it was asked for, or another one is there."""
+
+
 class VideoError(EchoReelError):
     """A video cannot be used; see the subclasses."""
 
