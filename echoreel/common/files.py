@@ -19,12 +19,12 @@ NAME_KEPT = 40  # characters of a file's name in the name it has while it is wri
 
 
 @contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
+def written_beside(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """A new name beside `path`, to write a file or a folder to; it takes the place of `path` in the end.
 
     If the block raises, what it wrote is removed and `path` stays as it was; a block that writes nothing
     changes nothing. A folder replaces only a folder without other files than its own. Raises OutputError for
-    a full disk, a missing permission and the like.
+    a full disk, a missing permission and the like and, without `overwrite`, for a file that is there.
     """
     partial = _new_name(path)
     try:
@@ -35,7 +35,7 @@ def written_beside(path: Path) -> Iterator[Path]:
                 flush(part)
             if partial.is_dir() and path.is_dir():
                 remove_folder(path, files_in(partial))
-            partial.replace(path)
+            _put(partial, path, overwrite)
             flush(path.parent)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{path}: cannot be written: {why_not_written(error)}") from error
@@ -113,7 +113,8 @@ def why_not_written(error: Exception) -> str:
 
 def _new_name(path: Path) -> Path:
     """Of a file or folder that is not whole: hidden, beside `path`, of its suffix, and of this call alone."""
-    return path.with_name(f".{path.stem[:NAME_KEPT]}.{token_hex(4)}{PARTIAL}{path.suffix[:NAME_KEPT]}")
+    stem = path.stem[:NAME_KEPT].replace(":", "-")  # FFmpeg takes what is before a colon for a protocol
+    return path.with_name(f".{stem}.{token_hex(4)}{PARTIAL}{path.suffix[:NAME_KEPT]}")
 
 
 def _remove(path: Path) -> None:
@@ -121,3 +122,24 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     elif os.path.lexists(path):
         path.unlink()
+
+
+def _put(partial: Path, path: Path, overwrite: bool) -> None:
+    """Rename; without `overwrite` never over a file that came while we worked."""
+    if overwrite:
+        partial.replace(path)
+        return
+    try:
+        os.link(partial, path)
+        partial.unlink()
+    except FileExistsError:
+        raise already_there(path) from None
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise already_there(path) from None
+        partial.rename(path)
+
+
+def already_there(path: Path) -> OutputError:
+    """The error for a file that is not to be replaced."""
+    return OutputError(f"{path}: already exists; choose another name, or add --overwrite")

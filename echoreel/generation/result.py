@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from echoreel.common.errors import VideoError
+from echoreel.common.errors import OutputError, VideoError
+from echoreel.common.places import check_outputs
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.images import Frames, contact_sheet, side_by_side
 from echoreel.media.reference_video import ReferenceVideo
@@ -110,20 +110,32 @@ class GenerationResult:
         return [*base, (f"{name}{seed}: {self.prompt}", self.videos[index])]
 
 
-def check_output(path: Path | str) -> None:
-    """Raises VideoError unless a video can be written there. Missing folders are no hindrance."""
+def check_output(path: Path | str, seeds: Sequence[int] = (0,), inputs: Sequence[Path | str] = ()) -> None:
+    """Raises VideoError or OutputError unless the videos and what goes beside them can be written there.
+
+    Missing folders are made. None of the `inputs` is ever replaced, nor a .json that no generation wrote.
+    """
     path = Path(path)
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         raise VideoError(
             f"{path.name}: cannot write '{path.suffix}' videos; end the name in .mp4, .gif or .webp"
         )
-    if path.is_dir():
-        raise VideoError(f"{path}: is a folder; give the name of a video file")
-    place = next(folder for folder in path.absolute().parents if folder.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        raise VideoError(
-            f"{path}: cannot be written, {place.name} is no writable folder; choose another place"
+    notes = path.with_suffix(".json")
+    beside = [path.with_name(f"{path.stem}-compare{suffix}") for suffix in (".png", ".mp4")]
+    check_outputs([*output_files(path, seeds), notes, *beside], inputs, overwrite=True)
+    if notes.exists() and not _is_ours(notes):
+        raise OutputError(
+            f"{notes}: would be replaced, and no generation wrote it; choose another name for {path.name}"
         )
+
+
+def _is_ours(notes: Path) -> bool:
+    """Whether a .json beside a video tells of a generation."""
+    try:
+        told = json.loads(notes.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(told, dict) and {"prompt", "seeds"} <= told.keys()
 
 
 def output_files(path: Path | str, seeds: Sequence[int]) -> list[Path]:

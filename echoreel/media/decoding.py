@@ -4,6 +4,7 @@ Videos are untrusted: only known containers are opened (no playlists, which coul
 and `VideoLimits` hold before and while decoding.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,16 +13,17 @@ from pathlib import Path
 from typing import cast
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
-from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
+from PIL import Image
 from pydantic import PositiveFloat, PositiveInt
 
 from echoreel.common.errors import VideoEmpty, VideoMissing, VideoTooLarge, VideoUnreadable
+from echoreel.common.places import regular_file
 from echoreel.common.settings import Settings
-from echoreel.media.images import GREY, Frames
+from echoreel.media.animations import is_webp, webp_film
+from echoreel.media.deinterlacing import deinterlaced
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,gif,apng,mpegts,mpeg,flv,ogg,asf,mxf,ivf"  # ffmpeg's demuxer names
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders of these drop the alpha plane
@@ -33,8 +35,10 @@ class VideoLimits(Settings):
     file_bytes: PositiveInt = 4 * 2**30
     seconds: PositiveFloat = 4 * 3600.0  # declared duration
     pixels: PositiveInt = 8192 * 4320  # of one frame
+    pixel_aspect: PositiveFloat = 8.0  # of a pixel's width to its height, or the other way round
     decoded_frames: PositiveInt = 20_000  # in one call, wanted or not
-    kept_bytes: PositiveInt = 4 * 2**30  # of the frames returned
+    decoded_pixels: PositiveInt = 20_000 * 1920 * 1080  # in one call, of all frames
+    kept_bytes: PositiveInt = 3 * 2**29  # of the frames returned
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,32 @@ class Source:
         return min(float(self.tick), 0.01) + 1e-6
 
     @property
+    def is_avi(self) -> bool:
+        return self.container.format.name == "avi"
+
+    @property
+    def rate(self) -> float | None:
+        """Frames a second; of AVI the counted rate, since what it declares may be that of its clock."""
+        rate = self.stream.guessed_rate if self.is_avi else self.stream.average_rate
+        return float(rate) if rate else None
+
+    @property
     def step(self) -> float:
-        return 1 / float(self.stream.average_rate or 25)
+        return 1 / (self.rate or 25)
 
     @property
     def duration(self) -> float | None:
         if self.stream.duration is not None:
             return float(self.stream.duration * self.tick)
-        return None if self.container.duration is None else self.container.duration / av.time_base
+        if self.container.duration is None:
+            return None
+        # Matroska tells when the last frame ends, not how long it all takes.
+        began = (
+            float((self.stream.start_time or 0) * self.tick)
+            if "matroska" in self.container.format.name
+            else 0
+        )
+        return max(0.0, self.container.duration / av.time_base - began)
 
     @property
     def pixel_aspect(self) -> float:
@@ -74,39 +96,60 @@ class Source:
 @contextmanager
 def opened(path: Path, limits: VideoLimits) -> Iterator[Source]:
     """The video, after every check that needs no decoding."""
-    if not path.is_file():
-        what = "this is a folder" if path.is_dir() else "there is no such file"
-        raise VideoMissing(f"{path}: {what}; give the path of a video file")
-    if (size := path.stat().st_size) == 0:
+    size = regular_file(path, VideoMissing, "a video file").st_size
+    if size == 0:
         raise VideoEmpty(f"{path.name}: the file is empty (0 bytes); download or export it again")
     if size > limits.file_bytes:
         raise VideoTooLarge(f"{path.name}: {size} bytes, at most {limits.file_bytes}; cut it first")
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-    try:
-        container = av.open(f"file:{path.absolute()}", container_options=options)
-    except (av.FFmpegError, OSError, UnicodeError) as error:
-        raise VideoUnreadable(
-            f"{path.name}: not a video that can be read ({reason(error)}); export it again, as mp4 say"
-        ) from error
-    with container:
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            what = "only sound" if container.streams.audio else "no video stream"
-            raise VideoEmpty(f"{path.name}: holds {what}; give a file with pictures")
-        source = Source(path, container, streams[0], limits)
-        if streams[0].codec_context is None:  # as PyAV has it, whatever its types say
-            raise VideoUnreadable(f"{path.name}: of a codec that is not known; export it again, as mp4 say")
+    with _container(path, limits) as container:
+        source = Source(path, container, _shown_stream(path, container), limits)
         if source.duration is not None and source.duration > limits.seconds:
             raise VideoTooLarge(
                 f"{path.name}: {source.duration:.0f} s, at most {limits.seconds:.0f} s; cut it first"
             )
-        _check_pixels(source, streams[0].codec_context)
-        streams[0].codec_context.options = {"max_pixels": str(limits.pixels)}
+        if not 1 / limits.pixel_aspect <= source.pixel_aspect <= limits.pixel_aspect:
+            raise VideoUnreadable(
+                f"{path.name}: its pixels are {source.pixel_aspect:g} times as wide as high; "
+                "export it again, with square pixels"
+            )
+        _check_pixels(source, source.stream.codec_context)
+        source.stream.codec_context.options = {"max_pixels": str(limits.pixels)}
         yield source
 
 
+def _container(path: Path, limits: VideoLimits) -> InputContainer:
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+    try:
+        with path.open("rb") as file:
+            webp = is_webp(file.read(12))
+        if webp:
+            film = webp_film(path, limits.decoded_frames, limits.decoded_pixels)
+            return av.open(film, mode="r")
+        return av.open(f"file:{path.absolute()}", container_options=options)
+    except (MemoryError, Image.DecompressionBombError) as error:
+        raise VideoTooLarge(f"{path.name}: {error} are too many to decode; make it smaller first") from error
+    except (av.FFmpegError, OSError, ValueError, EOFError, SyntaxError) as error:
+        raise VideoUnreadable(
+            f"{path.name}: not a video that can be read ({reason(error)}); export it again, as mp4 say"
+        ) from error
+
+
+def _shown_stream(path: Path, container: InputContainer) -> VideoStream:
+    """The stream that a player shows: no cover, rather a film than a still, the default one, the largest."""
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        what = "only sound" if container.streams.audio else "no video stream"
+        raise VideoEmpty(f"{path.name}: holds {what}; give a file with pictures")
+    known = [s for s in streams if s.codec_context is not None]  # None there is, whatever PyAV's types say
+    if not known:
+        raise VideoUnreadable(f"{path.name}: of a codec that is not known; export it again, as mp4 say")
+    return max(
+        known, key=lambda s: (s.frames != 1, bool(s.disposition & Disposition.default), s.width * s.height)
+    )
+
+
 def _check_pixels(source: Source, picture: av.VideoCodecContext | av.VideoFrame) -> None:
-    if picture.width * picture.height > source.limits.pixels:
+    if picture.width * picture.height * source.pixel_aspect > source.limits.pixels:
         raise VideoTooLarge(
             f"{source.path.name}: frames of {picture.width}x{picture.height}, "
             f"at most {source.limits.pixels} pixels; make it smaller first"
@@ -128,24 +171,15 @@ def _decoder(stream: VideoStream) -> av.VideoCodecContext:
 
 
 def decoded(source: Source) -> Iterator[tuple[float, av.VideoFrame]]:
-    """(seconds from the file's first frame, frame), at least one, from where the container stands on."""
-    name, limits, decoder = source.path.name, source.limits, _decoder(source.stream)
-    origin = source.stream.start_time or 0
-    time, count = -source.step, 0
+    """(seconds from the file's first frame, frame), at least one, from where the container stands on.
+
+    Of interlaced frames both fields are shown as one whole picture.
+    """
+    name, time, count = source.path.name, 0.0, 0
     try:
-        for packet in source.container.demux(source.stream):
-            for frame in decoder.decode(packet):
-                if count == limits.decoded_frames:
-                    raise VideoTooLarge(
-                        f"{name}: more than {count} frames to decode; ask for an earlier or shorter part"
-                    )
-                _check_pixels(source, frame)
-                stamp = None if frame.pts is None else float((frame.pts - origin) * source.tick)
-                if stamp is None or (count > 0 and stamp <= time):  # none, or backwards, as of h264 in avi
-                    stamp = time + source.step
-                time = stamp
-                count += 1
-                yield time, frame
+        for time, frame in deinterlaced(_timed(source)):
+            count += 1
+            yield time, frame
     except (av.FFmpegError, EOFError) as error:
         where = "before its first frame" if count == 0 else f"after {time:.2f} s"
         raise VideoUnreadable(
@@ -158,6 +192,31 @@ def decoded(source: Source) -> Iterator[tuple[float, av.VideoFrame]]:
         raise VideoUnreadable(
             f"{name}: cut off after {time:.2f} s of {declared:.2f} s; take an earlier part or export it again"
         )
+
+
+def _timed(source: Source) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Frames as they are stored, each with its time, within the limits."""
+    limits, decoder = source.limits, _decoder(source.stream)
+    time, count, pixels, due = -source.step, 0, 0, deque[int | None]()
+    for packet in source.container.demux(source.stream):
+        if source.is_avi and packet.size:
+            due.append(packet.dts)
+        for frame in decoder.decode(packet):
+            _check_pixels(source, frame)
+            pixels += frame.width * frame.height
+            if count == limits.decoded_frames or pixels > limits.decoded_pixels:
+                raise VideoTooLarge(
+                    f"{source.path.name}: more than {count} frames to decode; "
+                    "ask for an earlier or shorter part"
+                )
+            # AVI stores no times: frames appear in the order and at the times of its packets.
+            ticks = due.popleft() if due else frame.pts
+            stamp = None if ticks is None else float((ticks - (source.stream.start_time or 0)) * source.tick)
+            if stamp is None or (count > 0 and stamp <= time):  # none, or backwards
+                stamp = time + source.step
+            time = stamp
+            count += 1
+            yield time, frame
 
 
 def decoded_from(source: Source, start: float) -> Iterator[tuple[float, av.VideoFrame]]:
@@ -189,31 +248,6 @@ def shown_size(frame: av.VideoFrame, pixel_aspect: float) -> tuple[int, int]:
 def shown_aspect(frame: av.VideoFrame, source: Source) -> float:
     """Width over height of a pixel once the frame is upright."""
     return 1 / source.pixel_aspect if frame.rotation % 180 else source.pixel_aspect
-
-
-def upright(frame: av.VideoFrame) -> Frames:
-    """RGB (H, W, 3) as stored, alpha over grey, then turned and mirrored by the display matrix."""
-    # Players read untagged (2) HD video as BT.709; swscale would not.
-    colours = Colorspace.ITU709 if frame.colorspace == 2 and frame.height >= 720 else None
-    if has_alpha(frame):
-        rgba = frame.to_ndarray(format="rgba", src_colorspace=colours).astype(np.uint16)
-        alpha = rgba[..., 3:]
-        rgb = ((rgba[..., :3] * alpha + GREY * (255 - alpha) + 127) // 255).astype(np.uint8)
-    else:
-        rgb = cast(Frames, frame.to_ndarray(format="rgb24", src_colorspace=colours))
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return rgb
-    # x' = a x + c y, y' = b x + d y, y downwards (ISO 14496-12, 6.2.2): quarter turns and mirrors only.
-    a, b, _, c, d = np.frombuffer(cast(bytes, matrix), np.int32)[:5]
-    if abs(a) < abs(c):
-        rgb = rgb.transpose(1, 0, 2)
-        a, d = c, b
-    return rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-
-
-def has_alpha(frame: av.VideoFrame) -> bool:
-    return any(component.is_alpha for component in frame.format.components)
 
 
 SUFFIXES = (

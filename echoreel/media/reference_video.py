@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel.common.errors import ClipTooShort, SettingsError
+from echoreel.common.text import checked_text
 from echoreel.media.images import Frames, contact_sheet
 from echoreel.media.moving_crop import Crop, crop_to_motion
-from echoreel.media.video_files import Span, VideoInfo, probe, read_frames
+from echoreel.media.video_files import MOST_FPS, Span, VideoInfo, probe, read_frames
 
 DEFAULT_FPS = 8.0  # frames a second taken from a file, when nothing else is asked
 DEFAULT_FRAMES = 16  # at most
 LONGEST_SIDE = 1024  # pixels; larger videos are read smaller, since no base takes larger references
 CROPS = ("middle", "moving")
 CropKind: TypeAlias = Literal["middle", "moving"]
+MOST_STRENGTH = 10.0
 CAPTION_BYTES = 65_536  # read from a caption file at most
 
 
@@ -37,7 +39,7 @@ class EncodedFrames:
 class ReferenceVideo:
     """Frames (T, H, W, 3) uint8 RGB that show the action, T >= 2, `fps` of them a second.
 
-    caption: what the video shows; may be empty. strength: 0 (ignored) to 1 (as trained), more exaggerates.
+    caption: what the video shows; may be empty. strength: 0 (ignored), 1 (as trained), at most 10.
     timestamps: seconds in the source file of each frame (T,); counted from `fps` when not given.
     source: the file, or None for frames made in memory. duration: of the source file, seconds, when known.
     encoded: the same frames and caption encoded already, used where the base's encoders made it.
@@ -56,9 +58,12 @@ class ReferenceVideo:
     crop: Crop | None = None
 
     def __post_init__(self) -> None:
-        _positive("fps", self.fps)
-        if not isfinite(self.strength) or self.strength < 0:
-            raise SettingsError(f"strength: got {self.strength}, need 0 or more; 1 is as trained")
+        _check_rate(self.fps)
+        if not 0 <= self.strength <= MOST_STRENGTH:
+            raise SettingsError(
+                f"strength: got {self.strength}, need 0 or more, at most {MOST_STRENGTH:g}; 1 is as trained"
+            )
+        checked_text("caption of the reference", self.caption)
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
             raise SettingsError(
                 f"frames: got {self.frames.dtype} {self.frames.shape}, need uint8 (T, H, W, 3), RGB"
@@ -146,7 +151,7 @@ def _span(start: float | None, end: float | None, fps: float | None, frames: int
     if end is not None and (not isfinite(end) or end <= start):
         raise SettingsError(f"end: got {end}, need seconds after the start at {start}")
     if fps is not None:
-        _positive("fps", fps)
+        _check_rate(fps)
     if frames is not None and frames < 2:
         raise SettingsError(f"frames: got {frames}, need at least 2 to see an action")
     count = frames or DEFAULT_FRAMES
@@ -157,9 +162,9 @@ def _span(start: float | None, end: float | None, fps: float | None, frames: int
     return Span(start=start, end=end, fps=fps, frames=frames)
 
 
-def _positive(name: str, value: float) -> None:
-    if not isfinite(value) or value <= 0:
-        raise SettingsError(f"{name}: got {value}, need more than 0")
+def _check_rate(fps: float) -> None:
+    if not 0 < fps <= MOST_FPS:
+        raise SettingsError(f"fps: got {fps}, need more than 0, at most {MOST_FPS:g}")
 
 
 def _read_size(info: VideoInfo) -> tuple[int, int]:

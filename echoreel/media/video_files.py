@@ -5,39 +5,42 @@ timestamps, so a variable frame rate is read right. Rotation, mirroring and non-
 alpha is laid over mid-grey, and `VideoLimits` hold before and while decoding.
 """
 
-import os
+import struct
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import av
 import numpy as np
 from einops import repeat
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from echoreel.common.errors import ClipTooShort, VideoError, VideoMissing, VideoTooLarge, VideoUnreadable
+from echoreel.common.files import written_beside
+from echoreel.common.places import regular_file
 from echoreel.common.settings import Settings
+from echoreel.media.colours import has_alpha, picture_rgb, upright
 from echoreel.media.decoding import (
     Source,
     VideoLimits,
     decoded,
     decoded_from,
-    has_alpha,
     opened,
     reason,
     shown_aspect,
     shown_size,
-    upright,
 )
 from echoreel.media.images import Fit, Frames, fitted
 
 PICTURES = ("PNG", "JPEG", "WEBP", "BMP")  # kinds of still pictures that are read
+PICTURE_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}  # that are written
+MOST_FPS = 1000.0  # frames a second that may be asked for
 
 
 class Span(Settings):
@@ -49,7 +52,7 @@ class Span(Settings):
 
     start: NonNegativeFloat = 0.0
     end: PositiveFloat | None = None
-    fps: PositiveFloat | None = None
+    fps: Annotated[float, Field(gt=0, le=MOST_FPS)] | None = None
     stride: PositiveInt = 1
     frames: PositiveInt | None = None
 
@@ -88,7 +91,7 @@ def probe(path: Path | str, limits: VideoLimits = LIMITS) -> VideoInfo:
         return VideoInfo(
             height=height,
             width=width,
-            fps=float(stream.average_rate or 0),
+            fps=source.rate or 0.0,
             duration=source.duration,
             frames=stream.frames or None,
             rotation=frame.rotation % 360,
@@ -110,11 +113,13 @@ def read_frames(
     Raises VideoMissing, VideoUnreadable, VideoEmpty, VideoTooLarge; ClipTooShort if the span has no frame.
     """
     name, pictures, times = Path(path).name, list[Frames](), list[float]()
+    if span.start > limits.seconds:
+        raise ClipTooShort(f"{name}: no frame from {span.start:g} s on; choose an earlier start")
     with opened(Path(path), limits) as source:
         chosen = _as_filmed(source, span) if span.fps is None else _at_rate(source, span, span.fps)
         for time, frame in islice(chosen, span.frames):
             size = size or shown_size(frame, source.pixel_aspect)
-            pictures.append(fitted(upright(frame), size, fit, shown_aspect(frame, source)))
+            pictures.append(fitted(upright(frame, size), size, fit, shown_aspect(frame, source)))
             times.append(time)
             if len(pictures) * pictures[0].nbytes > limits.kept_bytes:
                 raise VideoTooLarge(
@@ -123,14 +128,17 @@ def read_frames(
         length = "" if source.duration is None else f" of {source.duration:.2f} s"
     if not pictures:
         raise ClipTooShort(f"{name}{length}: no frame from {span.start:.2f} s on; choose an earlier start")
-    return Clip(np.stack(pictures), np.array(times))
+    return Clip(_stacked(pictures), np.array(times))
 
 
-def write_video(path: Path | str, frames: Frames, fps: float, enlarge: int = 1) -> None:
+def write_video(
+    path: Path | str, frames: Frames, fps: float, enlarge: int = 1, overwrite: bool = True
+) -> None:
     """Write frames (T, H, W, 3) uint8 as .mp4 (h264, yuv420p, faststart), .gif or .webp, by the suffix.
 
     `enlarge` repeats every pixel, so that a 32x32 video can be watched; odd sizes grow by one pixel in mp4.
-    Written beside and renamed. Raises VideoError for another suffix, other shapes and unwritable places.
+    Written beside and renamed. Raises VideoError for another suffix or shape and for what cannot be encoded,
+    OutputError for places that cannot be written and, without `overwrite`, for a file that is there.
     """
     path = Path(path)
     if path.suffix.lower() not in (".mp4", ".gif", ".webp"):
@@ -141,42 +149,66 @@ def write_video(path: Path | str, frames: Frames, fps: float, enlarge: int = 1) 
         raise VideoError(
             f"{path.name}: got frames {frames.dtype} {frames.shape}, need uint8 (T, H, W, 3), T >= 1"
         )
-    if fps <= 0:
-        raise VideoError(f"{path.name}: got {fps} frames a second, need more than 0")
-    frames = repeat(frames, "t h w c -> t (h y) (w x) c", y=enlarge, x=enlarge)
-    with _beside(path) as partial:
-        if path.suffix.lower() == ".mp4":
-            _write_mp4(partial, frames, fps)
-        else:
-            _write_animation(partial, frames, fps, path.suffix.lower()[1:])
+    if not 0 < fps <= MOST_FPS:
+        raise VideoError(f"{path.name}: got {fps} frames a second, need more than 0, at most {MOST_FPS:g}")
+    try:
+        with written_beside(path, overwrite) as partial:
+            if path.suffix.lower() == ".mp4":
+                _write_mp4(partial, frames, fps, enlarge)
+            else:
+                _write_animation(partial, frames, fps, enlarge, path.suffix.lower()[1:])
+    except (av.FFmpegError, OverflowError, SystemError, struct.error) as error:
+        raise VideoError(
+            f"{path.name}: cannot be encoded ({reason(error)}); ask for a smaller size, or another suffix"
+        ) from error
 
 
 def read_image(path: Path | str) -> Frames:
-    """The picture (H, W, 3) uint8 in a file, upright. Raises VideoMissing, VideoUnreadable, VideoTooLarge."""
+    """The picture (H, W, 3) uint8 in a file, upright, in sRGB, alpha over grey.
+
+    Raises VideoMissing, VideoUnreadable, VideoTooLarge.
+    """
     path = Path(path)
-    if not path.exists():
-        raise VideoMissing(f"{path.name}: there is no such file")
+    if regular_file(path, VideoMissing, "a picture").st_size > LIMITS.file_bytes // 8:
+        raise VideoTooLarge(f"{path.name}: over {LIMITS.file_bytes // 8} bytes; make it smaller first")
     try:
-        with Image.open(path, formats=PICTURES) as picture:
-            if (pixels := picture.width * picture.height) > LIMITS.pixels:
-                raise VideoTooLarge(f"{path.name}: got {pixels} pixels, need {LIMITS.pixels} or fewer")
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about sizes and damage; the limits below are ours
+            with Image.open(path, formats=PICTURES) as picture:
+                if (pixels := picture.width * picture.height) > LIMITS.pixels:
+                    raise VideoTooLarge(f"{path.name}: got {pixels} pixels, need {LIMITS.pixels} or fewer")
+                return picture_rgb(ImageOps.exif_transpose(picture))
+    except VideoError:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly everything on damaged files
         raise VideoUnreadable(
             f"{path.name}: not a picture that can be read; need a {', '.join(PICTURES)} file"
         ) from error
 
 
-def write_image(path: Path | str, image: Frames) -> None:
-    """Write a picture (H, W, 3) uint8 as .png, .jpg or .webp. Raises VideoError where that cannot be."""
+def write_image(path: Path | str, image: Frames, overwrite: bool = True) -> None:
+    """Write a picture (H, W, 3) uint8 as .png, .jpg or .webp. Raises VideoError for other suffixes and
+    OutputError for places that cannot be written and, without `overwrite`, for a file that is there."""
     path = Path(path)
-    formats = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-    if path.suffix.lower() not in formats:
+    check_picture_name(path)
+    with written_beside(path, overwrite) as partial:
+        Image.fromarray(image).save(partial, format=PICTURE_FORMATS[path.suffix.lower()])
+
+
+def check_picture_name(path: Path) -> None:
+    """Raises VideoError unless the name ends as that of a picture that can be written."""
+    if path.suffix.lower() not in PICTURE_FORMATS:
         raise VideoError(
             f"{path.name}: cannot write '{path.suffix}' pictures; end the name in .png, .jpg or .webp"
         )
-    with _beside(path) as partial:
-        Image.fromarray(image).save(partial, format=formats[path.suffix.lower()])
+
+
+def _stacked(pictures: list[Frames]) -> Frames:
+    """One array of all, which takes them out of the list one by one, so that they are not held twice."""
+    frames = np.empty((len(pictures), *pictures[0].shape), np.uint8)
+    for index in reversed(range(len(frames))):
+        frames[index] = pictures.pop()
+    return frames
 
 
 def _as_filmed(source: Source, span: Span) -> Iterator[tuple[float, av.VideoFrame]]:
@@ -205,38 +237,30 @@ def _at_rate(source: Source, span: Span, fps: float) -> Iterator[tuple[float, av
         shown, appeared = frame, until
 
 
-def _write_mp4(path: Path, frames: Frames, fps: float) -> None:
-    height, width = frames.shape[1:3]
-    even = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))  # yuv420p halves both
-    frames = np.pad(frames, even, mode="edge")
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+def _write_mp4(path: Path, frames: Frames, fps: float, enlarge: int) -> None:
+    height, width = frames.shape[1] * enlarge, frames.shape[2] * enlarge
+    even = ((0, height % 2), (0, width % 2), (0, 0))  # yuv420p halves both
+    # "file:" and an absolute path, so that FFmpeg takes no colon in it for an address.
+    with av.open(
+        f"file:{path.absolute()}", "w", format="mp4", options={"movflags": "+faststart"}
+    ) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        stream.height, stream.width, stream.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
         stream.options = {"crf": "17", "preset": "medium"}
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            picture = np.pad(_enlarged(frame, enlarge), even, mode="edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
 
 
-def _write_animation(path: Path, frames: Frames, fps: float, kind: str) -> None:
+def _write_animation(path: Path, frames: Frames, fps: float, enlarge: int, kind: str) -> None:
     """A gif or webp that loops; a gif counts time in 1/100 s, so its rounding must not add up."""
     unit = 10 if kind == "gif" else 1
     edges = [round(index * 1000 / fps / unit) * unit for index in range(len(frames) + 1)]
     durations = [max(unit, after - before) for before, after in pairwise(edges)]
-    first, *rest = [Image.fromarray(frame) for frame in frames]
+    first, *rest = [Image.fromarray(_enlarged(frame, enlarge)) for frame in frames]
     first.save(path, format=kind, save_all=True, append_images=rest, duration=durations, loop=0)
 
 
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A path in the same folder to write to; renamed to `path` when all went well, removed when not."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise VideoError(f"{path}: cannot be written ({reason(error)}); choose another place") from error
-    finally:
-        if partial.exists():
-            partial.unlink()
+def _enlarged(frame: Frames, times: int) -> Frames:
+    return repeat(frame, "h w c -> (h y) (w x) c", y=times, x=times)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from echoreel.common.errors import (
     ClipTooShort,
+    OutputError,
     VideoEmpty,
     VideoError,
     VideoMissing,
@@ -316,7 +317,7 @@ def test_wrong_ways_to_write_are_refused_and_keep_what_was_there(tmp_path: Path)
         write_video(tmp_path / "a.mp4", counting(2)[0], fps=8)
     with pytest.raises(VideoError, match="more than 0"):
         write_video(tmp_path / "a.mp4", counting(2), fps=0)
-    with pytest.raises(VideoError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_video(tmp_path / "file" / "a.mp4", counting(2), fps=8)
     with pytest.raises(VideoError, match=r"end the name in \.png"):
         write_image(tmp_path / "a.tiff", counting(1)[0])

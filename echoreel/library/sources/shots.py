@@ -19,14 +19,15 @@ from pydantic import PositiveFloat
 from echoreel.common.errors import ClipTooShort, MissingExtra, VideoMissing
 from echoreel.common.settings import Settings
 from echoreel.library.sources.captions import Said, caption_of
-from echoreel.media.decoding import SUFFIXES, VideoLimits, decoded, opened, upright
+from echoreel.media.colours import upright
+from echoreel.media.decoding import SUFFIXES, VideoLimits, decoded, opened
 from echoreel.media.images import Frames, fitted
 from echoreel.media.reference_video import DEFAULT_FPS, DEFAULT_FRAMES
 from echoreel.media.video_files import Span, probe, read_frames
 
 LOOK_SIZE = (48, 64)  # (height, width) at which looks are compared
 CUT_SIZE = (72, 128)  # (height, width) at which cuts are found
-CUT_LIMITS = VideoLimits(decoded_frames=1_000_000)  # a whole film
+CUT_LIMITS = VideoLimits(decoded_frames=1_000_000, decoded_pixels=10**13)  # a whole film
 
 
 class ClipSettings(Settings):
@@ -145,7 +146,7 @@ def _cuts(path: Path) -> tuple[list[float], list[float]]:
     with opened(path, CUT_LIMITS) as source:
         rate = 1 / source.step
         for number, (time, frame) in enumerate(decoded(source)):
-            small = fitted(upright(frame), CUT_SIZE)[:, :, ::-1]  # BGR, as OpenCV has it
+            small = fitted(upright(frame, CUT_SIZE), CUT_SIZE)[:, :, ::-1]  # BGR, as OpenCV has it
             cuts += detector.process_frame(FrameTimecode(number, rate), np.ascontiguousarray(small))
             times.append(time)
         cuts += detector.post_process(FrameTimecode(len(times) - 1, rate))

@@ -1,0 +1,98 @@
+"""What may be read and where may be written: asked before any work is done."""
+
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+
+from echoreel.common.errors import EchoReelError, OutputError
+from echoreel.common.files import PARTIAL, already_there, flush
+
+ROOM = 64 * 1024  # bytes that must fit into a place before work for it begins
+NAME_BYTES = 255  # of a file's name, where the system does not say
+
+
+def regular_file(path: Path, error: type[EchoReelError], need: str) -> os.stat_result:
+    """What the system says of a file that can be read to its end: no folder, pipe or device.
+
+    need: such as "a video file", for the message. Raises `error`.
+    """
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte in the name
+        raise error(f"{path}: there is no such file; give the path of {need}") from None
+    except OSError as reason:
+        raise error(f"{path}: cannot be read ({reason.strerror}); give the path of {need}") from reason
+    if stat.S_ISREG(found.st_mode):
+        return found
+    what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+    raise error(f"{path}: this is {what}; give the path of {need}")
+
+
+def check_outputs(files: Sequence[Path], inputs: Sequence[Path | str] = (), overwrite: bool = False) -> None:
+    """Raises OutputError unless all files can be written, before the work that makes them. Writes nothing.
+
+    A file that is there is refused unless `overwrite`; one of the inputs, by whatever name or link, always.
+    """
+    if len(set(files)) < len(files):
+        raise OutputError(f"{files[0]}: two outputs have this name; choose another name")
+    for file in files:
+        if "\0" in str(file):
+            raise OutputError(f"{file}: a null byte in the name; choose another name")
+        _check_names(file)
+        if file.is_dir():
+            raise OutputError(f"{file}: is a folder; give the name of a file")
+        if any(_same(file, Path(each)) for each in inputs):
+            raise OutputError(f"{file}: is an input, which is never replaced; choose another name")
+        if os.path.lexists(file) and not overwrite:
+            raise already_there(file)
+        if file.exists() and not file.is_file():
+            raise OutputError(f"{file}: is a pipe or a device; give the name of a file")
+    for place, file in {_place(file): file for file in reversed(files)}.items():
+        _check_room(place, file)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, through links and other spellings."""
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
+def _place(file: Path) -> Path:
+    """The nearest folder above the file that is there."""
+    return next(folder for folder in file.absolute().parents if os.path.lexists(folder))
+
+
+def _check_names(file: Path) -> None:
+    """Raises OutputError for a name, or that of a folder to be made, that is too long for its place."""
+    try:
+        place = _place(file)
+        most = os.pathconf(place, "PC_NAME_MAX") if hasattr(os, "pathconf") else NAME_BYTES
+        for name in file.absolute().relative_to(place).parts:
+            if (count := len(os.fsencode(name))) > most:
+                raise OutputError(f"{name[:40]}…: a name of {count} bytes, at most {most}; shorten it")
+    except OSError as error:  # the whole path is too long
+        raise OutputError(
+            f"{file.name[:40]}…: cannot be written ({error.strerror}); choose another place"
+        ) from error
+
+
+def _check_room(place: Path, file: Path) -> None:
+    """Raises OutputError unless a little can be written to the folder; whatever its permissions say."""
+    if not place.is_dir():
+        raise OutputError(
+            f"{file}: cannot be written, {place.name} is no writable folder; choose another place"
+        )
+    trial = place / f".{token_hex(6)}{PARTIAL}"
+    try:
+        trial.write_bytes(bytes(ROOM))
+        flush(trial)
+    except OSError as error:
+        raise OutputError(f"{file}: cannot be written ({error.strerror}); choose another place") from error
+    finally:
+        with suppress(OSError):
+            trial.unlink(missing_ok=True)
