@@ -13,7 +13,7 @@ _CHANGING = threading.Lock()
 
 @contextmanager
 def used_alone(*things: object) -> Iterator[None]:
-    """Within, these belong to this thread, which may ask for them again. Raises InUse when another has one."""
+    """Within, these belong to this thread, which may ask again. Raises InUse when another thread has one."""
     me = threading.current_thread()
     with _CHANGING:
         for thing in things:

@@ -28,6 +28,7 @@ from echoreel.method.references import Guidance, Held, ReferenceSet, State, ordi
 
 KEPT_PLACES = 4096  # tokens of a grid; of larger ones the layers' own work is more by far
 
+
 @dataclass(frozen=True)
 class Reading:
     """Which rows of a batch read: those from `first` on, `groups` times all sets of tokens in order; of the
@@ -139,7 +140,9 @@ class Attachment:
             return
         gain = state.gain
         if state.window != (0.0, 1.0):
-            gain = gain * self._in_window(arguments[family.timestep], rows, state)[reading.first :, None, None]
+            gain = (
+                gain * self._in_window(arguments[family.timestep], rows, state)[reading.first :, None, None]
+            )
         self.call = Call(reading, rows, *sizes, gain, self._memories(reading))
 
     def _follow(self, device: torch.device) -> None:

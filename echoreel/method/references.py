@@ -1,4 +1,4 @@
-"""What a base reads: a set of references and how it acts, each one value that is built whole and replaced whole.
+"""What a base reads: a set of references, and how it acts. Each is one value, built whole and replaced whole.
 
 An adapter and its attachments share one `Held`; nothing else of them changes while references come and go.
 """
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from echoreel.common.errors import AdapterMismatch
+from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.integration import ActionTokens, Integration, Memory
 
 Guidance: TypeAlias = Literal["positive", "both"]
@@ -113,3 +114,17 @@ def ordinary_tensors() -> Iterator[None]:
     gradients = torch.is_grad_enabled()
     with torch.inference_mode(False), torch.set_grad_enabled(gradients):
         yield
+
+
+def matched(references: Sequence[Sequence[ReferenceVideo]]) -> list[tuple[ReferenceVideo, ...]]:
+    """Of every prompt's references: all first ones, all second ones, and so on, without those of strength 0.
+
+    Raises AdapterMismatch where prompts differ in their number, lengths or strengths.
+    """
+    likeness = {tuple((len(each.frames), each.strength) for each in row) for row in references}
+    if len(likeness) > 1:
+        raise AdapterMismatch(
+            "got prompts with references of different numbers, lengths or strengths in one batch, need alike "
+            "ones; make their videos one after the other"
+        )
+    return [column for column in zip(*references, strict=True) if column[0].strength > 0]
