@@ -1,7 +1,7 @@
 """Shots -> videos: the one way in which a base films, alone or with an adapter.
 
-Nothing of the base's call is replaced: scheduler, guidance and options are its own. Each video has a generator
-of its own, seeded on the CPU: a seed names a video, alone or among others.
+Nothing of the base's call is replaced: scheduler, guidance and options are its own. Each video has a
+generator of its own, seeded on the CPU: a seed names a video, alone or among others.
 """
 
 from collections.abc import Iterator, Sequence
