@@ -7,6 +7,7 @@ generator of its own, seeded on the CPU: a seed names a video, alone or among ot
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -80,10 +81,14 @@ def film(pipe: Any, shots: Sequence[Shot], settings: GenerationSettings, label: 
     return frames
 
 
-def batches(shots: Sequence[Shot], most: int) -> list[Sequence[Shot]]:
-    """At most so many shots at once; one alone where it starts from an image, since not every pipeline takes
-    an image for each prompt and some draw chance for it that is not the video's own."""
-    size = 1 if any(shot.image is not None for shot in shots) else most
+def batches(pipe: Any, shots: Sequence[Shot], most: int) -> list[Sequence[Shot]]:
+    """At most so many shots at once, where a batch makes the same videos; else one at a time.
+
+    Not every pipeline takes an image for each prompt; some draw chance for it that is not the video's own.
+    Pipelines with `mask_feature` (Latte) cut the padding of a prompt alone, and not of several.
+    """
+    alone = base_of(pipe).family.image(pipe) or "mask_feature" in signature(type(pipe).__call__).parameters
+    size = 1 if alone else most
     return [shots[first : first + size] for first in range(0, len(shots), size)]
 
 

@@ -12,8 +12,10 @@ from echoreel.bases.loading import load_base, model_name
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
 from echoreel.generation.filming import Shot, acting, film
+from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, checked_request, resolved
+from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.images import Frames
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import read_image
@@ -32,23 +34,34 @@ def generate(
     seed: int | Sequence[int] = 0,
     settings: GenerationSettings = AS_RECOMMENDED,
     image: Path | str | Frames | None = None,
+    library: str | Path | ReferenceLibrary | FromLibrary | None = None,
+    references_wanted: int = 1,
+    action: str | None = None,
 ) -> GenerationResult:
     """Make the base film `prompt` with the action of the references: one video per seed.
 
     base: a pipeline, a folder, a hub id, or None for the embedded one; adapter: likewise. image: the first
     frame (H, W, 3) uint8 or its file, for image-to-video bases; cropped and resized to the video's size.
-    Afterwards a pipeline and an adapter that were given are as before. Raises EchoReelError's family for what
-    cannot work, InUse while another thread generates with one of them.
+    library: take so many more references from it (its folder, say), by the prompt's action or by `action`;
+    none where nothing fits. It may also be what was taken of one already. Over six arguments: each is one
+    thing that users ask for. Afterwards a pipeline and an adapter that were given are as before. Raises
+    EchoReelError's family for what cannot work, InUse while another thread generates with one of them.
     """
-    seeds = checked_request(prompt, len(references), seed, settings)
+    checked_request(prompt, len(references) + (library is not None), seed, settings)
+    if library is not None and not isinstance(library, FromLibrary):
+        library = FromLibrary.take(library, prompt, references_wanted, action)
+    given = [*references, *(library.references if library else ())]
+    seeds = checked_request(prompt, len(given), seed, settings)
     pipe: Any = load_base(base) if base is None or isinstance(base, str | Path) else base
-    if references and (adapter is None or isinstance(adapter, str | Path)):
+    if given and (adapter is None or isinstance(adapter, str | Path)):
         adapter = load_adapter(adapter)
     settings = resolved(pipe, settings)
-    shots = [Shot(prompt, each, tuple(references), _first_frame(pipe, image)) for each in seeds]
+    stored, stale = library.encoded(pipe, settings) if library else ([], 0)
+    given = [*references, *stored]
+    shots = [Shot(prompt, each, tuple(given), _first_frame(pipe, image)) for each in seeds]
     began = time.perf_counter()
     base_videos: list[Frames] = []
-    if references:
+    if given:
         assert isinstance(adapter, ActionAdapter)
         if settings.compare:
             with adapter.reading(pipe):
@@ -59,17 +72,19 @@ def generate(
         videos = _filmed(pipe, shots, settings, "base")
     return GenerationResult(
         prompt=prompt,
-        references=tuple(references),
+        references=tuple(given),
         seeds=seeds,
         settings=settings,
         fps=settings.fps or base_of(pipe).family.fps,
         base=model_name(pipe),
-        adapter=model_name(adapter) if references else None,
+        adapter=model_name(adapter) if given else None,
         videos=tuple(videos),
         base_videos=tuple(base_videos),
         seconds=time.perf_counter() - began,
         peak_memory=peak_memory(),
         image=str(image) if isinstance(image, str | Path) else None,
+        library=library,
+        stale=stale,
     )
 
 

@@ -83,7 +83,7 @@ class Studio:
         keys = {shot: self._folder / f"{self._key(shot)}.npz" for shot in shots}
         missing = [shot for shot in shots if not keys[shot].exists()]
         told = f"{label}: {len(missing)} of {len(shots)} videos"
-        for chunk in track(batches(missing, self._batch), told, console=Console(stderr=True)):
+        for chunk in track(batches(self._pipe, missing, self._batch), told, console=Console(stderr=True)):
             for shot, frames in zip(chunk, self._make(chunk), strict=True):
                 file = io.BytesIO()
                 np.savez_compressed(file, frames=frames)
