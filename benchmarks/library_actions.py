@@ -26,7 +26,7 @@ from echoreel.actors.write_clips import write_clips
 from echoreel.common.settings import load_settings
 from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, find_motions
 from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
-from echoreel.evaluation.actorbench.filming import Shot, Studio
+from echoreel.evaluation.actorbench.filming import Studio
 from echoreel.evaluation.actorbench.judge import Judge
 from echoreel.evaluation.actorbench.pose_metrics import MotionBank, bootstrap
 from echoreel.library.reference_library import ReferenceLibrary
@@ -88,7 +88,10 @@ def filmed(
     }
     prompts, found = [case.prompt for case in cases], {}
     for name, references in given.items():
-        shots = [Shot(case.prompt, case.seeds[0], each) for case, each in zip(cases, references, strict=True)]
+        shots = [
+            studio.shot(case.prompt, case.seeds[0], each, case.target)
+            for case, each in zip(cases, references, strict=True)
+        ]
         with_one = [shot for shot in shots if shot.references]  # a batch has references or has none
         without = [shot for shot in shots if not shot.references]
         videos = iter(studio.film(with_one, name)) if with_one else iter(())

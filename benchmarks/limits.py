@@ -19,12 +19,13 @@ import numpy as np
 import torch
 
 from echoreel.actors.actor_clips import ActorClip, ActorDomain, ActorSettings
-from echoreel.actors.looks import full_caption, sample_look
+from echoreel.actors.looks import sample_look
 from echoreel.actors.motion_library import MotionLibrary
-from echoreel.bases.encoding import decode_video, encode_captions, encode_video
+from echoreel.bases.encoding import decode_video, encode_video
 from echoreel.bases.loading import load_base
 from echoreel.evaluation.actorbench.benchmark import find_motions
 from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
+from echoreel.evaluation.actorbench.filming import as_reference
 from echoreel.evaluation.actorbench.judge import Judge
 from echoreel.evaluation.actorbench.pose_metrics import MetricSettings, MotionBank, prompt_appearance
 from echoreel.evaluation.actorbench.sdedit import sdedit
@@ -94,16 +95,14 @@ def finished(
         part = cases[first : first + batch]
         clean = encode_video(pipe, np.stack([case.target.frames for case in part]))
         prompts = [case.prompt for case in part]
-        tokens = None
+        reads = None
         if reading is not None:
             adapter, shown = reading
-            clips = [SHOWN[shown](case) for case in part]
-            latents = encode_video(pipe, np.stack([clip.frames for clip in clips]))
-            captions = [full_caption(clip.look, clip.take.action) for clip in clips]
-            texts = (encode_captions(pipe, each) for each in (captions, prompts))
-            tokens = adapter, adapter.encode(latents, *texts)
+            with adapter.reading(pipe):
+                references = [[as_reference(SHOWN[shown](case))] for case in part]
+                reads = adapter, adapter.reference_set(references, prompts)
         generator = torch.Generator().manual_seed(first)
-        latents = sdedit(pipe, clean, prompts, level, steps, generator, tokens)
+        latents = sdedit(pipe, clean, prompts, level, steps, generator, reads)
         made.append(decode_video(pipe, latents))
     return np.concatenate(made)
 

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from echoreel.bases.lookup import base_of
 from echoreel.method.adapter import ActionAdapter
+from echoreel.method.references import ReferenceSet
 from echoreel.training.gradient_checkpointing import recompute_in_training
 
 CONDITIONS = ("base", "1", "4", "paper")
@@ -74,8 +75,9 @@ class Bench:
         """One guided step. The paper's: each branch's tokens anew."""
         if condition == "paper":
             pair = torch.cat([self.references] * 2)
-            self.adapter.set_tokens(self.adapter.encode(pair, self.captions[[1, 1]], self.captions))
-            self.adapter._references.each_branch = True
+            tokens = self.adapter.encode(pair, self.captions[[1, 1]], self.captions)
+            centres = self.adapter.prism.slot_centres
+            self.adapter._held.change(references=ReferenceSet.of_tokens([tokens], [1.0], centres, True))
         if not self.family.negative:
             self.call(self.noisy.expand(2, -1, -1, -1, -1), self.captions)
             return

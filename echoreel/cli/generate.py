@@ -24,7 +24,6 @@ from echoreel.cli.output import Answer, answering, hush
 from echoreel.common.errors import EchoReelError, SettingsError
 
 if TYPE_CHECKING:
-    from echoreel.generation.settings import GenerationSettings
     from echoreel.library.reference_library import Taken
     from echoreel.media.reference_video import ReferenceVideo
 
@@ -139,17 +138,23 @@ def generate(
             compare=compare,
         )
         loading_options = checked_loading(dtype, offload, lora)
-        seeds = checked_request(prompt, len(reference or []), seed or (0,), settings)
+        seeds = checked_request(prompt, len(reference or []) + (library is not None), seed or (0,), settings)
         references = read_references(reference or [], caption, start, end, strength, crop)
-        picked = None if library is None else take_from(library, prompt, count, action, answer)
-        references += [each for _, each in picked.references] if picked else []
-        for taken in references:
+        picked = None
+        if library is not None:
+            from echoreel.generation.from_library import FromLibrary
+
+            with answer.busy("searching the library"):
+                picked = FromLibrary.take(library, prompt, count, action)
+            tell_taken(picked.taken, answer)
+        shown = [*references, *(picked.references if picked else ())]
+        for taken in shown:
             answer.say(f"reference: {taken.describe()}")
-        if require_reference and not references:
+        if require_reference and not shown:
             raise EchoReelError(
                 "no reference; add videos of the action to the library, or name it with --action"
             )
-        if picked is not None and not references:
+        if picked is not None and not shown:
             answer.say("generating without reference")
         began = time.perf_counter()
         with answer.busy("loading the models"):
@@ -158,17 +163,27 @@ def generate(
             from echoreel.generation.model_facts import introduction
             from echoreel.method.loading import load_adapter
 
-            loaded = load_adapter(adapter) if references else None
+            loaded = load_adapter(adapter) if shown else None
             pipe = loading_options(base)
-            if picked and picked.references:
-                references = with_stored(library or "", picked, references, pipe, settings, answer)
         loading = time.perf_counter() - began
         for line in introduction(pipe, loaded):
             answer.say(line)
-        files = write_sheets(references, out) if show_frames else []
+        files = write_sheets(shown, out) if show_frames else []
         result = generate.generate(
-            prompt, references, base=pipe, adapter=loaded, seed=seeds, settings=settings, image=image
+            prompt,
+            references,
+            base=pipe,
+            adapter=loaded,
+            seed=seeds,
+            settings=settings,
+            image=image,
+            library=picked,
         )
+        if result.stale:
+            answer.say(
+                f"{result.stale} references were encoded by other weights; `echoreel library embed` makes "
+                "them anew"
+            )
         files += result.save(out)
         if compare:
             files += result.save_comparison(out)
@@ -179,9 +194,6 @@ def generate(
             "files": [str(file) for file in files],
             "loading_seconds": round(loading, 2),
         }
-        if picked is not None:
-            taken_now = [found.details() for found, _ in picked.references]
-            answer.facts["library"] = picked.answer.details() | {"results": taken_now}
 
 
 def checked_loading(
@@ -204,12 +216,8 @@ def checked_loading(
     return load
 
 
-def take_from(library: str, prompt: str, count: int, action: str | None, answer: Answer) -> "Taken":
-    """References of the prompt's action, each told with why it was picked; or that there is none."""
-    from echoreel.library.reference_library import ReferenceLibrary
-
-    with answer.busy("searching the library"):
-        taken = ReferenceLibrary.open(library).take(prompt, count, action)
+def tell_taken(taken: "Taken", answer: Answer) -> None:
+    """Each reference of the library with why it was taken; or that there is none."""
     understood = taken.answer.action
     for place, why in taken.problems:
         answer.say(f"passed over {place}: {why}")
@@ -220,32 +228,6 @@ def take_from(library: str, prompt: str, count: int, action: str | None, answer:
         answer.say("no action understood in the prompt; name it with --action")
     elif not taken.references:
         answer.say(f'nothing in the library fits "{understood.phrase}"')
-    return taken
-
-
-def with_stored(
-    library: str,
-    taken: "Taken",
-    references: "list[ReferenceVideo]",
-    pipe: Any,
-    settings: "GenerationSettings",
-    answer: Answer,
-) -> "list[ReferenceVideo]":
-    """The references, of which the library's come with what is stored of them for this base. Six arguments:
-    they are what the command has at that point."""
-    from echoreel.generation.settings import resolved
-    from echoreel.library.encoded_clips import native_size, with_encoded
-    from echoreel.library.reference_library import ReferenceLibrary
-
-    size = resolved(pipe, settings)
-    pixels = (size.height, size.width) if size.height and size.width else native_size(pipe)
-    clips = [(found.clip, reference) for found, reference in taken.references]
-    stored, stale = with_encoded(ReferenceLibrary.open(library), clips, pipe, pixels)
-    if stale:
-        answer.say(
-            f"{stale} references were encoded by other weights; `echoreel library embed` makes them anew"
-        )
-    return [*references[: len(references) - len(stored)], *stored]
 
 
 def read_references(

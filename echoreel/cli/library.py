@@ -240,7 +240,8 @@ def embed(
         found = ReferenceLibrary.open(place)
         hush()
         from echoreel.bases.loading import load_base
-        from echoreel.library.encoded_clips import encode_library, native_size
+        from echoreel.generation.settings import native_size
+        from echoreel.library.encoded_clips import encode_library
         from echoreel.method.loading import load_adapter
 
         with answer.busy("loading the models"):

@@ -57,6 +57,10 @@ class AdapterMismatch(EchoReelError):
     """Adapter and base, or adapter and tokens, do not fit each other."""
 
 
+class InUse(EchoReelError):
+    """A pipeline or an adapter is making a video in another thread."""
+
+
 class CheckpointError(EchoReelError):
     """A run folder or a weights folder is missing, damaged or from another run."""
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from echoreel.common.errors import OutputError, VideoError
 from echoreel.common.places import check_outputs
+from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.images import Frames, contact_sheet, side_by_side
 from echoreel.media.reference_video import ReferenceVideo
@@ -37,6 +38,8 @@ class GenerationResult:
     seconds: float  # for the videos, without loading models
     peak_memory: int  # bytes of main memory that the process held at most; 0 where the system does not say
     image: str | None = None  # file of the first frame
+    library: FromLibrary | None = None  # where some of the references are from
+    stale: int = 0  # references that the library has encoded by other weights
 
     def save(self, path: Path | str, short_side: int = SHORT_SIDE) -> list[Path]:
         """Write the videos as .mp4, .gif or .webp, and beside them, as .json, how they were made.
@@ -82,6 +85,7 @@ class GenerationResult:
             "adapter": self.adapter,
             "image": self.image,
             "references": [_details(reference) for reference in self.references],
+            **({} if self.library is None else {"library": self.library.details()}),
             "settings": self.settings.model_dump(mode="json"),
             "fps": self.fps,
             "seconds": round(self.seconds, 2),

@@ -83,6 +83,17 @@ def resolved(pipe: DiffusionPipeline, settings: GenerationSettings) -> Generatio
     return settings.model_copy(update=filled)
 
 
+def native_size(pipe: Any) -> tuple[int, int]:
+    """(height, width) in pixels that the base makes unless told otherwise. Raises EchoReelError."""
+    settings, base = resolved(pipe, GenerationSettings()), base_of(pipe)
+    if settings.height and settings.width:
+        return settings.height, settings.width
+    places, pixels = base.family.latent_size(base.denoiser), base.family.pixels_per_place(pipe)
+    if places is None:
+        raise EchoReelError(f"{type(pipe).__name__} does not say its frame size; it cannot be encoded for")
+    return places[0] * pixels, places[1] * pixels
+
+
 def _recommended(pipe: Any) -> RecommendedSettings:
     path = Path(pipe.name_or_path or "") / RECOMMENDATION
     if not path.is_file():

@@ -15,9 +15,7 @@ from safetensors.numpy import load, save
 
 from echoreel.bases.encoding import encode_references, encoders_of
 from echoreel.bases.loading import model_name
-from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
-from echoreel.generation.settings import GenerationSettings, resolved
 from echoreel.library.reference_library import LibraryClip, ReferenceLibrary
 from echoreel.library.tables import one_of, schemas, sql
 from echoreel.media.reference_video import EncodedFrames, ReferenceVideo
@@ -36,17 +34,6 @@ class Stored:
 
     def details(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def native_size(pipe: Any) -> tuple[int, int]:
-    """(height, width) in pixels that the base makes unless told otherwise. Raises EchoReelError."""
-    settings, base = resolved(pipe, GenerationSettings()), base_of(pipe)
-    if settings.height and settings.width:
-        return settings.height, settings.width
-    places, pixels = base.family.latent_size(base.denoiser), base.family.pixels_per_place(pipe)
-    if places is None:
-        raise EchoReelError(f"{type(pipe).__name__} does not say its frame size; it cannot be encoded for")
-    return places[0] * pixels, places[1] * pixels
 
 
 def encode_library(library: ReferenceLibrary, pipe: Any, size: tuple[int, int]) -> Stored:

@@ -1,31 +1,33 @@
 """ActionAdapter: Action Prism and Action Integrations of a base; attach, set references, save, load."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from typing import Any, Literal, Self, TypeAlias
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from einops import repeat
 from torch import Tensor, nn
 
 from echoreel.bases.encoding import encode_captions, encode_references
 from echoreel.bases.lookup import Base, base_of, find_sites
 from echoreel.common.errors import AdapterMismatch, SettingsError
+from echoreel.common.exclusive import used_alone
 from echoreel.media.reference_video import ReferenceVideo
-from echoreel.method.attachment import Attachment, Guidance, References
+from echoreel.method.attachment import Attachment
 from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.dense_prism import DensePrismSettings
 from echoreel.method.integration import (
-    ActionTokens,
     FrameIntegrationSettings,
+    Integration,
     IntegrationSettings,
     integration_settings,
     make_integration,
 )
 from echoreel.method.prism import PrismSettings, make_prism, prism_settings
+from echoreel.method.references import Guidance, Held, ReferenceSet, matched, ordinary_tensors
 
 Preset: TypeAlias = Literal["compact", "dense", "paper", "paper-lvdm"]
 
@@ -57,7 +59,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 for path, width in sites.items()
             }
         )
-        self._references = References()
+        self._held = Held()
         self._attachments: tuple[Attachment, ...] = ()  # one for each denoiser of the base
 
     @classmethod
@@ -111,26 +113,58 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def attach(self, base: Any) -> Self:
         """Join a pipeline or denoiser, which stays as it is but for hooks; leave any other base first.
 
-        Moves the adapter to the device that the base computes on. Raises AdapterMismatch, BaseUnsupported.
+        Moves the adapter to the device that the base computes on, and goes with the base when that is moved
+        later. Raises AdapterMismatch, BaseUnsupported, InUse while another thread generates with either.
         """
         found = base_of(base)
         self._check_fits(found)
-        self.detach()
-        device = getattr(found.pipe, "_execution_device", None) or next(found.denoiser.parameters()).device
-        nn.Module.to(self, device)
-        self._references.gain = self._references.gain.to(device)
-        layers = {path: self.integrations[_key(path)] for path in self.config["sites"]}
-        self._attachments = tuple(
-            Attachment(found, denoiser, layers, self._references)  # type: ignore[arg-type]
-            for denoiser in found.denoisers
-        )
+        with used_alone(self, *found.denoisers):
+            self.detach()
+            self._move(found)
+            layers = self._layers()
+            self._attachments = tuple(
+                Attachment(found, denoiser, layers, self._held) for denoiser in found.denoisers
+            )
         return self
 
     def detach(self) -> None:
         """Leave the base as it was; references and scale are kept."""
-        for attachment in self._attachments:
-            attachment.remove()
-        self._attachments = ()
+        with used_alone(self):
+            for attachment in self._attachments:
+                attachment.remove()
+            self._attachments = ()
+
+    @contextmanager
+    def reading(
+        self,
+        base: Any = None,
+        references: Sequence[ReferenceVideo] | ReferenceSet | None = None,
+        prompt: str | Sequence[str] = "",
+        size: tuple[int, int] | None = None,
+        negative_prompt: str | None = None,
+    ) -> Iterator[Self]:
+        """Within, the pipeline acts as in these references: `with adapter.reading(pipe, references, prompt):`
+
+        base: a pipeline, or None for the one that this is attached to. references: videos, or a set that
+        `reference_set` made, or None to read nothing. The others as in `set_references`. Afterwards all is as
+        before: what the adapter is attached to, its references, scale, window and guidance. Other threads are
+        refused meanwhile. Raises what `attach` and `set_references` raise.
+        """
+        found = base_of(self._pipeline() if base is None else base)
+        with used_alone(self, *found.denoisers):
+            before, state = self._attachments, self._held.state
+            try:
+                if not before or before[0].base != found:
+                    self.attach(base)
+                if references is None or isinstance(references, ReferenceSet):
+                    self._held.change(references=references)
+                else:
+                    self.set_references(references, prompt, size, negative_prompt)
+                yield self
+            finally:
+                self._held.state = state
+                if self._attachments is not before:
+                    self.attach(before[0].base) if before else self.detach()
 
     @property
     def denoisers(self) -> tuple[nn.Module, ...]:
@@ -150,7 +184,6 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         tokens: Tensor = self.prism(reference_latents.to(like), *texts)
         return tokens
 
-    @torch.no_grad()
     def set_references(
         self,
         references: Sequence[ReferenceVideo],
@@ -166,20 +199,40 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         the Prism makes of its own prompt, as in the released EchoReel; the pipeline must then guide.
         Raises AdapterMismatch when not attached to a pipeline, SettingsError when a size is needed.
         """
-        pipe = self._pipeline()
-        size = size or self._native_size()
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if negative_prompt is not None:
-            prompts = [negative_prompt] * len(prompts) + prompts
-        kept = [reference for reference in references if reference.strength > 0]
-        asked = encode_captions(pipe, prompts)
+        shown = [list(references)] * len(prompts)
+        self._held.change(references=self.reference_set(shown, prompts, size, negative_prompt))
+
+    @torch.no_grad()
+    def reference_set(
+        self,
+        references: Sequence[Sequence[ReferenceVideo]],
+        prompts: Sequence[str],
+        size: tuple[int, int] | None = None,
+        negative_prompt: str | None = None,
+    ) -> ReferenceSet | None:
+        """What `reading` takes, for a batch of prompts, each with references of its own; None without any.
+
+        All prompts have as many references, the first of each as long and as strong as the others' first, and
+        so on. The others as in `set_references`. Raises what that raises, AdapterMismatch for a batch that
+        does not match.
+        """
+        pipe = self._pipeline()
+        self._move(self._attachments[0].base)
+        columns = matched(references)
+        if not columns:
+            return None
+        negatives = [] if negative_prompt is None else [negative_prompt] * len(prompts)
+        times = 2 if negatives else 1
+        asked = encode_captions(pipe, [*negatives, *prompts])
+        unique = {id(each): each for column in columns for each in column}
+        found = encode_references(pipe, [*unique.values()], size or self._native_size())
+        encoded = dict(zip(unique, found, strict=True))
         parts = []
-        for latents, shown in encode_references(pipe, kept, size):
-            latents = repeat(latents, "1 c t h w -> b c t h w", b=len(prompts))
-            shown = repeat(shown, "1 l d -> b l d", b=len(prompts))
-            parts.append(self.encode(latents, shown, asked))
-        self.set_tokens(parts, [reference.strength for reference in kept])
-        self._references.each_branch = negative_prompt is not None
+        for column in columns:
+            latents, shown = zip(*(encoded[id(each)] for each in column), strict=True)
+            parts.append(self.encode(torch.cat(latents * times), torch.cat(shown * times), asked))
+        return self._reference_set(parts, [column[0].strength for column in columns], bool(negatives))
 
     def set_tokens(self, tokens: Tensor | Sequence[Tensor], strengths: Sequence[float] | None = None) -> None:
         """Have the base read these action tokens (B, T * K, A): of one reference, or a sequence, one of each.
@@ -188,36 +241,17 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         parts = [tokens] if isinstance(tokens, Tensor) else list(tokens)
         strengths = [1.0] * len(parts) if strengths is None else list(strengths)
-        if len(parts) != len(strengths) or not all(0 <= strength < math.inf for strength in strengths):
-            raise AdapterMismatch(
-                f"got strengths {strengths} for {len(parts)} references, need one for each, 0 or more"
-            )
-        self._check_tokens(parts)
-        self.clear_references()
-        kept = {i: strength for i, strength in enumerate(strengths) if strength > 0}
-        if kept:
-            like = next(self.integrations.parameters())
-            used = [parts[i].to(like) for i in kept]
-            learns = self.training or any(part.requires_grad for part in used)
-            with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-                action = ActionTokens.of_references(used, [*kept.values()], self.prism.slot_centres)
-            self._references.action = action
-            self._references.weigh()
-            if self._attachments and not learns:
-                self._attachments[0].remember()  # already now, so that a compiled denoiser finds it done
+        self._held.change(references=self._reference_set(parts, strengths))
 
     def clear_references(self) -> None:
         """Have the base read nothing, and be its own self again."""
-        self._references.action = None
-        self._references.each_branch = False
-        self._references.memories = None
+        self._held.change(references=None)
 
     def set_scale(self, scale: float) -> None:
         """How much of what the integrations find is added: 1 as trained, 0 nothing. Raises SettingsError."""
         if not math.isfinite(scale):
             raise SettingsError(f"got scale {scale}, need a number; 1 is as trained, 0 is off")
-        self._references.scale = float(scale)
-        self._references.weigh()
+        self._held.change(scale=float(scale))
 
     def set_window(self, start: float = 0.0, end: float = 1.0) -> None:
         """The part of the denoising steps in which references act: 0 <= start < end <= 1, else SettingsError.
@@ -226,7 +260,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         if not 0 <= start < end <= 1:
             raise SettingsError(f"got a window from {start} to {end}, need 0 <= start < end <= 1")
-        self._references.window = (float(start), float(end))
+        self._held.change(window=(float(start), float(end)))
 
     def set_guidance(self, guidance: Guidance) -> None:
         """Which branch of classifier-free guidance reads. Raises SettingsError.
@@ -236,7 +270,31 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         if guidance not in ("positive", "both"):
             raise SettingsError(f'got guidance {guidance!r}, need "positive" or "both"')
-        self._references.guidance = guidance
+        self._held.change(guidance=guidance)
+
+    def _reference_set(
+        self, parts: Sequence[Tensor], strengths: Sequence[float], each_branch: bool = False
+    ) -> ReferenceSet | None:
+        """Of action tokens; with the keys of every site where nothing learns. Raises AdapterMismatch."""
+        self._check_tokens(parts)
+        like = next(self.integrations.parameters())
+        learns = torch.is_grad_enabled() and (self.training or any(part.requires_grad for part in parts))
+        with ordinary_tensors(), torch.set_grad_enabled(learns):
+            parts = [part.clone().to(like) if part.is_inference() else part.to(like) for part in parts]
+            made = ReferenceSet.of_tokens(parts, strengths, self.prism.slot_centres, each_branch)
+            if made is None or learns or not self._attachments:
+                return made
+            return made.with_keys(self._layers())  # now, so that a compiled denoiser finds them
+
+    def _layers(self) -> dict[str, Integration]:
+        """By the site's path."""
+        return {path: self.integrations[_key(path)] for path in self.config["sites"]}  # type: ignore[misc]
+
+    def _move(self, base: Base) -> None:
+        """To the device that the base computes on."""
+        device = getattr(base.pipe, "_execution_device", None) or next(base.denoiser.parameters()).device
+        with ordinary_tensors():
+            nn.Module.to(self, device)
 
     def _pipeline(self) -> Any:
         """Raises AdapterMismatch unless attached to a pipeline."""
@@ -262,9 +320,9 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """A copy (deepcopy, pickle) is detached and has no references: hooks and the base are not copied."""
         state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
-        return state | {"_attachments": (), "_references": References()}
+        return state | {"_attachments": (), "_held": Held()}
 
-    def _check_tokens(self, parts: list[Tensor]) -> None:
+    def _check_tokens(self, parts: Sequence[Tensor]) -> None:
         """Raises AdapterMismatch unless these are action tokens of this adapter, for one batch."""
         slots, width = self.prism.slots_per_frame, self.prism.token_width
         for part in parts:

@@ -11,9 +11,9 @@ before the denoiser's next call and before other references are set.
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -21,35 +21,12 @@ from torch import Tensor, nn
 
 from echoreel.bases.lookup import Base
 from echoreel.common.errors import AdapterMismatch
+from echoreel.common.exclusive import check_mine
 from echoreel.method.innermost_hook import InnermostHook
-from echoreel.method.integration import ActionTokens, Grid, Integration, Memory, Places, narrowed
+from echoreel.method.integration import Grid, Integration, Memory, Places, narrowed
+from echoreel.method.references import Guidance, Held, ReferenceSet, State, ordinary_tensors
 
 KEPT_PLACES = 4096  # tokens of a grid; of larger ones the layers' own work is more by far
-Guidance: TypeAlias = Literal["positive", "both"]
-
-
-@dataclass
-class References:
-    """What the base shall read, and how: the adapter's state that is no parameter."""
-
-    action: ActionTokens | None = None
-    each_branch: bool = False  # `action` holds sets for the negative prompts, then for the positive ones
-    scale: float = 1.0
-    zero: bool = (
-        False  # scale is 0: then nothing is computed at all; compiled code looks at this, not at `scale`
-    )
-    # 0-dim, so that compiled code stays; on the CPU even where the adapter is made on the meta device
-    gain: Tensor = field(default_factory=lambda: torch.tensor(1.0, device="cpu"))
-    window: tuple[float, float] = (0.0, 1.0)  # fractions of the denoising steps
-    guidance: Guidance = "positive"
-    memories: dict[str, Memory] | None = None  # of `action`, per site
-    versions: tuple[tuple[int, int], ...] = ()  # of the parameters that `memories` were computed with
-
-    def weigh(self) -> None:
-        """Settle what additions are multiplied by: the scale and the references' strength."""
-        strength = 1.0 if self.action is None else self.action.strength
-        self.gain = torch.full_like(self.gain, self.scale * strength)
-        self.zero = self.scale == 0
 
 
 @dataclass(frozen=True)
@@ -101,11 +78,11 @@ class Attachment:
         base: Base,
         denoiser: nn.Module,
         integrations: dict[str, Integration],
-        references: References,
+        held: Held,
     ) -> None:
         self.base = base
         self.denoiser = denoiser
-        self.references = references
+        self.held = held
         self.integrations = integrations  # by site path
         self.call: Call | None = None
         self.hooks: dict[str, InnermostHook] = {}
@@ -144,37 +121,58 @@ class Attachment:
     def _begin(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Settle this call of the denoiser."""
         self.call = None
-        if self.references.action is None or self.references.zero:
-            return
         if not torch.compiler.is_compiling():
-            self._place_hooks()
+            check_mine(denoiser)
+        references = self.held.state.references
+        if references is None or self.held.state.zero:
+            return
         arguments = dict(zip(self._names, args, strict=False)) | kwargs
         family = self.base.family
         sample = arguments[family.sample]
+        if not torch.compiler.is_compiling():
+            self._place_hooks()
+            self._follow(computes_on(denoiser, sample))
         rows = sample.shape[0]
         sizes = family.sizes(denoiser, arguments)
-        reading = self._reading(sample, self.references.action.tokens.shape[0])
+        state = self.held.state
+        reading = self._reading(sample, references, state.guidance)
         if reading is None:
             return
-        gain = self.references.gain
-        if self.references.window != (0.0, 1.0):
-            gain = gain * self._in_window(arguments[family.timestep], rows)[reading.first :, None, None]
+        gain = state.gain
+        if state.window != (0.0, 1.0):
+            gain = (
+                gain * self._in_window(arguments[family.timestep], rows, state)[reading.first :, None, None]
+            )
         self.call = Call(reading, rows, *sizes, gain, self._memories(reading))
 
-    def _reading(self, sample: Tensor, sets: int) -> Reading | None:
+    def _follow(self, device: torch.device) -> None:
+        """Have the adapter compute where the base does, which may have been moved since."""
+        references = self.held.state.references
+        assert references is not None
+        if any(p.device != device for layer in self.integrations.values() for p in layer.parameters()):
+            with ordinary_tensors():
+                for layer in self.integrations.values():
+                    nn.Module.to(layer, device)
+        if references.action.tokens.device != device:
+            with ordinary_tensors():
+                action = references.action.to(references.action.tokens.new_empty(0, device=device))
+                self.held.change(references=replace(references, action=action))
+
+    def _reading(self, sample: Tensor, references: ReferenceSet, guidance: Guidance) -> Reading | None:
         """Who reads in this call; None: nobody."""
         rows, family, pipe = sample.shape[0], self.base.family, self.base.pipe
+        sets = references.action.tokens.shape[0]
         if self.context is not None and family.negative:
-            return self._reading_in_context(rows, sets)
+            return self._reading_in_context(rows, sets, references.each_branch, guidance)
         guided = False
-        if pipe is not None and not self.references.each_branch:
+        if pipe is not None and not references.each_branch:
             guided = self._guided(pipe, sample, sets)
         if pipe is None and sets not in (1, rows):
             raise AdapterMismatch(
                 f"got {rows} rows for {sets} sets of action tokens, need a set per row or one for all; "
                 f"attach to the pipeline to have guidance and several videos per prompt taken care of"
             )
-        return reading_rows(rows, sets, guided, self.references.guidance)
+        return reading_rows(rows, sets, guided, guidance)
 
     def _guided(self, pipe: Any, sample: Tensor, sets: int) -> bool:
         """Is the batch [negative, positive]?"""
@@ -187,18 +185,20 @@ class Attachment:
             return said is None and sample.shape[0] % (2 * sets) == 0
         return _halves_equal(self.base.family.shared(sample))
 
-    def _reading_in_context(self, rows: int, sets: int) -> Reading | None:
+    def _reading_in_context(
+        self, rows: int, sets: int, each_branch: bool, guidance: Guidance
+    ) -> Reading | None:
         """For pipelines that call the denoiser once for each branch, and say for which."""
         negative = self.context in self.base.family.negative
-        if self.references.each_branch:
+        if each_branch:
             half = sets // 2
             whole = reading_rows(rows, half, False, "both")
             return Reading(whole.first, whole.groups, (0 if negative else half, half))
-        if negative and self.references.guidance == "positive":
+        if negative and guidance == "positive":
             return None
-        return reading_rows(rows, sets, False, self.references.guidance)
+        return reading_rows(rows, sets, False, guidance)
 
-    def _in_window(self, timestep: Tensor | float, rows: int) -> Tensor:
+    def _in_window(self, timestep: Tensor | float, rows: int, state: State) -> Tensor:
         """1 for rows whose denoising step is in the window, whole, as ControlNet counts; else 0: (rows,).
 
         Where each token has a timestep of its own (a first frame that is given has 0), the latest counts."""
@@ -209,51 +209,35 @@ class Attachment:
                 "got a window of denoising steps for a denoiser without scheduler, need its pipeline; attach "
                 "to that, or set_window(0, 1)"
             )
-        gain = self.references.gain
-        timestep = torch.as_tensor(timestep, device=gain.device)
+        timestep = torch.as_tensor(timestep, device=state.gain.device)
         timestep = timestep.flatten(1).amax(1) if timestep.ndim > 1 else timestep.expand(rows)
         timesteps = timesteps.to(timestep)  # pipelines round them to the denoiser's dtype
         passed = (timesteps[None] > timestep[:, None]).sum(1)
-        start, end = self.references.window
+        start, end = state.window
         count = timesteps.shape[0]
-        inside: Tensor = ((passed >= start * count) & (passed + 1 <= end * count)).to(gain.dtype)
+        inside: Tensor = ((passed >= start * count) & (passed + 1 <= end * count)).to(state.gain.dtype)
         return inside
 
     def _memories(self, reading: Reading) -> Mapping[str, Memory]:
         """Keys and values of every site: in the graph where gradients flow, else once for all calls."""
-        references = self.references
+        references = self.held.state.references
+        assert references is not None
         if torch.is_grad_enabled():
-            found = self._computed()
+            found: Mapping[str, Memory] = references.computed(self.integrations)
         else:
-            if references.memories is None or not (torch.compiler.is_compiling() or self._fresh()):
-                self.remember()
-            assert references.memories is not None
-            found = references.memories
+            if torch.compiler.is_compiling():
+                references = references if references.keys else references.with_keys(self.integrations)
+            elif not references.fresh(self.integrations):
+                with ordinary_tensors():
+                    references = references.with_keys(self.integrations)
+                self.held.change(references=references)
+            assert references.keys is not None
+            found = references.keys
             if found is not self._kept_with and not torch.compiler.is_compiling():
                 self._kept, self._kept_with = {}, found
         if reading.sets is None:
             return found
         return {path: narrowed(memory, *reading.sets) for path, memory in found.items()}
-
-    @torch.no_grad()
-    def remember(self) -> None:
-        """Compute keys and values now, for all calls until references or parameters change."""
-        self.references.memories = self._computed()
-        if not torch.compiler.is_compiling():
-            self.references.versions = self._versions()
-
-    def _computed(self) -> dict[str, Memory]:
-        action = self.references.action
-        assert action is not None
-        return {path: integration.memory(action) for path, integration in self.integrations.items()}
-
-    def _fresh(self) -> bool:
-        return self.references.versions == self._versions()
-
-    def _versions(self) -> tuple[tuple[int, int], ...]:
-        """Change when parameters change in place (a training step, loaded weights) or are moved."""
-        layers = self.integrations.values()
-        return tuple((p._version, p.data_ptr()) for layer in layers for p in layer.parameters())
 
     def _after(self, path: str, output: Any) -> Any:
         """A site's output, with the addition to its hidden states."""
@@ -292,6 +276,12 @@ class Attachment:
         if (path, grid) not in self._kept:
             self._kept[path, grid] = self.integrations[path].places(grid, device)
         return self._kept[path, grid]
+
+
+def computes_on(denoiser: nn.Module, sample: Tensor) -> torch.device:
+    """Where this call computes: its input is there, unless accelerate brings it there layer by layer."""
+    device = getattr(getattr(denoiser, "_hf_hook", None), "execution_device", None)
+    return sample.device if device is None else torch.device(device)
 
 
 def site_sizes(tokens: int, frames: int, height: int, width: int) -> dict[str, int]:

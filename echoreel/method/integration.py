@@ -6,7 +6,7 @@ adapter returns the base's own video. With the batch outermost, the layouts of a
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import torch
@@ -67,7 +67,7 @@ class ActionTokens:
     @classmethod
     def of_references(cls, parts: list[Tensor], strengths: list[float], slot_centres: Tensor) -> Self:
         """Tokens (B, T * K, A) of each reference, their strengths above 0, and the slots' centres (K, 2)."""
-        slots, places, numbers = slot_centres.float(), [], []
+        slots, places, numbers = slot_centres.float().to(parts[0].device), [], []
         for part in parts:
             count = part.shape[1] // len(slots)
             numbers.append(torch.arange(count, device=part.device).repeat_interleave(len(slots)))
@@ -83,6 +83,13 @@ class ActionTokens:
             strength=max(strengths),
             frames=torch.cat(numbers),
         )
+
+    def to(self, like: Tensor) -> Self:
+        """The same on the device, and the tokens in the precision, of `like`."""
+        if self.tokens.device == like.device and self.tokens.dtype == like.dtype:
+            return self
+        places, bias, frames = (part.to(like.device) for part in (self.places, self.bias, self.frames))
+        return replace(self, tokens=self.tokens.to(like), places=places, bias=bias, frames=frames)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Item 4 is in test_contract_together.py.
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ def test_each_branch_reads_what_is_its_own(pipe: Any, adapter: ActionAdapter) ->
     noisy, timesteps, captions = toy_inputs(2)
     doubled, tokens = (torch.cat([noisy[:1]] * 2), timesteps, captions), toy_tokens(adapter, batch=2)
     adapter.attach(pipe).set_tokens(tokens)
-    adapter._references.each_branch = True
+    held = adapter._held.state.references
+    adapter._held.change(references=replace(held, each_branch=True))
     together = branches(pipe, doubled)
     adapter.attach(base_of(pipe).denoiser)
     for index in range(2):

@@ -1,6 +1,7 @@
 """`generate`: the base's own call, one generator a video, references in and out, files of the result."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from helpers.make_videos import counting
 from helpers.toy_models import FRAMES, toy_pipeline
+from helpers.video_folders import good_folder
 from PIL import Image
 
 from echoreel.bases import loading
 from echoreel.bases.loading import load_base
-from echoreel.common.errors import BaseUnsupported, EchoReelError, SettingsError
+from echoreel.common.errors import BaseUnsupported, EchoReelError, InUse, SettingsError
 from echoreel.generation.generate import generate
 from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, resolved
+from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import probe
 from echoreel.method.adapter import ActionAdapter
@@ -203,3 +206,85 @@ def test_comparisons_show_references_base_and_ours(result: GenerationResult, tmp
     assert info.frames == FRAMES
     assert info.height > 2 * 256
     assert info.width > 3 * 256
+
+
+def test_an_adapter_is_left_as_it_was(pipe: Any, adapter: ActionAdapter, reference: ReferenceVideo) -> None:
+    other = toy_pipeline(seed=3)
+    adapter.attach(other).set_scale(0.25)
+    adapter.set_window(0.0, 0.5)
+    adapter.set_references([reference], PROMPT)
+    state, attached = adapter._held.state, adapter._attachments[0].base.pipe
+    settings = QUICK.model_copy(update={"compare": True, "guidance": "both"})
+    generate(PROMPT, [reference], base=pipe, adapter=adapter, seed=7, settings=settings)
+    assert adapter._held.state is state
+    assert adapter._attachments[0].base.pipe is attached is other
+    assert not pipe.unet._forward_pre_hooks
+    adapter.detach()
+    adapter._held = type(adapter._held)()
+
+
+def test_a_second_thread_is_refused_and_the_first_one_s_video_is_right(
+    pipe: Any, adapter: ActionAdapter, reference: ReferenceVideo, result: GenerationResult
+) -> None:
+    """The second asks while the first is in the middle of its denoising."""
+    within, refused = threading.Event(), threading.Event()
+    said: list[str] = []
+
+    def second() -> None:
+        assert within.wait(60)
+        for given in ([reference], []):
+            try:
+                generate(PROMPT, given, base=pipe, adapter=adapter, seed=3, settings=QUICK)
+            except InUse as error:
+                said.append(str(error))
+        with pytest.raises(InUse):
+            pipe(PROMPT, num_frames=FRAMES, num_inference_steps=1)
+        refused.set()
+
+    def wait(*_: Any) -> None:
+        within.set()
+        assert refused.wait(60)
+
+    other = threading.Thread(target=second, name="second")
+    handle = pipe.unet.register_forward_hook(wait)
+    other.start()
+    try:
+        made = generate(PROMPT, [reference], base=pipe, adapter=adapter, seed=7, settings=QUICK)
+    finally:
+        handle.remove()
+        other.join()
+    assert len(said) == 2
+    assert all(
+        "by thread second while MainThread makes a video with it; wait for that" in each for each in said
+    )
+    np.testing.assert_array_equal(made.videos[0], result.videos[0])
+    assert not any(m._forward_pre_hooks or "forward" in m.__dict__ for m in pipe.unet.modules())
+    again = generate(PROMPT, [reference], base=pipe, adapter=adapter, seed=7, settings=QUICK)
+    np.testing.assert_array_equal(again.videos[0], result.videos[0])
+
+
+def test_references_of_a_library_are_as_if_given(pipe: Any, adapter: ActionAdapter, tmp_path: Path) -> None:
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    library.add([good_folder(tmp_path / "videos")], quiet=True)
+    prompt = "a woman juggling balls"
+    ((_, reference),) = library.take(prompt).references
+    made, given = (
+        generate(prompt, each, base=pipe, adapter=adapter, settings=QUICK, library=place)
+        for each, place in (((), tmp_path / "library"), ([reference], None))
+    )
+    np.testing.assert_array_equal(made.videos[0], given.videos[0])
+    assert made.details()["library"]["results"][0]["caption"] == "juggling balls"
+    named = generate(
+        "a woman",
+        base=pipe,
+        adapter=adapter,
+        settings=QUICK,
+        library=library,
+        references_wanted=2,
+        action="kicking",
+    )
+    assert [each.caption for each in named.references] == ["woman kicking ball"]
+    alone = generate("a woman", base=pipe, settings=QUICK, library=library)
+    assert (alone.references, alone.adapter) == ((), None)
+    with pytest.raises(EchoReelError, match="nothing to compare"):
+        generate("a woman", base=pipe, library=library, settings=QUICK.model_copy(update={"compare": True}))

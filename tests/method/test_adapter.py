@@ -294,3 +294,65 @@ def test_longer_references_and_other_resolutions_of_the_base(adapter: ActionAdap
         acting = unet(noisy, 5, captions).sample
         adapter.clear_references()
         assert not torch.allclose(unet(noisy, 5, captions).sample, acting)
+
+
+def test_reading_leaves_everything_as_it_was(adapter: ActionAdapter, pipe: AnimateDiffPipeline) -> None:
+    other = toy_pipeline(seed=1)
+    adapter.set_scale(0.5)
+    adapter.set_tokens(toy_tokens(adapter))
+    want, reference = denoised(adapter), ReferenceVideo(video(3))
+    with pytest.raises(RuntimeError, match="inside"), adapter.reading(other, [reference], PROMPT):
+        assert adapter._attachments[0].denoiser is other.unet
+        adapter.set_scale(2)
+        adapter.set_window(0.0, 0.5)
+        adapter.set_guidance("both")
+        raise RuntimeError("inside")
+    assert adapter._attachments[0].denoiser is pipe.unet
+    assert not other.unet._forward_pre_hooks
+    assert torch.equal(denoised(adapter), want)
+    with adapter.reading(references=[reference], prompt=PROMPT):
+        acting = denoised(adapter)
+    adapter.set_references([reference], PROMPT)
+    assert torch.equal(denoised(adapter), acting)
+    adapter.detach()
+    with adapter.reading(pipe, [reference], PROMPT):
+        assert adapter._attachments
+    assert adapter._attachments == ()
+
+
+def test_inference_mode_is_as_no_gradients(pipe: AnimateDiffPipeline) -> None:
+    adapter = toy_adapter(pipe)
+    tokens = toy_tokens(adapter)
+    adapter.attach(pipe).set_tokens(tokens)
+    want = denoised(adapter)
+    adapter.detach()
+    with torch.inference_mode():
+        fresh = toy_adapter(pipe)  # its parameters are inference tensors
+        for each in (fresh, adapter):
+            each.attach(pipe).set_tokens(tokens.clone())
+            assert torch.equal(ANIMATEDIFF.predict(pipe.unet, *toy_inputs(1), {}), want)
+            each.detach()
+        adapter.attach(pipe)
+    assert torch.equal(denoised(adapter), want)
+    ANIMATEDIFF.predict(pipe.unet, *toy_inputs(1), {}).mean().backward()  # and gradients flow outside
+    assert any(p.grad is not None for p in adapter.integrations.parameters())
+    adapter.detach()
+
+
+def test_the_adapter_goes_where_the_base_is_moved() -> None:
+    """Device "meta" stands for an accelerator."""
+    pipe = toy_pipeline()
+    adapter = toy_adapter(pipe).attach(pipe)
+    adapter.set_tokens(toy_tokens(adapter))
+    pipe.unet.to("meta")
+    with torch.no_grad():
+        made = ANIMATEDIFF.predict(pipe.unet, *(x.to("meta") for x in toy_inputs(1)), {})
+    assert made.device.type == "meta"
+    assert adapter._held.state.gain.device.type == "meta"
+
+
+def test_an_adapter_in_another_precision_reads_the_tokens_that_it_has(adapter: ActionAdapter) -> None:
+    adapter.set_tokens(toy_tokens(adapter))
+    want = denoised(adapter)
+    adapter.to(torch.bfloat16)
+    assert (denoised(adapter) - want).abs().mean() < 0.05 * want.abs().mean()

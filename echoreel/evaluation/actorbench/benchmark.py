@@ -19,7 +19,7 @@ from echoreel.actors.actor_clips import ActorSettings
 from echoreel.actors.motion_library import MotionLibrary
 from echoreel.actors.renderer import camera_joints
 from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
-from echoreel.evaluation.actorbench.filming import Shot, Studio, StudioSettings
+from echoreel.evaluation.actorbench.filming import Studio, StudioSettings
 from echoreel.evaluation.actorbench.judge import Judge, Reading
 from echoreel.evaluation.actorbench.pose_metrics import (
     LOOK_PARTS,
@@ -242,9 +242,12 @@ class _Trial:
             return self._studio.autoencoded(self._film("ceiling", 0))
         if (condition, count) not in self._videos:
             given = GIVEN[condition]
-            shots = [Shot(case.prompt, seed, getattr(case, given)[:count]) for case, seed in self.takes]
-            label = f"{self.split}, {condition}"
-            self._videos[condition, count] = self._studio.film(shots, label)
+            label, studio = f"{self.split}, {condition}", self._studio
+            shots = [
+                studio.shot(case.prompt, seed, getattr(case, given)[:count], case.target)
+                for case, seed in self.takes
+            ]
+            self._videos[condition, count] = studio.film(shots, label)
         return self._videos[condition, count]
 
 

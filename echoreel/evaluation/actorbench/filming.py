@@ -7,7 +7,7 @@ goes on with what it has.
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,18 @@ from torch import nn
 
 from echoreel.actors.actor_clips import ActorClip, ActorSettings
 from echoreel.actors.looks import full_caption
-from echoreel.bases.encoding import decode_video, encode_captions, encode_video
+from echoreel.bases.encoding import decode_video, encode_video
 from echoreel.bases.loading import load_base
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
 from echoreel.common.files import write_atomic
 from echoreel.common.settings import Settings
-from echoreel.generation.settings import CALL_ARGUMENTS, GenerationSettings, resolved
+from echoreel.generation.filming import Shot, acting, batches, film
+from echoreel.generation.settings import GenerationSettings, resolved
 from echoreel.media.images import Frames
+from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.loading import load_adapter
 from echoreel.training.precision import EMULATED, Precision, computes_in_bf16, fast_kernels
-
-
-@dataclass(frozen=True, eq=False)
-class Shot:
-    """One video to be made: its prompt and seed, and the references that it has."""
-
-    prompt: str
-    seed: int
-    references: tuple[ActorClip, ...] = ()
 
 
 class StudioSettings(Settings):
@@ -80,19 +73,22 @@ class Studio:
             update={"frames": self._settings.num_frames or actors.frames, "size": asked[0]}
         )
 
+    def shot(self, prompt: str, seed: int, references: Sequence[ActorClip], target: ActorClip) -> Shot:
+        """Of a case; an image-to-video base starts from the target's first frame."""
+        image = target.frames[0] if base_of(self._pipe).family.image(self._pipe) else None
+        return Shot(prompt, seed, tuple(map(as_reference, references)), image)
+
     def film(self, shots: Sequence[Shot], label: str) -> Frames:
         """Videos (B, T, H, W, 3), made in batches where they are not in the folder."""
-        keys = [self._key(shot) for shot in shots]
-        missing = [i for i, key in enumerate(keys) if not (self._folder / f"{key}.npz").exists()]
-        chunks = [missing[start : start + self._batch] for start in range(0, len(missing), self._batch)]
-        for chunk in track(
-            chunks, f"{label}: {len(missing)} of {len(shots)} videos", console=Console(stderr=True)
-        ):
-            for i, frames in zip(chunk, self._make([shots[i] for i in chunk]), strict=True):
+        keys = {shot: self._folder / f"{self._key(shot)}.npz" for shot in shots}
+        missing = [shot for shot in shots if not keys[shot].exists()]
+        told = f"{label}: {len(missing)} of {len(shots)} videos"
+        for chunk in track(batches(self._pipe, missing, self._batch), told, console=Console(stderr=True)):
+            for shot, frames in zip(chunk, self._make(chunk), strict=True):
                 file = io.BytesIO()
                 np.savez_compressed(file, frames=frames)
-                write_atomic(self._folder / f"{keys[i]}.npz", file.getvalue())
-        return np.stack([np.load(self._folder / f"{key}.npz")["frames"] for key in keys])
+                write_atomic(keys[shot], file.getvalue())
+        return np.stack([np.load(keys[shot])["frames"] for shot in shots])
 
     @torch.no_grad()
     def autoencoded(self, videos: Frames) -> Frames:
@@ -101,62 +97,42 @@ class Studio:
         return np.concatenate([decode_video(self._pipe, encode_video(self._pipe, chunk)) for chunk in chunks])
 
     def _make(self, shots: Sequence[Shot]) -> Frames:
-        """One call of the pipeline: a generator and a set of action tokens for each video."""
-        settings, prompts = self._settings, [shot.prompt for shot in shots]
-        wanted = {argument: getattr(settings, name) for argument, name in CALL_ARGUMENTS.items()}
-        given = {argument: value for argument, value in wanted.items() if value is not None}
-        if settings.negative_prompt is not None:
-            given["negative_prompt"] = [settings.negative_prompt] * len(shots)
-        self._pipe.set_progress_bar_config(disable=True)
-        generators = [torch.Generator().manual_seed(shot.seed) for shot in shots]
-        try:
-            if shots[0].references:
-                self._show(shots)
-            with fast_kernels(self._pipe._execution_device, self._precision):
-                video = self._pipe(prompt=prompts, generator=generators, output_type="np", **given).frames
-        finally:
-            if self._adapter is not None:
-                self._adapter.detach()
-        if not np.isfinite(video).all():
-            raise EchoReelError("the base made values that are no numbers; load it in another precision")
-        frames: Frames = np.round(np.asarray(video) * 255).astype(np.uint8)
-        return frames
-
-    @torch.no_grad()
-    def _show(self, shots: Sequence[Shot]) -> None:
-        """Attach the adapter and give it the references: the first of every video, the second, and so on."""
-        pipe, adapter, settings = self._pipe, self._adapter, self._settings
-        assert adapter is not None
-        adapter.attach(pipe)
-        adapter.set_scale(settings.scale)
-        adapter.set_guidance(settings.guidance)
-        adapter.set_window(*settings.window)
-        asked = encode_captions(pipe, [shot.prompt for shot in shots])
-        tokens = []
-        for clips in zip(*(shot.references for shot in shots), strict=True):
-            latents = encode_video(pipe, np.stack([clip.frames for clip in clips]))
-            shown = encode_captions(pipe, [_caption(clip) for clip in clips])
-            tokens.append(adapter.encode(latents, shown, asked))
-        adapter.set_tokens(tokens)
+        """In one call of the pipeline."""
+        pipe, settings = self._pipe, self._settings
+        reads: AbstractContextManager[None] = nullcontext()
+        if shots[0].references:
+            assert self._adapter is not None
+            reads = acting(self._adapter, pipe, shots, settings)
+        with reads, fast_kernels(pipe._execution_device, self._precision):
+            return film(pipe, shots, settings)
 
     def _key(self, shot: Shot) -> str:
         """Names a video by all that it is made from."""
         settings = self._settings.model_dump(mode="json", exclude={"compare", "fps"})
         told = [self.weights["base"], self._precision, shot.prompt, shot.seed]
         if shot.references:
-            told += [self.weights["adapter"], *(_caption(clip) for clip in shot.references)]
-            told += [hashlib.sha256(clip.frames.tobytes()).hexdigest() for clip in shot.references]
+            told += [self.weights["adapter"], *(reference.caption for reference in shot.references)]
+            told += [_hash(reference.frames) for reference in shot.references]
+            if settings["guidance"] == "both":
+                told.append("each branch reads what its own prompt made of the references")
         else:
             settings = {
                 name: settings[name] for name in settings if name not in ("scale", "guidance", "window")
             }
+        if shot.image is not None:
+            told.append(_hash(shot.image))
         return hashlib.sha256(repr((settings, told)).encode()).hexdigest()[:24]
 
 
-def _caption(clip: ActorClip) -> str:
-    """What a reference shows: its look only where it is drawn as the captions of the training know it."""
+def as_reference(clip: ActorClip) -> ReferenceVideo:
+    """A clip as a user would give it. Its caption tells the look only where it is drawn as in training."""
     action = clip.take.action
-    return full_caption(clip.look, action) if clip.style is None else f"a person {action}"
+    caption = full_caption(clip.look, action) if clip.style is None else f"a person {action}"
+    return ReferenceVideo(clip.frames, caption=caption)
+
+
+def _hash(frames: Frames) -> str:
+    return hashlib.sha256(frames.tobytes()).hexdigest()
 
 
 def _fingerprint(modules: Sequence[nn.Module]) -> str:

@@ -1,11 +1,11 @@
 """Clips that a base makes anew from a noisy version of themselves (SDEdit: Meng et al. 2022, section 3)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from echoreel.bases.encoding import encode_captions
 from echoreel.bases.lookup import base_of
@@ -13,6 +13,7 @@ from echoreel.bases.noise_schedule import NoiseSchedule
 from echoreel.common.errors import BaseUnsupported
 from echoreel.common.randomness import noise_like
 from echoreel.method.adapter import ActionAdapter
+from echoreel.method.references import ReferenceSet
 
 GUIDANCE = 2.0  # what the embedded base recommends
 
@@ -36,12 +37,13 @@ def sdedit(
     level: float,
     steps: int,
     generator: torch.Generator,
-    reading: tuple[ActionAdapter, Tensor] | None = None,
+    reading: tuple[ActionAdapter, ReferenceSet | None] | None = None,
 ) -> Tensor:
     """Latents (B, C, T, h, w) noised to `level` (0 to 1), then denoised in `steps` DDIM steps, told captions.
 
-    The lower the level, the more of a clip is kept. reading: an adapter, and the action tokens (B, T * K, A)
-    that the positive branch of guidance reads; afterwards it is detached. Raises BaseUnsupported as
+    The lower the level, the more of a clip is kept. reading: an
+    adapter and the captions' references, which the positive branch of guidance reads. Afterwards the adapter
+    is as before. Raises BaseUnsupported as
     `check_base`.
     """
     check_base(pipe)
@@ -53,18 +55,7 @@ def sdedit(
         at = now.repeat(len(clips))
         mixed = schedule.mix(clean, noise, at)
         negative = base.family.predict(base.denoiser, mixed.noisy, mixed.timesteps, negative_text, {})
-        with nullcontext() if reading is None else _read(base.denoiser, *reading):
+        with nullcontext() if reading is None else reading[0].reading(base.denoiser, reading[1]):
             positive = base.family.predict(base.denoiser, mixed.noisy, mixed.timesteps, text, {})
         clean, noise = schedule.parts(mixed.noisy, negative + GUIDANCE * (positive - negative), at)
     return clean
-
-
-@contextmanager
-def _read(denoiser: nn.Module, adapter: ActionAdapter, tokens: Tensor) -> Iterator[None]:
-    adapter.attach(denoiser)
-    try:
-        adapter.set_tokens(tokens)
-        yield
-    finally:
-        adapter.clear_references()
-        adapter.detach()

@@ -17,7 +17,7 @@ from echoreel.common.errors import CheckpointError, MotionLibraryError
 from echoreel.common.settings import load_settings
 from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, evaluate, find_motions
 from echoreel.evaluation.actorbench.cases import CaseCounts, choose_actions, make_cases
-from echoreel.evaluation.actorbench.filming import Shot, Studio
+from echoreel.evaluation.actorbench.filming import Studio
 from echoreel.evaluation.actorbench.judge import Judge, JudgeSettings
 from echoreel.evaluation.actorbench.report import MEASURES, Row
 from echoreel.generation.settings import GenerationSettings
@@ -178,8 +178,9 @@ def test_what_is_missing_is_named(recipe: EvaluateSettings, tmp_path: Path) -> N
 
 def test_a_video_is_the_same_alone_and_in_a_batch(recipe: EvaluateSettings, tmp_path: Path) -> None:
     cases = make_cases(synthetic_library(), ACTORS, COUNTS, seed=0)[:3]
-    shots = [Shot(case.prompt, case.seeds[0], case.references) for case in cases]
-    together = Studio(recipe, tmp_path / "a", recipe.generation).film(shots, "together")
+    studio = Studio(recipe, tmp_path / "a", recipe.generation)
+    shots = [studio.shot(case.prompt, case.seeds[0], case.references, case.target) for case in cases]
+    together = studio.film(shots, "together")
     studio = Studio(recipe, tmp_path / "b", recipe.generation)
     alone = np.concatenate([studio.film([shot], "alone") for shot in shots])
     assert np.abs(together.astype(int) - alone).max() <= 2

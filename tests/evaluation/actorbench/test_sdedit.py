@@ -14,6 +14,7 @@ from echoreel.bases.noise_schedule import NoiseSchedule
 from echoreel.common.errors import BaseUnsupported
 from echoreel.common.randomness import seeded
 from echoreel.evaluation.actorbench.sdedit import sdedit
+from echoreel.method.references import ReferenceSet
 
 CAPTIONS = ["a person walking", "a person waving"]
 
@@ -53,7 +54,8 @@ def test_only_the_positive_branch_reads_action_tokens_and_the_base_is_left_as_it
     clips = torch.randn(2, 4, 3, 8, 8, generator=seeded(1))
     remade = partial(sdedit, pipe, clips, CAPTIONS, 0.9, 1)
     alone = remade(seeded(2))
-    with_references = remade(seeded(2), (adapter, tokens))
+    references = ReferenceSet.of_tokens([tokens], [1.0], adapter.prism.slot_centres)
+    with_references = remade(seeded(2), (adapter, references))
     assert (with_references - alone).abs().max() > 1e-3
     torch.testing.assert_close(remade(seeded(2)), alone)
     texts = [encode_captions(pipe, each) for each in (["", ""], CAPTIONS)]
@@ -62,8 +64,7 @@ def test_only_the_positive_branch_reads_action_tokens_and_the_base_is_left_as_it
     mixed = schedule.mix(clips, noise, at)
     family = base_of(pipe).family
     negative = family.predict(pipe.unet, mixed.noisy, mixed.timesteps, texts[0], {})
-    adapter.attach(pipe.unet)
-    adapter.set_tokens(tokens)
+    adapter.attach(pipe.unet).set_tokens(tokens)
     positive = family.predict(pipe.unet, mixed.noisy, mixed.timesteps, texts[1], {})
     expected, _ = schedule.parts(mixed.noisy, negative + 2 * (positive - negative), at)
     torch.testing.assert_close(with_references, expected)

@@ -1,0 +1,39 @@
+"""One user at a time: what keeps state between its calls is refused to a second thread, never shared."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from echoreel.common.errors import InUse
+
+_USERS: WeakKeyDictionary[object, threading.Thread] = WeakKeyDictionary()
+_CHANGING = threading.Lock()
+
+
+@contextmanager
+def used_alone(*things: object) -> Iterator[None]:
+    """Within, these belong to this thread, which may ask again. Raises InUse when another thread has one."""
+    me = threading.current_thread()
+    with _CHANGING:
+        for thing in things:
+            check_mine(thing)
+        taken = [thing for thing in things if thing not in _USERS]
+        for thing in taken:
+            _USERS[thing] = me
+    try:
+        yield
+    finally:
+        with _CHANGING:
+            for thing in taken:
+                _USERS.pop(thing, None)
+
+
+def check_mine(thing: object) -> None:
+    """Raises InUse when another thread has it."""
+    user, me = _USERS.get(thing), threading.current_thread()
+    if user is not None and user is not me:
+        raise InUse(
+            f"got a second use of one {type(thing).__name__}, by thread {me.name} while {user.name} makes a "
+            f"video with it; wait for that, or load a pipeline and an adapter for each thread"
+        )

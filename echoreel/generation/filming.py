@@ -1,0 +1,129 @@
+"""Shots -> videos: the one way in which a base films, alone or with an adapter.
+
+Nothing of the base's call is replaced: scheduler, guidance and options are its own. Each video has a
+generator of its own, seeded on the CPU: a seed names a video, alone or among others.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from echoreel.bases.lookup import base_of
+from echoreel.common.errors import EchoReelError
+from echoreel.common.exclusive import used_alone
+from echoreel.generation.settings import CALL_ARGUMENTS, GenerationSettings
+from echoreel.media.images import Frames, fitted
+from echoreel.media.reference_video import ReferenceVideo
+from echoreel.method.adapter import ActionAdapter
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One video to be made. image: the first frame (H, W, 3) uint8, for image-to-video bases alone."""
+
+    prompt: str
+    seed: int
+    references: tuple[ReferenceVideo, ...] = ()
+    image: Frames | None = None
+
+
+@contextmanager
+def acting(
+    adapter: ActionAdapter, pipe: Any, shots: Sequence[Shot], settings: GenerationSettings
+) -> Iterator[None]:
+    """Within, `film` of shots with these prompts, in this order, acts as in their references.
+
+    Afterwards the adapter is as it was before. settings: without gaps, as `resolved` returns them. Raises
+    AdapterMismatch and what else `ActionAdapter.reading` raises.
+    """
+    size = (settings.height, settings.width) if settings.height and settings.width else None
+    each_branch = settings.guidance == "both" and (settings.guidance_scale or 0) > 1
+    negative = (settings.negative_prompt or "") if each_branch else None
+    with adapter.reading(pipe):
+        adapter.set_scale(settings.scale)
+        adapter.set_guidance(settings.guidance)
+        adapter.set_window(*settings.window)
+        shown, prompts = [shot.references for shot in shots], [shot.prompt for shot in shots]
+        made = adapter.reference_set(shown, prompts, size, negative)
+        with adapter.reading(references=made):
+            yield
+
+
+def film(pipe: Any, shots: Sequence[Shot], settings: GenerationSettings, label: str | None = None) -> Frames:
+    """Videos (B, T, H, W, 3) uint8 of B shots, in one call of the pipeline; see `batches`.
+
+    settings: without gaps, as `resolved` returns them. label: of the progress bar; None: no bar. Raises
+    EchoReelError for what the pipeline refuses, InUse while another thread films with it.
+    """
+    given = base_of(pipe).family.call(pipe, _arguments(shots, settings))
+    used = used_alone(pipe, *base_of(pipe).denoisers)
+    with used, _progress(pipe, label), torch.random.fork_rng():
+        torch.manual_seed(shots[0].seed)  # some pipelines draw an image's latents without the generator
+        try:
+            video = np.asarray(pipe(output_type="np", **given).frames)
+        except torch.OutOfMemoryError as error:
+            raise EchoReelError(
+                "out of GPU memory; ask for fewer or smaller frames, or a smaller base"
+            ) from error
+        except EchoReelError:
+            raise
+        except ValueError as error:
+            raise EchoReelError(f"{type(pipe).__name__} refuses: {error}") from error
+    if not np.isfinite(video).all():
+        raise EchoReelError(f"the base made values that are no numbers in {pipe.dtype}; load it in float32")
+    frames: Frames = np.round(video * 255).astype(np.uint8)
+    return frames
+
+
+def batches(pipe: Any, shots: Sequence[Shot], most: int) -> list[Sequence[Shot]]:
+    """At most so many shots at once, where a batch makes the same videos; else one at a time.
+
+    Not every pipeline takes an image for each prompt; some draw chance for it that is not the video's own.
+    Pipelines with `mask_feature` (Latte) cut the padding of a prompt alone, and not of several.
+    """
+    alone = base_of(pipe).family.image(pipe) or "mask_feature" in signature(type(pipe).__call__).parameters
+    size = 1 if alone else most
+    return [shots[first : first + size] for first in range(0, len(shots), size)]
+
+
+def _arguments(shots: Sequence[Shot], settings: GenerationSettings) -> dict[str, Any]:
+    """Of a pipeline's call, in the usual words: a shot alone as itself, several as lists."""
+    wanted = {argument: getattr(settings, name) for argument, name in CALL_ARGUMENTS.items()}
+    prompts: list[str] = [shot.prompt for shot in shots]
+    generators = [torch.Generator().manual_seed(shot.seed) for shot in shots]
+    if len(shots) == 1:
+        image = _first_frame(shots[0], settings)
+        wanted |= {"image": image, "prompt": prompts[0], "generator": generators[0]}
+    else:
+        assert all(shot.image is None for shot in shots)
+        wanted |= {"prompt": prompts, "generator": generators}
+        if settings.negative_prompt is not None:
+            wanted["negative_prompt"] = [settings.negative_prompt] * len(shots)
+    return {argument: value for argument, value in wanted.items() if value is not None}
+
+
+def _first_frame(shot: Shot, settings: GenerationSettings) -> Image.Image | None:
+    """In the video's size where that is known."""
+    if shot.image is None:
+        return None
+    if settings.height and settings.width:
+        return Image.fromarray(fitted(shot.image, (settings.height, settings.width)))
+    return Image.fromarray(shot.image)
+
+
+@contextmanager
+def _progress(pipe: Any, description: str | None) -> Iterator[None]:
+    """The pipeline's own bar, named, and on terminals only unless its owner has said otherwise; or none."""
+    before = getattr(pipe, "_progress_bar_config", {})
+    named = {"disable": None, "desc": description} | before
+    pipe.set_progress_bar_config(**(before | {"disable": True} if description is None else named))
+    try:
+        yield
+    finally:
+        pipe.set_progress_bar_config(**before)
