@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from echoreel.common.errors import MissingExtra
+from echoreel.common.extras import needs
 from echoreel.common.files import write_atomic
 
 
@@ -95,10 +95,6 @@ def _kept_lines(path: Path, last_step: int) -> bytes:
 
 
 def _summary_writer(folder: Path, start: int) -> Any:
-    try:
+    with needs("tensorboard", "tensorboard = true"):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingExtra(
-            "tensorboard = true needs the package tensorboard: pip install tensorboard"
-        ) from error
     return SummaryWriter(str(folder), purge_step=start + 1)
