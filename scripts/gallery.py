@@ -2,8 +2,8 @@
 
     python scripts/gallery.py [--motions ../shared/motion] [--out docs/actions.gif]
 
-Each is the first prompt of a held-out action in ActorBench's cases (seed 0) with that prompt's first seed.
-No video was chosen by its look; the actions were.
+Each is the first prompt of a held-out action in ActorBench's cases (seed 0) with its first seed. No
+video was chosen by its look; the actions were.
 """
 
 import argparse

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from echoreel.actors.looks import COLOURS, HAIRS, PLACES, SKINS, Look, Place
 from echoreel.actors.motion_library import Joints, joint
+from echoreel.common.extras import needs
+
+with needs("numba", "filming actors"):
+    from numba import njit
 
 Frames = NDArray[np.uint8]  # (T, H, W, 3) RGB
 Array = NDArray[Any]

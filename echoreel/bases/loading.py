@@ -1,6 +1,5 @@
 """A base from a folder, a hub id or the package, on its device, with offloading and LoRAs."""
 
-import importlib.util
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,8 @@ from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, transformers_parts
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
-from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra
+from echoreel.common.errors import BaseUnsupported, EchoReelError
+from echoreel.common.extras import needs
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
 
@@ -103,8 +103,8 @@ def _add_lora(pipe: Any, source: str, name: str) -> None:
         raise EchoReelError(
             f"lora {source}: a {type(base_of(pipe).denoiser).__name__} takes none; leave it out"
         )
-    if importlib.util.find_spec("peft") is None:
-        raise MissingExtra('LoRA needs the package peft; pip install "echoreel[lora]"')
+    with needs("peft", "--lora"):
+        import peft  # noqa: F401 - diffusers uses it
     if Path(source).suffix in (".bin", ".pt", ".pth", ".ckpt"):
         raise EchoReelError(
             f"lora {source}: need a .safetensors file; others may run code when they are read"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from echoreel.common.errors import MissingExtra
+from echoreel.common.extras import needs
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources.add_sources import Added, AddSettings, add_part, videos_below
 from echoreel.library.sources.captions import FolderCaptions
@@ -26,10 +26,8 @@ def add_with_ray(
 
     Raises MissingExtra without Ray, LibraryError and CatalogueError as there.
     """
-    try:
+    with needs("ray", "--ray"):
         import ray
-    except ImportError as error:
-        raise MissingExtra("--ray needs Ray, which is not installed; pip install 'echoreel[ray]'") from error
     began, added = time.perf_counter(), Added()
     parts = [part for source in sources for part in _parts(source, settings, added)]
     folder = local_folder(library.store.uri)

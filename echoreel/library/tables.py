@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from echoreel.common.errors import EchoReelError, MissingExtra
+from echoreel.common.errors import EchoReelError
+from echoreel.common.extras import needs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -284,12 +285,8 @@ def _check_place(uri: str) -> None:
 def _connected(uri: str) -> Any:
     """The database. Raises MissingExtra without LanceDB, LibraryError for places that cannot be."""
     os.environ.setdefault("LANCE_LOG", "error")  # else a note per search
-    try:
+    with needs("lancedb", "a reference library"):
         import lancedb
-    except ImportError as error:
-        raise MissingExtra(
-            "the library needs LanceDB, which is not installed; pip install 'echoreel[library]'"
-        ) from error
     folder = local_folder(uri)
     try:
         return lancedb.connect(uri if folder is None else str(folder))

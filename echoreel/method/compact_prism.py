@@ -131,8 +131,8 @@ class CompactPrism(nn.Module):
         tokens_BTKA = self.out(self.norm_out(slots_BTKD))
         lasting, moving = tokens_BTKA.tensor_split([self.token_width // 4], dim=-1)
         tokens_BTKA = torch.cat([lasting, moving - moving.mean(1, keepdim=True)], dim=-1)
-        # Over references and frames: what is the same in all of them is taken out. Otherwise that part
-        # is learned first, as a bias of the base, and tokens end up alike for all references
+        # Over references and frames: what is the same in all of them is taken out. Otherwise that part is
+        # learned first, as a bias of the base, and tokens end up alike for all references
         # (docs/research/log.md).
         tokens: Tensor = self.norm_tokens(rearrange(tokens_BTKA, "b t k a -> (b t) (k a)"))
         return rearrange(tokens, "(b t) (k a) -> b (t k) a", t=frames, k=self.slots_per_frame)

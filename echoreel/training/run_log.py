@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from echoreel.common.errors import MissingExtra, OutputError
+from echoreel.common.errors import OutputError
+from echoreel.common.extras import needs
 from echoreel.common.files import why_not_written, write_atomic
 
 GONE = suppress(OSError)
@@ -107,10 +108,6 @@ def _kept_lines(path: Path, last_step: int) -> bytes:
 
 
 def _summary_writer(folder: Path, start: int) -> Any:
-    try:
+    with needs("tensorboard", "tensorboard = true"):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingExtra(
-            "tensorboard = true needs the package tensorboard: pip install tensorboard"
-        ) from error
     return SummaryWriter(str(folder), purge_step=start + 1)

@@ -279,7 +279,7 @@ def test_the_commands(videos: Path, tmp_path: Path) -> None:
 def test_searching_loads_no_diffusion(library: ReferenceLibrary) -> None:
     code = f"""
 import sys
-from echoreel.library import ReferenceLibrary
+from echoreel.library.reference_library import ReferenceLibrary
 assert ReferenceLibrary.open({library.store.uri!r}).search({CARVE!r}).results
 print(sorted(name for name in ("torch", "diffusers", "transformers") if name in sys.modules))
 """

@@ -301,7 +301,7 @@ def test_reading_leaves_everything_as_it_was(adapter: ActionAdapter, pipe: Anima
     adapter.set_scale(0.5)
     adapter.set_tokens(toy_tokens(adapter))
     want, reference = denoised(adapter), ReferenceVideo(video(3))
-    with pytest.raises(RuntimeError, match="inside"), adapter.reading(other, [reference], PROMPT):
+    with pytest.raises(RuntimeError, match="inside"), adapter.reading(other, [reference], PROMPT):  # noqa: PT012
         assert adapter._attachments[0].denoiser is other.unet
         adapter.set_scale(2)
         adapter.set_window(0.0, 0.5)

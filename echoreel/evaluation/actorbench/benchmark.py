@@ -71,8 +71,8 @@ def evaluate(
     prompts: int | None = None,
     json: Path | None = None,
 ) -> EvaluationReport:
-    """Measure the recipe's base and adapter; write report.json, report.md, report.html, sheets and (where
-    matplotlib is installed) plots into its folder.
+    """Measure the recipe's base and adapter; write report.json, report.md, report.html, sheets and plots
+    into its folder.
 
     `motions`, `split` and `prompts` replace what the recipe says; `json` is one more place for the report.
     Raises EchoReelError's family.
@@ -101,7 +101,8 @@ def evaluate(
     report = EvaluationReport(tuple(rows), judges, settings, recipe.seed, _commit(), recipe.folder)
     report.write(json)
     plot = recipe.folder / "report.png"
-    write_page(report, [plot, *pictures] if write_plot(report, plot) else pictures)
+    write_plot(report, plot)
+    write_page(report, [plot, *pictures])
     return report
 
 

@@ -5,9 +5,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+from echoreel.common.extras import needs
 from echoreel.common.files import write_atomic, written_beside
 from echoreel.evaluation.actorbench.pose_metrics import Interval
 from echoreel.evaluation.actorbench.report import MEASURES, EvaluationReport, Row
+
+with needs("matplotlib", "the report of evaluate"):  # told before hours of work, not after
+    from matplotlib.figure import Figure
 
 STYLE = (
     "body{font:15px system-ui;margin:2em;max-width:90em}"
@@ -15,12 +19,8 @@ STYLE = (
 )
 
 
-def write_plot(report: EvaluationReport, path: Path) -> bool:
-    """Bars of all measures (.png), a colour for each split. Without matplotlib False, and nothing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
+def write_plot(report: EvaluationReport, path: Path) -> None:
+    """Bars of all measures (.png), a colour for each split."""
     splits = list(dict.fromkeys(row.split for row in report.rows))
     names = list(dict.fromkeys(_name(row) for row in report.rows))
     figure = Figure(figsize=(18, 9), layout="constrained")
@@ -48,7 +48,6 @@ def write_plot(report: EvaluationReport, path: Path) -> bool:
     axes.flat[0].legend()
     with written_beside(path) as partial:
         figure.savefig(partial, dpi=80)
-    return True
 
 
 def write_page(report: EvaluationReport, pictures: list[Path]) -> Path:

@@ -11,7 +11,8 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
-from echoreel.common.errors import ClipTooShort, MissingExtra
+from echoreel.common.errors import ClipTooShort
+from echoreel.common.extras import needs
 from echoreel.media.images import Frames
 from echoreel.media.video_files import Clip
 
@@ -43,12 +44,8 @@ Tracks: TypeAlias = tuple[Floats, ...]
 
 def opencv() -> Any:
     """The package cv2. Raises MissingExtra."""
-    try:
+    with needs("cv2", "measuring motion"):
         import cv2
-    except ImportError as error:
-        raise MissingExtra(
-            "measuring motion needs the package opencv-python-headless: pip install 'echoreel[eval]'"
-        ) from error
     return cv2
 
 

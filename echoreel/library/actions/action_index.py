@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from echoreel.common.errors import MissingExtra
 from echoreel.library.actions.find_action import Action
 from echoreel.library.actions.rank_actions import ActionIndex, RankedAction, embed_actions, embed_query
 from echoreel.library.tables import LibraryError, Store, one_of, sql
@@ -35,7 +34,7 @@ class KnownActions:
 
     @cached_property
     def embedder(self) -> "Embedder | None":
-        """Loaded when it is first needed. Raises EchoReelError for one that is not the library's."""
+        """Loaded when first needed. Raises MissingExtra, EchoReelError for one that is not the library's."""
         from echoreel.library.actions.text_embedder import load_embedder
 
         stored = self.store.embedder()
@@ -43,10 +42,7 @@ class KnownActions:
         if name == "none":
             return None
         if name is None and stored is None:
-            try:
-                return load_embedder()
-            except MissingExtra:
-                return None
+            return load_embedder()
         found = load_embedder(name or (stored and stored[0]))
         if stored is not None and stored[0] != found.name:
             raise LibraryError(f"its actions are embedded by {stored[0]}, got {found.name}; use the same")

