@@ -2,9 +2,11 @@
 contract: every base, and an adapter that acts."""
 
 import os
+import tempfile
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never download
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="echoreel-tests-")  # what a user allows a library
 
 from collections.abc import Iterator
 from typing import Any

@@ -176,6 +176,25 @@ def remove(place: Library, ids: Ids, as_json: AsJson = False, debug: Debug = Fal
         answer.facts = {"removed": count}
 
 
+@library.command(epilog="Example: echoreel library trust their-library videos/")
+def trust(
+    place: Library,
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of videos.")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Let a library read videos from these folders: one that somebody else made reads none by itself."""
+    with answering(as_json, debug) as answer:
+        from echoreel.library.reference_library import ReferenceLibrary
+
+        found = ReferenceLibrary.open(place)
+        if missing := [folder for folder in folders if not folder.is_dir()]:
+            raise EchoReelError(f"{missing[0]}: there is no such folder; give one that holds videos")
+        found.permissions.allow(folders)
+        answer.say(f"{place} may read from: {', '.join(found.permissions.allowed.folders)}")
+        answer.facts = {"folders": list(found.permissions.allowed.folders)}
+
+
 @library.command(epilog='Example: echoreel library export references out --prompt "a woman juggling"')
 def export(
     place: Library,

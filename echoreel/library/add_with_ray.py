@@ -12,7 +12,7 @@ from typing import Any
 
 from echoreel.common.extras import needs
 from echoreel.library.reference_library import ReferenceLibrary
-from echoreel.library.sources.add_sources import Added, AddSettings, add_part, videos_below
+from echoreel.library.sources.add_sources import Added, AddSettings, add_part, folders_named, videos_below
 from echoreel.library.sources.captions import FolderCaptions
 from echoreel.library.tables import LibraryError, Store, local_folder
 
@@ -30,6 +30,7 @@ def add_with_ray(
         import ray
     began, added = time.perf_counter(), Added()
     parts = [part for source in sources for part in _parts(source, settings, added)]
+    library.permissions.allow(folders_named(sources, settings))
     folder = local_folder(library.store.uri)
     uri = library.store.uri if folder is None else str(folder.absolute())
     mine = not ray.is_initialized()

@@ -20,10 +20,12 @@ from echoreel.library.actions.action_index import KnownActions
 from echoreel.library.actions.find_action import Action, asked_action, find_action
 from echoreel.library.actions.rank_actions import FITS, RankedAction
 from echoreel.library.downloads import DownloadSettings, fetched
-from echoreel.library.sources.add_sources import Added, AddSettings, add_sources
-from echoreel.library.sources.catalogues import inside
+from echoreel.library.permissions import Permissions
+from echoreel.library.sources.add_sources import Added, AddSettings, add_sources, check_sources, folders_named
 from echoreel.library.tables import LibraryError, Store, local_folder, one_of, schemas
+from echoreel.media.decoding import SUFFIXES
 from echoreel.media.reference_video import ReferenceVideo
+from echoreel.media.video_files import probe
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,7 +117,8 @@ class ReferenceLibrary:
     def __init__(self, store: Store, embedder: str | None, downloads: DownloadSettings) -> None:
         """embedder: the name of one, the library's own (None), or "none"."""
         self.store, self.downloads = store, downloads
-        self.actions = KnownActions(store, embedder)
+        self.permissions = Permissions(store.uri)
+        self.actions = KnownActions(store, embedder, self.permissions)
 
     @classmethod
     def open(
@@ -141,8 +144,10 @@ class ReferenceLibrary:
         Stopped at any moment, the same call goes on. Raises LibraryError and CatalogueError for what is no
         source; what is wrong with single files and rows is in the result.
         """
-        rows = self.store.count("clips")
-        added = add_sources(self.store, sources, settings or AddSettings(), quiet)
+        settings, rows = settings or AddSettings(), self.store.count("clips")
+        check_sources(sources, settings)
+        self.permissions.allow(folders_named(sources, settings))
+        added = add_sources(self.store, sources, settings, quiet)
         self.finish(copies=self.store.count("clips") != rows + added.clips)
         return added
 
@@ -208,17 +213,20 @@ class ReferenceLibrary:
         return Taken(answer, tuple(taken), tuple(problems))
 
     def reference(self, clip: LibraryClip, strength: float = 1.0) -> ReferenceVideo:
-        """The clip's frames, downloaded if need be. Raises VideoError, DownloadError, CatalogueError."""
+        """The clip's frames, downloaded if need be. Raises VideoError, DownloadError, LibraryError."""
         length = None if clip.end is None else min(clip.end, clip.start + 2.0)
         return ReferenceVideo.from_file(
             self.file(clip), clip.caption, start=clip.start, end=length, strength=strength
         )
 
     def file(self, clip: LibraryClip) -> Path:
-        """The clip's video on this machine. Raises DownloadError, CatalogueError for one outside its root."""
+        """The clip's video on this machine.
+
+        Raises DownloadError; LibraryError for one in a folder that nobody has named, or outside its own.
+        """
         if clip.is_url:
             return fetched(clip.path, self.downloads)
-        return inside(Path(clip.root), clip.path)
+        return self.permissions.file(clip.root, clip.path)
 
     def batches(self, where: str | None = None) -> Iterator[list[LibraryClip]]:
         """All clips, or those for which a condition in SQL holds, some ten thousand at a time."""
@@ -265,8 +273,10 @@ class ReferenceLibrary:
         for clip in clips:
             try:
                 source = self.file(clip)
-                target = folder / f"{clip.video}{Path(clip.path).suffix or '.mp4'}"
+                suffix = source.suffix.lower()
+                target = folder / f"{clip.video}{suffix if suffix in SUFFIXES else '.mp4'}"
                 if not target.exists():
+                    probe(source)  # what is no video is not copied, whatever the library's rows say
                     partial = target.with_name(f".{target.name}.partial")
                     shutil.copyfile(source, partial)
                     partial.replace(target)

@@ -204,8 +204,8 @@ def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _tokenizer(name: str) -> Any:
     try:
-        return AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # the hub, the disk, or what the folder holds: no common type
         raise SettingsError(
             f"tokenizer {name}: cannot be had; give the folder or hub id of {TOKENIZER}"
         ) from error

@@ -39,7 +39,7 @@ class ClipEncoder:
             options: dict[str, Any] = {"local_files_only": cached}
             return (
                 CLIPModel.from_pretrained(source, dtype=torch.float32, **options),
-                AutoTokenizer.from_pretrained(source, **options),
+                AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options),
                 _processor(source, cached),
             )
 
@@ -164,7 +164,7 @@ def _processor(source: str, cached: bool) -> Any:
     from transformers import AutoImageProcessor
 
     make: Any = AutoImageProcessor.from_pretrained
-    return make(source, backend="pil", local_files_only=cached)
+    return make(source, backend="pil", local_files_only=cached, trust_remote_code=False)
 
 
 def _device() -> torch.device:

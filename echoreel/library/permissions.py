@@ -1,0 +1,111 @@
+"""What a library may use on this machine: folders to read videos from, a model to compare actions with.
+
+Both are named in the library's own tables, which somebody else may have written. So they count only once
+this machine's user has named them: by adding videos, by an option, or by `echoreel library trust`. That is
+noted in $XDG_DATA_HOME/echoreel/libraries (~/.local/share/...), a file for each library, never in it.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from echoreel.common.files import write_atomic
+from echoreel.common.settings import Settings
+from echoreel.library.tables import LibraryError, local_folder
+
+SECONDS_OF_A_LOCK = 30.0
+
+
+class Allowed(Settings):
+    """What the user has named for one library."""
+
+    library: str = ""
+    folders: tuple[str, ...] = ()  # absolute, links followed
+    embedders: tuple[str, ...] = ()
+
+
+class Permissions:
+    """What one library may use here."""
+
+    def __init__(self, uri: str) -> None:
+        folder = local_folder(uri)
+        self.uri = uri
+        self._place = uri if folder is None else str(folder.resolve())
+        name = blake2b(self._place.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        self._file = _home() / f"{name}.json"
+        self._state: tuple[int, Allowed] | None = None
+
+    @property
+    def allowed(self) -> Allowed:
+        """As noted now, by this process or another. Raises LibraryError for damaged notes."""
+        try:
+            changed = self._file.stat().st_mtime_ns
+            if self._state is None or self._state[0] != changed:
+                self._state = changed, Allowed.model_validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return Allowed(library=self._place)
+        except (OSError, ValidationError) as error:
+            raise LibraryError(
+                f"{self._file}: cannot be read; delete it and name the folders again: echoreel library trust "
+                f"{self.uri} DIR"
+            ) from error
+        return self._state[1]
+
+    def allow(self, folders: Iterable[Path] = (), embedders: Iterable[str] = ()) -> None:
+        """Note folders and embedders for good. Raises LibraryError where that cannot be written."""
+        more_folders = [str(folder.resolve()) for folder in folders]
+        more_embedders = list(embedders)
+        now = self.allowed
+        if {*more_folders} <= {*now.folders} and {*more_embedders} <= {*now.embedders}:
+            return
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._file.with_suffix(".lock"), timeout=SECONDS_OF_A_LOCK):
+                self._state = None
+                now = self.allowed
+                noted = Allowed(
+                    library=self._place,
+                    folders=tuple(dict.fromkeys([*now.folders, *more_folders])),
+                    embedders=tuple(dict.fromkeys([*now.embedders, *more_embedders])),
+                )
+                write_atomic(self._file, json.dumps(noted.model_dump(), indent=2).encode())
+                self._state = None
+        except (OSError, Timeout) as error:
+            raise LibraryError(
+                f"{self._file}: cannot be written; set XDG_DATA_HOME to a folder that you may write to"
+            ) from error
+
+    def allows(self, root: str) -> bool:
+        """Whether videos below this folder may be read."""
+        try:
+            top = Path(root).resolve()
+        except (OSError, ValueError, RuntimeError):  # a NUL, a circle of links
+            return False
+        return any(top.is_relative_to(folder) for folder in self.allowed.folders)
+
+    def file(self, root: str, path: str) -> Path:
+        """The file at `path` below `root`, links followed. Raises LibraryError where it may not be read."""
+        if not self.allows(root):
+            raise LibraryError(
+                f"{root}: a folder that you have not named; if its videos may be used, run: "
+                f"echoreel library trust {self.uri} {root}"
+            )
+        top = Path(root).resolve()
+        try:
+            found = (top / path).resolve()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise LibraryError(f"{path!r}: no path that can be opened; rename the video") from error
+        if not found.is_relative_to(top):
+            raise LibraryError(f"{path}: leads out of its folder {root}; move the video there")
+        return found
+
+
+def _home() -> Path:
+    """Where this user's notes are."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "echoreel" / "libraries"
