@@ -116,7 +116,10 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Moves the adapter to the device that the base computes on, and goes with the base when that is moved
         later. Raises AdapterMismatch, BaseUnsupported, InUse while another thread generates with either.
         """
-        found = base_of(base)
+        self._join(base_of(base))
+        return self
+
+    def _join(self, found: Base) -> None:
         self._check_fits(found)
         with used_alone(self, *found.denoisers):
             self.detach()
@@ -125,7 +128,6 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             self._attachments = tuple(
                 Attachment(found, denoiser, layers, self._held) for denoiser in found.denoisers
             )
-        return self
 
     def detach(self) -> None:
         """Leave the base as it was; references and scale are kept."""
@@ -155,7 +157,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             before, state = self._attachments, self._held.state
             try:
                 if not before or before[0].base != found:
-                    self.attach(base)
+                    self._join(found)
                 if references is None or isinstance(references, ReferenceSet):
                     self._held.change(references=references)
                 else:
@@ -164,7 +166,7 @@ class ActionAdapter(ModelMixin, ConfigMixin):  # type: ignore[misc]
             finally:
                 self._held.state = state
                 if self._attachments is not before:
-                    self.attach(before[0].base) if before else self.detach()
+                    self._join(before[0].base) if before else self.detach()
 
     @property
     def denoisers(self) -> tuple[nn.Module, ...]:

@@ -20,6 +20,14 @@ Guidance: TypeAlias = Literal["positive", "both"]
 Versions: TypeAlias = tuple[tuple[int, int, torch.device], ...]
 
 
+@contextmanager
+def ordinary_tensors() -> Iterator[None]:
+    """Tensors made within may be used anywhere, even under `torch.inference_mode`; gradients as around it."""
+    gradients = torch.is_grad_enabled()
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        yield
+
+
 @dataclass(frozen=True, eq=False)
 class ReferenceSet:
     """Action tokens of references with their strengths, and the branches of guidance that they are for."""
@@ -86,7 +94,8 @@ class State:
         if self.references is not None:
             strength, device = self.references.action.strength, self.references.action.tokens.device
         object.__setattr__(self, "zero", self.scale == 0)
-        object.__setattr__(self, "gain", torch.tensor(self.scale * strength, device=device))
+        with ordinary_tensors():
+            object.__setattr__(self, "gain", torch.tensor(self.scale * strength, device=device))
 
 
 class Held:
@@ -106,14 +115,6 @@ def versions(integrations: Mapping[str, Integration]) -> Versions:
         for layer in integrations.values()
         for p in layer.parameters()
     )
-
-
-@contextmanager
-def ordinary_tensors() -> Iterator[None]:
-    """Tensors made within may be used anywhere, even under `torch.inference_mode`; gradients as around it."""
-    gradients = torch.is_grad_enabled()
-    with torch.inference_mode(False), torch.set_grad_enabled(gradients):
-        yield
 
 
 def matched(references: Sequence[Sequence[ReferenceVideo]]) -> list[tuple[ReferenceVideo, ...]]:
