@@ -1,4 +1,4 @@
-"""What the packaged weights are for: a reference's motion is performed, by the judge's eyes; and a seeded video."""
+"""What the packaged weights are for: a reference's motion is performed, says the judge; a seeded video."""
 
 from collections.abc import Sequence
 
