@@ -1,5 +1,8 @@
-"""The packaged weights' video that tests compare with a recorded one. `python tests/helpers/seeded_video.py`,
-with the package importable, records it anew: do that where weights or sampler change, and say so in the commit."""
+"""The packaged weights' video that tests compare with a recorded one.
+
+`python tests/helpers/seeded_video.py`, with the package importable, records it anew: do that where weights or
+sampler change, and say so in the commit.
+"""
 
 from importlib import resources
 from pathlib import Path
