@@ -124,7 +124,9 @@ def generate(
         from echoreel.generation.result import check_output
         from echoreel.generation.settings import GenerationSettings, checked_request
 
-        check_output(out, tuple(seed or (0,)), [*(reference or ()), *([image] if image else ())])
+        check_output(
+            out, tuple(dict.fromkeys(seed or (0,))), [*(reference or ()), *([image] if image else ())]
+        )
         height, width = pixels(size) or (None, None)
         settings = checked(
             GenerationSettings,
