@@ -49,6 +49,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "library search": (["OUT/library", "a cat running"], "library"),
     "library show": (["OUT/library", "0123456789abcdef"], "library"),
     "library stats": (["OUT/library"], "library"),
+    "library trust": (["OUT/library", "OUT"], "library"),
     "measure": ([f"{ROOT}/{CARTWHEEL}"], "eval"),
     "prepare actors": ([f"{ROOT}/recipes/embedded-base.toml"], "actors"),
     "prepare clips": (["OUT/clips", "--motions", "none"], "actors"),
