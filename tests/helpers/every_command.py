@@ -56,6 +56,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "prepare judges": ([f"{ROOT}/recipes/judges.toml"], "actors"),
     "prepare manifest": (["OUT/library", "OUT/chosen.jsonl"], "library"),
     "prepare pairs": (["OUT/pairs.jsonl", "OUT/pairs", "--size", "64x64"], WORKS),
+    "prepare prompts": ([f"{ROOT}/recipes/none.toml"], REFUSES_INPUT),
     "prepare prism": ([f"{ROOT}/recipes/none.toml"], REFUSES_INPUT),
     "train": (["OUT/train.toml"], "train"),
 }
