@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from echoreel.common.errors import OutputError, VideoError
+from echoreel.common.files import write_atomic
 from echoreel.common.places import check_outputs
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.settings import GenerationSettings
@@ -53,7 +54,7 @@ class GenerationResult:
             write_video(file, frames, self.fps, enlarge=math.ceil(short_side / min(frames.shape[1:3])))
         details = self.details() | {"files": [file.name for file in files]}
         notes = Path(path).with_suffix(".json")
-        _write_text(notes, json.dumps(details, indent=2) + "\n")
+        write_atomic(notes, (json.dumps(details, indent=2) + "\n").encode())
         return [*files, notes]
 
     def compare(self, path: Path | str) -> Path:
@@ -163,9 +164,3 @@ def _details(reference: ReferenceVideo) -> dict[str, Any]:
         "timestamps": [round(float(time), 3) for time in reference.timestamps],
         "description": reference.describe(),
     }
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from echoreel.common.errors import EchoReelError
+from echoreel.common.files import write_atomic, written_beside
 from echoreel.library import choose_clips
 from echoreel.library.actions.action_index import KnownActions
 from echoreel.library.actions.find_action import Action, asked_action, find_action
@@ -277,9 +278,8 @@ class ReferenceLibrary:
                 target = folder / f"{clip.video}{suffix if suffix in SUFFIXES else '.mp4'}"
                 if not target.exists():
                     probe(source)  # what is no video is not copied, whatever the library's rows say
-                    partial = target.with_name(f".{target.name}.partial")
-                    shutil.copyfile(source, partial)
-                    partial.replace(target)
+                    with written_beside(target) as partial:
+                        shutil.copyfile(source, partial)
                     written.append(target)
             except (EchoReelError, OSError) as error:
                 problems.append((clip.place, str(error)))
@@ -287,9 +287,8 @@ class ReferenceLibrary:
             end = {} if clip.end is None else {"end": clip.end}
             line = {"path": target.name, "caption": clip.caption, "start": clip.start, **end}
             lines.append(line | {"action": clip.phrase, "id": clip.id})
-        partial = folder / ".manifest.jsonl.partial"
-        partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        partial.replace(folder / "manifest.jsonl")
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        write_atomic(folder / "manifest.jsonl", text.encode())
         return written, problems
 
     def stats(self) -> dict[str, Any]:

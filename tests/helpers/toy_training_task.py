@@ -1,5 +1,6 @@
 """A toy task for the training loop; as a script it trains into a folder, slowly, to be killed."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -66,6 +67,7 @@ def plain_task() -> ToyTask:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests run under nohup would hand down that it is ignored
     if sys.argv[2] == "plain":
         fit(plain_task(), FitSettings(steps=6, warmup=0, learning_rate=1e-2), Path(sys.argv[1]))
     else:
