@@ -10,6 +10,7 @@ from echoreel.cli.app import app
 from echoreel.cli.options import AsJson, Base, Debug
 from echoreel.cli.output import Answer, answering
 from echoreel.common.errors import EchoReelError
+from echoreel.common.text import printable
 
 if TYPE_CHECKING:
     from echoreel.library.reference_library import LibraryClip, ReferenceLibrary
@@ -313,12 +314,13 @@ def _table(answer: Answer, names: Sequence[str], rows: Sequence[tuple[str, ...]]
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in names:
         table.add_column(name, no_wrap=name in ("id", "score"), overflow="fold")
     for row in rows:
-        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))  # captions of others are never markup
     Console(soft_wrap=False).print(table)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from echoreel.common.errors import EchoReelError
+from echoreel.common.text import printable
 
 
 class Answer:
@@ -22,7 +23,7 @@ class Answer:
 
     def say(self, line: str) -> None:
         if not self.as_json:
-            typer.echo(line)
+            typer.echo(printable(line))
 
     @contextmanager
     def busy(self, doing: str) -> Iterator[None]:
@@ -42,7 +43,7 @@ def answering(as_json: bool, debug: bool) -> Iterator[Answer]:
     except (EchoReelError, OSError) as error:
         if debug or isinstance(error, BrokenPipeError):
             raise
-        typer.secho(f"error: {_sentence(error)}", fg="red", err=True)
+        typer.secho(f"error: {printable(_sentence(error))}", fg="red", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt as stop:
         if debug:

@@ -276,6 +276,19 @@ def test_the_commands(videos: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("marks", ["[/b]", "[/]", "[red]", "\\[b]", "[link=x]"])
+def test_brackets_and_controls_in_captions_are_text(tmp_path: Path, marks: str) -> None:
+    row = {"path": "a.mp4", "caption": f"a man is running {marks}\x1b[2J"}
+    (tmp_path / "c.jsonl").write_text(json.dumps(row))
+    place, source = tmp_path / "lib", tmp_path / "c.jsonl"
+    assert run("add", place, source, "--embedder", "none").exit_code == 0
+    for command in (("list", place), ("search", place, "running", "--embedder", "none"), ("stats", place)):
+        done = run(*command)
+        assert done.exit_code == 0, done.exception
+        assert "\x1b[2J" not in done.stdout
+        assert command[0] == "stats" or marks in done.stdout
+
+
 def test_searching_loads_no_diffusion(library: ReferenceLibrary) -> None:
     code = f"""
 import sys

@@ -390,7 +390,7 @@ class _Rate(TextColumn):
 
 def _progress(quiet: bool) -> Progress:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # names of files may hold brackets
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
