@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from echoreel.bases.loading import load_base, model_name
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
+from echoreel.common.threads import is_small, one_thread
 from echoreel.generation.filming import Shot, acting, film
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.result import GenerationResult
@@ -61,15 +62,16 @@ def generate(
     shots = [Shot(prompt, each, tuple(given), _first_frame(pipe, image)) for each in seeds]
     began = time.perf_counter()
     base_videos: list[Frames] = []
-    if given:
-        assert isinstance(adapter, ActionAdapter)
-        if settings.compare:
-            with adapter.reading(pipe):
-                base_videos = _filmed(pipe, shots, settings, "base")
-        with acting(adapter, pipe, shots[:1], settings):  # all have its prompt
-            videos = _filmed(pipe, shots, settings, "ours")
-    else:
-        videos = _filmed(pipe, shots, settings, "base")
+    with one_thread(is_small([*pipe.components.values(), adapter])) as threads:
+        if given:
+            assert isinstance(adapter, ActionAdapter)
+            if settings.compare:
+                with adapter.reading(pipe):
+                    base_videos = _filmed(pipe, shots, settings, "base")
+            with acting(adapter, pipe, shots[:1], settings):  # all have its prompt
+                videos = _filmed(pipe, shots, settings, "ours")
+        else:
+            videos = _filmed(pipe, shots, settings, "base")
     return GenerationResult(
         prompt=prompt,
         references=tuple(given),
@@ -82,6 +84,7 @@ def generate(
         base_videos=tuple(base_videos),
         seconds=time.perf_counter() - began,
         peak_memory=peak_memory(),
+        threads=threads,
         image=str(image) if isinstance(image, str | Path) else None,
         library=library,
         stale=stale,
