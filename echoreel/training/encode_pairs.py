@@ -11,15 +11,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.encoding import encode_video
 from echoreel.bases.lookup import base_of
-from echoreel.common.errors import ClipTooShort, EchoReelError, VideoError
+from echoreel.common.errors import ClipTooShort, VideoError
 from echoreel.common.settings import Settings, validated
 from echoreel.media.images import Frames
 from echoreel.media.video_files import Span, read_frames
@@ -97,7 +98,11 @@ class Prepared:
 
 
 def prepare_pairs(
-    pipe: Any, manifest: Path, folder: Path, settings: PrepareSettings | None = None, root: Path | None = None
+    base: BaseLike,
+    manifest: Path,
+    folder: Path,
+    settings: PrepareSettings | None = None,
+    root: Path | None = None,
 ) -> Prepared:
     """Read, encode and store every pair of the manifest. Killed at any moment, the same call goes on.
 
@@ -108,10 +113,11 @@ def prepare_pairs(
     cannot be used (both name the line), CheckpointError when the folder holds pairs of other settings,
     OutputError.
     """
-    settings = _with_size(pipe, settings or PrepareSettings())
+    base, settings = base_of(base), settings or PrepareSettings()
+    settings = settings.model_copy(update={"size": base.video_size(settings.size)})
     root = root or manifest.parent
     lines = read_manifest(manifest, settings.references, root)
-    writer, probe = PairSetWriter(folder), probe_of(pipe)
+    writer, probe = PairSetWriter(folder), probe_of(base)
     counts, kept = {"made": 0, "remade": 0}, list[int]()
     too_short: list[str] = []
     with writer.locked():
@@ -121,7 +127,7 @@ def prepare_pairs(
             origin = Origin(_sources(part.values(), root, settings), probe)
             before = writer.made_of(number)
             if before is None or before.sources != origin.sources or not same_probe(before.probe, probe):
-                clips, captions = _encoded_part(pipe, part, manifest.name, root, settings, too_short)
+                clips, captions = _encoded_part(base, part, manifest.name, root, settings, too_short)
                 if not clips:
                     continue
                 pairs = np.stack(clips)
@@ -148,7 +154,7 @@ def _sources(lines: Iterable[ManifestLine], root: Path, settings: PrepareSetting
 
 
 def _encoded_part(
-    pipe: Any,
+    base: Base,
     part: Mapping[int, ManifestLine],
     manifest: str,
     root: Path,
@@ -169,7 +175,7 @@ def _encoded_part(
         except VideoError as error:
             raise type(error)(f"{source}: {error}") from error
         else:
-            clips.append(_encoded(pipe, frames))
+            clips.append(_encoded(base, frames))
             captions.append([line.caption, *(r.caption for r in _used(line, settings))])
     return clips, captions
 
@@ -232,19 +238,7 @@ def _used(line: ManifestLine, settings: PrepareSettings) -> Sequence[ManifestRef
     return line.references[: settings.references]
 
 
-def _encoded(pipe: Any, clips: Frames) -> NDArray[np.float16]:
+def _encoded(base: Base, clips: Frames) -> NDArray[np.float16]:
     """Latents (1 + R, C, T, h, w)."""
-    latents: NDArray[np.float16] = encode_video(pipe, clips).half().cpu().numpy()
+    latents: NDArray[np.float16] = encode_video(base, clips).half().cpu().numpy()
     return latents
-
-
-def _with_size(pipe: Any, settings: PrepareSettings) -> PrepareSettings:
-    """Settings with the base's own frame size where none is given. Raises EchoReelError when it has none."""
-    base = base_of(pipe)
-    places = base.family.latent_size(base.denoiser)
-    if settings.size is None and places is None:
-        raise EchoReelError(f"{type(pipe).__name__} does not say its frame size; give size = [height, width]")
-    if settings.size is not None or places is None:
-        return settings
-    pixels = base.family.pixels_per_place(pipe)
-    return settings.model_copy(update={"size": (places[0] * pixels, places[1] * pixels)})

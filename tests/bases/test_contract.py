@@ -100,11 +100,11 @@ def test_prompts_and_videos_per_prompt_share_out_the_tokens(
 def branches(pipe: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Rows [negative, positive], called as the pipeline does when it guides."""
     base = base_of(pipe)
-    if not base.family.negative:
+    if not base.negative:
         return predict(pipe, inputs)
-    rest = {"Wan": "cond", "HunyuanVideo 1.5": "pred_cond"}[base.family.name]
+    rest = {"Wan": "cond", "HunyuanVideo 1.5": "pred_cond"}[base.name]
     parts = []
-    for index, name in enumerate((*base.family.negative, rest)):
+    for index, name in enumerate((*base.negative, rest)):
         with base.denoiser.cache_context(name):
             parts.append(predict(pipe, rows(inputs, index)))
     return torch.cat(parts)

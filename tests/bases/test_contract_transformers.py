@@ -152,7 +152,7 @@ def test_a_compiled_denoiser_is_one_graph_and_stays_it(pipe: Any, adapter: Actio
     adapter.attach(pipe)
     base, inputs = base_of(pipe), toy_inputs(2)
     with torch.no_grad():
-        condition = base.family.condition(pipe, inputs[0])
+        condition = base.condition(inputs[0])
     graphs = []
 
     def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
@@ -164,8 +164,8 @@ def test_a_compiled_denoiser_is_one_graph_and_stays_it(pipe: Any, adapter: Actio
         for step in range(3):
             adapter.set_tokens(toy_tokens(adapter, seed=step % 2))
             adapter.set_scale(1 - 0.1 * step)
-            want = base.family.predict(base.denoiser, *inputs, condition)
-            assert_close(base.family.predict(compiled, *inputs, condition), want)
+            want = base.predict(base.denoiser, *inputs, condition)
+            assert_close(base.predict(compiled, *inputs, condition), want)
     assert len(graphs) == 1
 
 
