@@ -20,13 +20,8 @@ class AnimateDiff(UNetBase):
         return int(self.denoiser.config.motion_max_seq_length)
 
     def predict(
-        self,
-        denoiser: nn.Module,
-        noisy_BCTHW: Tensor,
-        timesteps: Tensor,
-        captions_BLD: Tensor,
-        condition: Condition,
+        self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
     ) -> Tensor:
         """UNetMotionModel wants the captions of every frame."""
-        captions = captions_BLD.repeat_interleave(noisy_BCTHW.shape[2], dim=0)
-        return super().predict(denoiser, noisy_BCTHW, timesteps, captions, condition)
+        captions = captions.repeat_interleave(noisy.shape[2], dim=0)
+        return super().predict(denoiser, noisy, timesteps, captions, condition)

@@ -35,6 +35,9 @@ class Base(ABC):
     layout: ClassVar[str]  # of a site's hidden states: einops pattern of b, t, h, w, c with b outermost
     output: ClassVar[int | None] = None  # index of the hidden states in a site's output; None: itself
     every: ClassVar[int] = 1  # a fresh adapter joins every so many sites: DiTs have more than it needs
+    channels_field: ClassVar[str] = "out_channels"  # of the denoiser's configuration: channels of latents
+    caption_field: ClassVar[str]  # of its configuration: width of text tokens
+    pixels_field: ClassVar[str] = "vae_scale_factor_spatial"  # of the pipeline: pixels of a latent place
     sample: ClassVar[str]  # the denoiser's argument with the noisy latents
     timestep: ClassVar[str] = "timestep"  # its argument with the timestep
     negative: ClassVar[tuple[str, ...]] = ()
@@ -59,10 +62,9 @@ class Base(ABC):
         found: torch.device | None = getattr(self.pipe, "_execution_device", None)
         return next(self.denoiser.parameters()).device if found is None else found
 
-    @property
-    def bare(self) -> "Base":
-        """The same without its pipeline: nobody guides."""
-        return type(self)(self.denoiser)
+    def bare(self, denoiser: ModelMixin | None = None) -> "Base":
+        """One of the denoisers, the first unless told, without the pipeline: nobody guides."""
+        return type(self)(self.denoiser if denoiser is None else denoiser)
 
     def whole(self) -> "Base":
         """Itself. Raises BaseUnsupported where there is no pipeline."""
@@ -75,12 +77,8 @@ class Base(ABC):
 
     def find_sites(self) -> dict[str, int]:
         """Path and width of every site of the denoiser. Raises BaseUnsupported when it has none."""
-        modules = self.denoiser.named_modules()
-        sites = {
-            path: _width(module.get_submodule(self.width))
-            for path, module in modules
-            if re.fullmatch(self.sites, path)
-        }
+        found = {path: each for path, each in self.denoiser.named_modules() if re.fullmatch(self.sites, path)}
+        sites = {path: _width(each.get_submodule(self.width)) for path, each in found.items()}
         if not sites:
             raise BaseUnsupported(
                 f"got a {type(self.denoiser).__name__} without any layer that an adapter for {self.name} "
@@ -88,19 +86,18 @@ class Base(ABC):
             )
         return sites
 
-    # Sizes
-
     @abstractmethod
     def sizes(self, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
         """The denoiser's arguments by name -> frames of a site's tokens, and the latents' height, width."""
 
     @property
     def latent_channels(self) -> int:
-        return int(self.denoiser.config.out_channels)
+        return int(self.denoiser.config[self.channels_field])
 
     @property
-    @abstractmethod
-    def caption_width(self) -> int: ...
+    def caption_width(self) -> int:
+        width: int | tuple[int, ...] = self.denoiser.config[self.caption_field]
+        return width if isinstance(width, int) else width[0]
 
     @property
     def latent_size(self) -> tuple[int, int] | None:
@@ -110,7 +107,7 @@ class Base(ABC):
     @property
     def pixels_per_place(self) -> int:
         """Pixels to a side of one latent place."""
-        return int(self.pipe.vae_scale_factor_spatial)
+        return int(getattr(self.pipe, self.pixels_field))
 
     @property
     def native_size(self) -> tuple[int, int] | None:
@@ -134,8 +131,6 @@ class Base(ABC):
     def most_frames(self) -> int | None:
         """Frames it can make, if limited."""
         return None
-
-    # A call of the pipeline
 
     @property
     def needs_image(self) -> bool:
@@ -163,8 +158,6 @@ class Base(ABC):
         """What is alike in both branches' samples."""
         return sample
 
-    # Encoders
-
     @abstractmethod
     def encode_video(self, pixels_BCTHW: Tensor) -> Tensor:
         """Pixels (B, 3, T, H, W) in [-1, 1] -> latents (B, C, T, h, w), without chance."""
@@ -178,18 +171,12 @@ class Base(ABC):
         tokens: Tensor = self.pipe.encode_prompt([*captions], do_classifier_free_guidance=False)[0]
         return tokens
 
-    # Denoising
-
     @abstractmethod
     def predict(
-        self,
-        denoiser: nn.Module,
-        noisy_BCTHW: Tensor,
-        timesteps: Tensor,
-        captions_BLD: Tensor,
-        condition: Condition,
+        self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
     ) -> Tensor:
-        """Prediction of the latents' shape, by one of `denoisers`; timesteps (B,), condition: from below."""
+        """What a denoiser says of noisy latents (B, C, T, h, w), timesteps (B,), captions (B, L, D) and
+        what `condition` gave: a prediction of the latents' shape."""
 
     def condition(self, latents_BCTHW: Tensor) -> dict[str, Tensor]:
         """What else the denoiser is told in training, of clean latents: by an image-to-video base what its
@@ -211,10 +198,6 @@ def plain(denoiser: Any) -> Any:
     return getattr(denoiser, "_orig_mod", denoiser)
 
 
-def _width(layer: nn.Module) -> int:
+def _width(layer: Any) -> int:
     """What a linear layer reads, also where a LoRA, a quantiser or FreeNoise has wrapped it."""
-    return next(
-        width
-        for each in layer.modules()
-        if isinstance(width := getattr(each, "in_features", 0), int) and width
-    )
+    return int(next(each.in_features for each in layer.modules() if hasattr(each, "in_features")))

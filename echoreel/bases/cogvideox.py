@@ -10,21 +10,18 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from echoreel.bases.base import Condition
-from echoreel.bases.transformer_base import ScaledLatents
+from echoreel.bases.transformer_base import TransformerBase
 
 
-class CogVideoX(ScaledLatents):
+class CogVideoX(TransformerBase):
     name = "CogVideoX"
     denoiser_type = CogVideoXTransformer3DModel
     output = 0
+    caption_field = "text_embed_dim"
 
     def sizes(self, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
         frames, _, height, width = arguments[self.sample].shape[1:]
         return -(-frames // (self.denoiser.config.patch_size_t or 1)), height, width
-
-    @property
-    def caption_width(self) -> int:
-        return int(self.denoiser.config.text_embed_dim)
 
     @property
     def latent_size(self) -> tuple[int, int] | None:
@@ -55,25 +52,20 @@ class CogVideoX(ScaledLatents):
         return told
 
     def predict(
-        self,
-        denoiser: nn.Module,
-        noisy_BCTHW: Tensor,
-        timesteps: Tensor,
-        captions_BLD: Tensor,
-        condition: Condition,
+        self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
     ) -> Tensor:
         """CogVideoX 1.5 takes an even number of frames: further ones go before the first, as in its
         pipeline."""
         more: dict[str, Any] = dict(condition)
         image = more.pop("image_latents", None)
-        sample = noisy_BCTHW if image is None else torch.cat([noisy_BCTHW, image.to(noisy_BCTHW)], dim=1)
+        sample = noisy if image is None else torch.cat([noisy, image.to(noisy)], dim=1)
         extra = -sample.shape[2] % (self.denoiser.config.patch_size_t or 1)
         sample = torch.cat([sample[:, :, :1]] * extra + [sample], dim=2)
         if "rope_cos" in more:
             more["image_rotary_emb"] = (more.pop("rope_cos"), more.pop("rope_sin"))
         prediction: Tensor = denoiser(
             hidden_states=rearrange(sample, "b c t h w -> b t c h w"),
-            encoder_hidden_states=captions_BLD,
+            encoder_hidden_states=captions,
             timestep=timesteps,
             **more,
         ).sample

@@ -8,22 +8,19 @@ from diffusers import HunyuanVideo15Transformer3DModel
 from torch import Tensor, nn
 
 from echoreel.bases.base import Condition
-from echoreel.bases.transformer_base import ScaledLatents
+from echoreel.bases.transformer_base import TransformerBase
 from echoreel.common.errors import BaseUnsupported
 
 
-class HunyuanVideo15(ScaledLatents):
+class HunyuanVideo15(TransformerBase):
     name = "HunyuanVideo 1.5"
     denoiser_type = HunyuanVideo15Transformer3DModel
     width = "attn.to_q"
     output = 0
+    caption_field = "text_embed_dim"
     negative = ("pred_uncond",)
     translated = {"guidance_scale": None}  # noqa: RUF012 - declared a ClassVar above
     fps = 24.0
-
-    @property
-    def caption_width(self) -> int:
-        return int(self.denoiser.config.text_embed_dim)
 
     def call_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Guidance is no argument of its call."""
@@ -47,23 +44,18 @@ class HunyuanVideo15(ScaledLatents):
         return {}
 
     def predict(
-        self,
-        denoiser: nn.Module,
-        noisy_BCTHW: Tensor,
-        timesteps: Tensor,
-        captions_BLD: Tensor,
-        condition: Condition,
+        self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
     ) -> Tensor:
         """Without image and without words to be written: one token of each, masked."""
-        batch, config, latents = noisy_BCTHW.shape[0], self.denoiser.config, noisy_BCTHW
+        batch, config, latents = noisy.shape[0], self.denoiser.config, noisy
         nothing = latents.new_zeros(batch, config.in_channels - latents.shape[1], *latents.shape[2:])
         prediction: Tensor = denoiser(
             hidden_states=torch.cat([latents, nothing], dim=1),
             timestep=timesteps.to(latents.dtype),
-            encoder_hidden_states=captions_BLD,
-            encoder_attention_mask=(captions_BLD != 0).any(-1),
-            encoder_hidden_states_2=captions_BLD.new_zeros(batch, 1, config.text_embed_2_dim),
-            encoder_attention_mask_2=captions_BLD.new_zeros(batch, 1, dtype=torch.bool),
-            image_embeds=captions_BLD.new_zeros(batch, 1, config.image_embed_dim),
+            encoder_hidden_states=captions,
+            encoder_attention_mask=(captions != 0).any(-1),
+            encoder_hidden_states_2=captions.new_zeros(batch, 1, config.text_embed_2_dim),
+            encoder_attention_mask_2=captions.new_zeros(batch, 1, dtype=torch.bool),
+            image_embeds=captions.new_zeros(batch, 1, config.image_embed_dim),
         ).sample
         return prediction

@@ -18,23 +18,14 @@ class Latte(TransformerBase):
     denoiser_type = LatteTransformer3DModel
     sites = r"temporal_transformer_blocks\.\d+"
     layout = "(b h w) t c"
+    channels_field = "in_channels"
+    caption_field = "caption_channels"
+    pixels_field = "vae_scale_factor"
     translated = {"num_frames": "video_length"}  # noqa: RUF012 - declared a ClassVar above
-
-    @property
-    def latent_channels(self) -> int:
-        return int(self.denoiser.config.in_channels)
-
-    @property
-    def caption_width(self) -> int:
-        return int(self.denoiser.config.caption_channels)
 
     @property
     def latent_size(self) -> tuple[int, int] | None:
         return self.denoiser.config.sample_size, self.denoiser.config.sample_size
-
-    @property
-    def pixels_per_place(self) -> int:
-        return int(self.pipe.vae_scale_factor)
 
     @property
     def most_frames(self) -> int | None:
@@ -54,13 +45,8 @@ class Latte(TransformerBase):
         return tokens
 
     def predict(
-        self,
-        denoiser: nn.Module,
-        noisy_BCTHW: Tensor,
-        timesteps: Tensor,
-        captions_BLD: Tensor,
-        condition: Condition,
+        self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
     ) -> Tensor:
         """The noise; the other half of its output is a variance that sampling leaves out."""
-        prediction: Tensor = denoiser(noisy_BCTHW, timesteps, encoder_hidden_states=captions_BLD).sample
-        return prediction[:, : noisy_BCTHW.shape[1]]
+        prediction: Tensor = denoiser(noisy, timesteps, encoder_hidden_states=captions).sample
+        return prediction[:, : noisy.shape[1]]

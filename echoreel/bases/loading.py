@@ -19,14 +19,8 @@ from echoreel.common.errors import BaseUnsupported, EchoReelError
 from echoreel.common.extras import needs
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
-
-
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-
 Offload: TypeAlias = Literal["model", "layers"]
-
-
 PIPELINES = {  # that diffusers does not know by name
     pipeline.__name__: pipeline
     for pipeline in (LVDMPipeline, VideoCrafterPipeline, VideoCrafterImagePipeline)

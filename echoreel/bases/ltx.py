@@ -17,22 +17,13 @@ ROPE = (8 / 25, 32, 32)  # of its autoencoder, at the frame rate that its pipeli
 class LTXVideo(TransformerBase):
     name = "LTX-Video"
     denoiser_type = LTXVideoTransformer3DModel
+    channels_field = "in_channels"
+    caption_field = "caption_channels"
+    pixels_field = "vae_spatial_compression_ratio"
     fps = 25.0
 
     def sizes(self, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
         return arguments["num_frames"], arguments["height"], arguments["width"]
-
-    @property
-    def latent_channels(self) -> int:
-        return int(self.denoiser.config.in_channels)
-
-    @property
-    def caption_width(self) -> int:
-        return int(self.denoiser.config.caption_channels)
-
-    @property
-    def pixels_per_place(self) -> int:
-        return int(self.pipe.vae_spatial_compression_ratio)
 
     def encode_video(self, pixels_BCTHW: Tensor) -> Tensor:
         pipe, vae = self.pipe, self.pipe.vae
@@ -63,20 +54,15 @@ class LTXVideo(TransformerBase):
         return {"rope": torch.tensor([self.pipe.vae_temporal_compression_ratio / 25, side, side])}
 
     def predict(
-        self,
-        denoiser: nn.Module,
-        noisy_BCTHW: Tensor,
-        timesteps: Tensor,
-        captions_BLD: Tensor,
-        condition: Condition,
+        self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
     ) -> Tensor:
-        frames, height, width = noisy_BCTHW.shape[2:]
+        frames, height, width = noisy.shape[2:]
         rope = condition["rope"].tolist() if "rope" in condition else ROPE
         prediction: Tensor = denoiser(
-            hidden_states=rearrange(noisy_BCTHW, "b c t h w -> b (t h w) c"),
-            encoder_hidden_states=captions_BLD,
+            hidden_states=rearrange(noisy, "b c t h w -> b (t h w) c"),
+            encoder_hidden_states=captions,
             timestep=timesteps,
-            encoder_attention_mask=(captions_BLD != 0).any(-1).long(),
+            encoder_attention_mask=(captions != 0).any(-1).long(),
             num_frames=frames,
             height=height,
             width=width,

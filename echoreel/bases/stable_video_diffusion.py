@@ -56,15 +56,10 @@ class StableVideoDiffusion(UNetBase):
         }
 
     def predict(
-        self,
-        denoiser: nn.Module,
-        noisy_BCTHW: Tensor,
-        timesteps: Tensor,
-        captions_BLD: Tensor,
-        condition: Condition,
+        self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
     ) -> Tensor:
-        image = condition["image_latents"].expand_as(noisy_BCTHW)
-        sample = rearrange(torch.cat([noisy_BCTHW, image], dim=1), "b c t h w -> b t c h w")
+        image = condition["image_latents"].expand_as(noisy)
+        sample = rearrange(torch.cat([noisy, image], dim=1), "b c t h w -> b t c h w")
         prediction: Tensor = denoiser(
             sample,
             timesteps,

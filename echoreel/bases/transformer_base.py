@@ -27,10 +27,6 @@ class TransformerBase(Base):
     def needs_image(self) -> bool:
         return "ImageToVideo" in type(self.pipe).__name__
 
-
-class ScaledLatents(TransformerBase):
-    """Of which one number scales the latents."""
-
     def encode_video(self, pixels_BCTHW: Tensor) -> Tensor:
         pixels_BCTHW = whole_steps(pixels_BCTHW, self.pipe.vae_scale_factor_temporal)
         vae = self.pipe.vae

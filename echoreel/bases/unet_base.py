@@ -19,6 +19,8 @@ class UNetBase(Base):
     sites = r"transformer_in|((down|up)_blocks\.\d+|mid_block)\.temp_attentions\.\d+"
     width = "proj_in"
     layout = "(b t) c h w"
+    caption_field = "cross_attention_dim"
+    pixels_field = "vae_scale_factor"
     sample = "sample"
     checkpoints: ClassVar[str | None] = (
         r".*\.(resnets|attentions|temp_attentions|temp_convs|motion_modules)\.\d+"
@@ -30,18 +32,9 @@ class UNetBase(Base):
         return found["t"], found["h"], found["w"]
 
     @property
-    def caption_width(self) -> int:
-        width: int | tuple[int, ...] = self.denoiser.config.cross_attention_dim
-        return width if isinstance(width, int) else width[0]
-
-    @property
     def latent_size(self) -> tuple[int, int] | None:
         size: int | tuple[int, int] | None = self.denoiser.config.sample_size
         return (size, size) if isinstance(size, int) else size
-
-    @property
-    def pixels_per_place(self) -> int:
-        return int(self.pipe.vae_scale_factor)
 
     def encode_video(self, pixels_BCTHW: Tensor) -> Tensor:
         return encode_frames(self.pipe.vae, pixels_BCTHW)
@@ -56,16 +49,9 @@ class UNetBase(Base):
         return tokens
 
     def predict(
-        self,
-        denoiser: nn.Module,
-        noisy_BCTHW: Tensor,
-        timesteps: Tensor,
-        captions_BLD: Tensor,
-        condition: Condition,
+        self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
     ) -> Tensor:
-        prediction: Tensor = denoiser(
-            noisy_BCTHW, timesteps, encoder_hidden_states=captions_BLD, **condition
-        ).sample
+        prediction: Tensor = denoiser(noisy, timesteps, encoder_hidden_states=captions, **condition).sample
         return prediction
 
     def image_embeddings(self, latents_BCTHW: Tensor) -> Tensor:

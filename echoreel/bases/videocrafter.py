@@ -27,14 +27,9 @@ class VideoCrafter(UNetBase):
         return {"image_tokens": self.pipe.encode_image(frames.clamp(-1, 1))}
 
     def predict(
-        self,
-        denoiser: nn.Module,
-        noisy_BCTHW: Tensor,
-        timesteps: Tensor,
-        captions_BLD: Tensor,
-        condition: Condition,
+        self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
     ) -> Tensor:
-        context = captions_BLD
+        context = captions
         if "image_tokens" in condition:
             context = torch.cat([context, condition["image_tokens"].to(context)], dim=1)
-        return super().predict(denoiser, noisy_BCTHW, timesteps, context, {})
+        return super().predict(denoiser, noisy, timesteps, context, {})

@@ -20,12 +20,9 @@ class Wan(TransformerBase):
     denoiser_type = WanTransformer3DModel
     more = ("transformer_2",)
     sites = r"blocks\.\d+"
+    caption_field = "text_dim"
     negative = ("uncond",)
     fps = 16.0
-
-    @property
-    def caption_width(self) -> int:
-        return int(self.denoiser.config.text_dim)
 
     @property
     def boundary(self) -> float | None:
@@ -74,17 +71,12 @@ class Wan(TransformerBase):
         return told
 
     def predict(
-        self,
-        denoiser: nn.Module,
-        noisy_BCTHW: Tensor,
-        timesteps: Tensor,
-        captions_BLD: Tensor,
-        condition: Condition,
+        self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
     ) -> Tensor:
         more = dict(condition)
         if "image_latents" in more:
-            noisy_BCTHW = torch.cat([noisy_BCTHW, more.pop("image_latents").to(noisy_BCTHW)], dim=1)
+            noisy = torch.cat([noisy, more.pop("image_latents").to(noisy)], dim=1)
         prediction: Tensor = denoiser(
-            hidden_states=noisy_BCTHW, timestep=timesteps, encoder_hidden_states=captions_BLD, **more
+            hidden_states=noisy, timestep=timesteps, encoder_hidden_states=captions, **more
         ).sample
         return prediction

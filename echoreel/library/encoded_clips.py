@@ -44,7 +44,7 @@ def encode_library(library: ReferenceLibrary, base: BaseLike, size: tuple[int, i
     Stopped, the same call goes on. Clips that cannot be read are in the result; URLs are left out.
     """
     store, base = library.store, base_of(base)
-    maker, recipe = _names(base, size)
+    maker, recipe = encoders_of(base, size), f"{model_name(base.pipe)} {size[0]}x{size[1]}"
     rows = store.rows("encoded", f"recipe = {sql(recipe)}", ["id", "maker"])
     done = {row["id"] for row in rows.to_pylist() if row["maker"] == maker}
     stored = Stored(known=len(done), stale=len(rows) - len(done))
@@ -79,7 +79,7 @@ def with_encoded(
     rows = library.store.rows("encoded", one_of("id", [clip.number for clip, _ in taken])) if taken else None
     if rows is None or not len(rows):
         return [reference for _, reference in taken], 0
-    maker, recipe = _names(base, size)
+    maker, recipe = encoders_of(base, size), f"{model_name(base.pipe)} {size[0]}x{size[1]}"
     listed = rows.to_pylist()
     mine = {row["id"]: row["tensors"] for row in listed if row["maker"] == maker}
     stale = {row["id"] for row in listed if row["recipe"] == recipe} - mine.keys()
@@ -88,11 +88,6 @@ def with_encoded(
         encoded = _read(mine.get(clip.number), maker)
         references.append(reference if encoded is None else replace(reference, encoded=encoded))
     return references, len(stale)
-
-
-def _names(base: Base, size: tuple[int, int]) -> tuple[str, str]:
-    """Of what encodes at this size, weights included; and of what a user asks for."""
-    return encoders_of(base, size), f"{model_name(base.pipe)} {size[0]}x{size[1]}"
 
 
 def _read(tensors: bytes | None, maker: str) -> EncodedFrames | None:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -42,6 +43,11 @@ class Call:
     gain: Tensor  # 0-dim, or (rows that read, 1, 1) with a window
     memories: Mapping[str, Memory]
 
+    def fits(self, tokens: int) -> bool:
+        """May a site have so many tokens, all rows together?"""
+        sides = sides_of(tokens // self.rows, self.frames, self.height, self.width)
+        return self.frames * sides[0] * sides[1] * self.rows == tokens
+
 
 class Attachment:
     """The hooks in one denoiser of a base. Made attached; `remove` restores it."""
@@ -49,7 +55,7 @@ class Attachment:
     def __init__(
         self,
         base: Base,
-        denoiser: nn.Module,
+        denoiser: ModelMixin,
         integrations: dict[str, Integration],
         held: Held,
     ) -> None:
@@ -185,8 +191,10 @@ class Attachment:
         """Hidden states in the family's layout, plus what the integration finds for the rows that read."""
         layout, order = self.base.layout, self._order
         integration = self.integrations[path]
-        tokens = hidden.numel() // integration.width // call.rows
-        sizes = site_sizes(tokens, call.frames, call.height, call.width)
+        tokens = hidden.numel() // integration.width
+        if not call.fits(tokens) and (fewer := self._positive_alone(call)) and fewer.fits(tokens):
+            self.call = call = fewer
+        sizes = site_sizes(tokens // call.rows, call.frames, call.height, call.width)
         first = hidden.shape[0] // call.rows * call.reading.first  # the batch is outermost in every layout
         asking_BNC = rearrange(hidden[first:], f"{layout} -> b ({order}) c", **sizes)
         grid = Grid(sizes["t"], sizes["h"], sizes["w"], order)
@@ -201,6 +209,17 @@ class Attachment:
         result = hidden.clone()
         result[first:] += addition
         return result
+
+    def _positive_alone(self, call: Call) -> Call | None:
+        """The call where a cache (FasterCache) has left the negative rows out inside the denoiser."""
+        references, reading = self.held.state.references, call.reading
+        each = references is not None and references.each_branch and reading.sets is None
+        if references is None or not (each or reading.first or reading.groups > 1):
+            return None
+        rows, sets = call.rows // 2, references.action.tokens.shape[0] // 2
+        reading = Reading(sets=(sets, sets) if each else None)
+        gain = call.gain[-rows:] if call.gain.ndim else call.gain
+        return replace(call, reading=reading, rows=rows, gain=gain, memories=self._memories(reading))
 
     def _places(self, path: str, grid: Grid, device: torch.device) -> Places | None:
         """What a layer knows of its grid, kept between calls where that is small; None: let it see."""
@@ -217,15 +236,20 @@ def computes_on(denoiser: nn.Module, sample: Tensor) -> torch.device:
     return sample.device if device is None else torch.device(device)
 
 
+def sides_of(tokens: int, frames: int, height: int, width: int) -> tuple[int, int]:
+    """The latents' height and width after as many halvings as so many tokens ask for."""
+    while height * width * frames > tokens and (height, width) != (1, 1):
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return height, width
+
+
 def site_sizes(tokens: int, frames: int, height: int, width: int) -> dict[str, int]:
     """t, h and w of a site with that many tokens per row, in a denoiser of latents of that size.
 
     A site has the latents' frames, and their places or what is left of them after halving (rounding up) some
     times. Raises AdapterMismatch for other numbers.
     """
-    h, w = height, width
-    while h * w * frames > tokens and (h, w) != (1, 1):
-        h, w = (h + 1) // 2, (w + 1) // 2
+    h, w = sides_of(tokens, frames, height, width)
     if h * w * frames != tokens:
         raise AdapterMismatch(
             f"got {tokens} tokens per video in a layer, need {frames} frames of {height} x {width} places or "

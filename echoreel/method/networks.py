@@ -155,10 +155,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 )
 
 
-PRESETS: dict[
-    str,
-    tuple[CompactPrismSettings | DensePrismSettings, IntegrationSettings | FrameIntegrationSettings],
-] = {
+PRESETS: dict[str, tuple[PrismSettings, IntegrationSettings | FrameIntegrationSettings]] = {
     "compact": (CompactPrismSettings(), IntegrationSettings(feed_forward=96)),
     "dense": (DensePrismSettings(width=128, depth=3, heads=4, caption_width=128), IntegrationSettings()),
     "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),

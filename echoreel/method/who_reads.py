@@ -1,11 +1,12 @@
 """Which rows of a denoiser's batch read which sets of action tokens."""
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from echoreel.bases.base import Base
+from echoreel.bases.base import Base, plain
 from echoreel.common.errors import AdapterMismatch
 from echoreel.method.references import Guidance, ReferenceSet
 
@@ -72,7 +73,7 @@ def _in_context(
 
 def _guided(base: Base, sample: Tensor, sets: int) -> bool:
     """Is the batch [negative, positive]?"""
-    said = base.guides()
+    said = base.guides() if torch.compiler.is_compiling() else _caller_guides(base)
     if said is False or (said and sample.shape[0] != sets):
         return said
     # Someone calls the denoiser with a set for each row, while the pipeline still says what its last call was
@@ -81,3 +82,17 @@ def _guided(base: Base, sample: Tensor, sets: int) -> bool:
         return said is None and sample.shape[0] % (2 * sets) == 0
     sample, half = base.shared(sample), sample.shape[0] // 2
     return 2 * half == sample.shape[0] and torch.equal(sample[:half], sample[half:])
+
+
+def _caller_guides(base: Base) -> bool | None:
+    """What `Base.guides` tells of the pipeline that now calls, found on the stack: pipelines may share a
+    denoiser (`from_pipe`), and some (ModelScope's) know only in a variable of their call."""
+    frame = sys._getframe().f_back
+    while frame is not None:
+        if frame.f_code.co_name == "__call__":
+            pipe = frame.f_locals.get("self")
+            if plain(getattr(pipe, base.component, None)) is base.denoiser:
+                said = replace(base, pipe=pipe).guides()
+                return frame.f_locals.get("do_classifier_free_guidance") if said is None else said
+        frame = frame.f_back
+    return base.guides()

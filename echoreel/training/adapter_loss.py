@@ -56,7 +56,7 @@ class FrozenBase:
         self.place()
         denoiser = self._at(levels)[0]
         if self.adapter.denoisers != (denoiser,):
-            self.adapter.attach(denoiser)
+            self.adapter.attach(self.base.bare(denoiser))
         if pairs is None:
             self.adapter.clear_references()
             return

@@ -157,3 +157,25 @@ def test_lora_and_offload_from_the_command_line(tmp_path: Path) -> None:
         options = ["--steps", "1", "--frames", "4", "-o", str(tmp_path / "out.mp4")]
         done = CliRunner().invoke(app, ["generate", PROMPT, *base, *options, *arguments])
         assert (done.exit_code, message in done.stderr) == (2 if message else 0, True), done.stderr
+
+
+def test_a_lora_goes_into_the_denoiser_that_it_is_for(tmp_path: Path) -> None:
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    pipe = TOYS["Wan 2.2"]()
+    pipe.save_pretrained(tmp_path / "base")
+    for name, part in (("high", pipe.transformer), ("low", pipe.transformer_2)):
+        part.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False))
+        pipe.save_lora_weights(tmp_path / name, transformer_lora_layers=get_peft_model_state_dict(part))
+    high, low = tmp_path / "high", tmp_path / "low"
+    loaded: Any = load_base(tmp_path / "base", loras=[f"transformer={high}", f"transformer_2={low}"])
+    for made, saved in ((loaded.transformer, pipe.transformer), (loaded.transformer_2, pipe.transformer_2)):
+        (name,) = made.peft_config
+        got = get_peft_model_state_dict(made, adapter_name=name)
+        want = get_peft_model_state_dict(saved)
+        assert got.keys() == want.keys()
+        assert all(torch.equal(got[key], want[key]) for key in want)
+        assert name in made.active_adapters()
+    with pytest.raises(EchoReelError, match=r"has 2 denoisers, .* whose it is: transformer=.*high or trans"):
+        load_base(tmp_path / "base", loras=[high])

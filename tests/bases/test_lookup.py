@@ -16,7 +16,7 @@ from echoreel.method.who_reads import Reading, reading_rows
 def test_a_pipeline_and_its_denoiser_are_of_the_same_family() -> None:
     pipe = toy_pipeline()
     assert base_of(pipe) == AnimateDiff(pipe.unet, pipe)
-    assert base_of(pipe.unet) == AnimateDiff(pipe.unet) == base_of(pipe).bare
+    assert base_of(pipe.unet) == AnimateDiff(pipe.unet) == base_of(pipe).bare()
     assert base_of(base_of(pipe)) == base_of(pipe)
     compiled = torch.compile(pipe.unet)
     assert base_of(compiled).denoiser is pipe.unet

@@ -54,7 +54,7 @@ def sdedit(
         at = now.repeat(len(clips))
         mixed = schedule.mix(clean, noise, at)
         negative = base.predict(base.denoiser, mixed.noisy, mixed.timesteps, negative_text, {})
-        with nullcontext() if reading is None else reading[0].reading(base.bare, reading[1]):
+        with nullcontext() if reading is None else reading[0].reading(base.bare(), reading[1]):
             positive = base.predict(base.denoiser, mixed.noisy, mixed.timesteps, text, {})
         clean, noise = schedule.parts(mixed.noisy, negative + GUIDANCE * (positive - negative), at)
     return clean
