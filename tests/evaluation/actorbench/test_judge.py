@@ -12,6 +12,7 @@ from helpers.toy_models import toy_pipeline
 from echoreel.actors.actor_clips import ActorDomain, ActorSettings
 from echoreel.actors.motion_library import JOINTS, synthetic_library
 from echoreel.bases.loading import load_base
+from echoreel.bases.lookup import base_of
 from echoreel.common.errors import CheckpointError, SettingsError
 from echoreel.common.settings import load_settings
 from echoreel.evaluation.actorbench.judge import EMBEDDED, PARTS, Judge, JudgeSettings, look_classes
@@ -91,7 +92,7 @@ def test_clips_pass_through_a_base(tmp_path: Path, denoised: float) -> None:
     )
     video = plain.batch(0)["video"].float() / 255
     captions = ["a person walking"] * len(video)
-    shown = through_base(video, captions, load_base(folder), 0.6 * denoised, seeded(0))
+    shown = through_base(video, captions, base_of(load_base(folder)), 0.6 * denoised, seeded(0))
     assert shown.shape == video.shape
     assert not torch.allclose(shown, video, atol=0.01)
     clips, again = task.batch(0), task.batch(0)
