@@ -7,11 +7,13 @@ module knows LanceDB. Tables: `clips` (a row each), `actions` (the distinct ones
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from echoreel.common.errors import EchoReelError
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 VERSION = "1"  # of the tables' columns
 LOOK_WIDTH = 24  # numbers that tell a look
 ALL = 2**31 - 1  # rows; a search without a limit would have one
+LOCK = ".making.lock"  # in a library's folder, while a table is made
 TRIES = 5  # of a commit that another process was quicker with
 VECTOR_INDEX_FROM = 200_000  # distinct actions; fewer are compared one by one, exactly
 Result = TypeVar("Result")
@@ -187,15 +190,19 @@ class Store:
         return guarded(query.nprobes(50).refine_factor(20).select(["action", "vector"]).limit(limit).to_arrow)
 
     def _opened(self, name: str, schema: "pa.Schema") -> Any:
-        """The table, made if need be; another process may be making it, too."""
+        """The table, made if need be; another process may be making it, too.
+
+        On a disk one at a time does: LanceDB would let the second put an empty table over the first's rows.
+        """
+        if self._has(name):
+            return self._tables[name]
+        folder = local_folder(self.uri)
         for _ in range(TRIES):
             try:
-                return self._db.open_table(name)
-            except ValueError as error:
-                if "not found" not in str(error):
-                    raise LibraryError(f"{self.uri}: damaged: {_told(error)}") from error
-            try:
-                return self._db.create_table(name, schema=schema)
+                with nullcontext() if folder is None else FileLock(folder / LOCK):
+                    if self._has(name):
+                        return self._tables[name]
+                    return self._db.create_table(name, schema=schema)
             except (ValueError, RuntimeError, OSError) as error:
                 missing = error
         raise LibraryError(f"{self.uri}: cannot be written: {_told(missing)}") from missing
