@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from helpers.make_videos import counting, film
 
@@ -11,8 +12,6 @@ from echoreel.library.actions.text_embedder import load_embedder
 from echoreel.library.permissions import Permissions
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.tables import LibraryError, Store, schemas
-
-pa = pytest.importorskip("pyarrow")
 
 
 def foreign(place: Path, root: Path, path: str) -> ReferenceLibrary:
