@@ -18,19 +18,18 @@ from echoreel.common.errors import EchoReelError
 from echoreel.common.places import regular_file
 from echoreel.common.text import decoded, json_value, one_line
 from echoreel.library.sources.find_videos import SIDECARS, TABLES, Tell, composed, is_video, video_names
-from echoreel.library.sources.read_tables import (
+from echoreel.library.sources.read_tables import read_table
+from echoreel.library.sources.subtitles import subtitles
+from echoreel.library.sources.table_values import (
     CAPTION_CHARACTERS,
     CAPTION_KEYS,
     KNOWN,
     CatalogueError,
     ColumnMissing,
     Refused,
-    Row,
     captions_in,
-    read_table,
     seconds,
 )
-from echoreel.library.sources.subtitles import subtitles
 
 SIDECAR_BYTES = 2 * 2**20  # of a caption file
 NAME_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\w*\d\w*")
@@ -105,8 +104,9 @@ class FolderCaptions:
         """Raises CatalogueError for a table that lacks the columns."""
         try:
             table = read_table(path)
-            for row in table.rows:
-                self._take(row, table.refused)
+            for rows in table.rows:
+                for row in zip(*rows, strict=True):
+                    self._take(*row, table.refused)
             for why in table.refused.lines():
                 self._tell(path, why, 0)
         except ColumnMissing as error:
@@ -120,14 +120,14 @@ class FolderCaptions:
         except CatalogueError as error:
             self._tell(path, f"{error}; it is passed over", 0)
 
-    def _take(self, row: Row, refused: Refused) -> None:
-        name = composed(str(row.location or "").strip().replace("\\", "/")).removeprefix("./")
+    def _take(self, number: int, location: Any, caption: Any, start: Any, end: Any, refused: Refused) -> None:
+        name = composed(str(location or "").strip().replace("\\", "/")).removeprefix("./")
         name = name.removeprefix(f"{self.folder.as_posix()}/")
-        said, problems = _said(row.caption, row.start, row.end)
+        said, problems = _said(caption, start, end)
         if not name:
-            refused.note("without a place", row.number, str(row.caption))
+            refused.note("without a place", number, str(caption))
         for what in problems if name else ():
-            refused.note(what, row.number, name)
+            refused.note(what, number, name)
         for each in said if name else ():
             self._list(name, name, each)
             if not is_video(name) and 0 < each.end < inf:  # Kinetics' names of parts

@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +17,13 @@ from echoreel.common.extras import needs
 from echoreel.common.text import NO_TEXT, one_line
 from echoreel.library.sources.find_videos import CATALOGUES, composed, find_videos, is_text
 from echoreel.library.sources.read_parquet import Batch, read_parquet
-from echoreel.library.sources.read_tables import (
+from echoreel.library.sources.read_tables import Rows, read_table
+from echoreel.library.sources.table_values import (
     CAPTION_CHARACTERS,
     LOCATION_CHARACTERS,
     CatalogueError,
     Refused,
-    Row,
     is_id,
-    read_table,
     seconds,
 )
 from echoreel.media.decoding import SUFFIXES
@@ -37,10 +35,7 @@ ROWS = 131_072  # of a batch
 URL = r"^(?i:https?)://"
 OUTSIDE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\~]|^[A-Za-z]:|://|[\x00\r\n]"  # of a relative path
 PLAIN_PLACE = rf"^[\x20-\x5b\x5d-\x7e]*(?i:{'|'.join(map(re.escape, SUFFIXES))})$"  # ASCII, without backslash
-ODD_CAPTION = (  # not on one line, with other white space than single ones, or with a null byte
-    r"^\s|\s$|\s\s|[^\S ]|[\x00\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}"
-    r"\x{205f}\x{3000}\x{feff}]"
-)
+ODD_CAPTION = r"^\s|\s$|\s\s|[\x00-\x1f]"  # of ASCII: not on one line, or with other than single spaces
 
 
 def is_catalogue(path: Path) -> bool:
@@ -109,10 +104,20 @@ class _Below:
         return found
 
 
-def _in_batches(rows: Iterator[Row]) -> Iterator[Batch]:
-    while some := list(islice(rows, ROWS)):
-        numbers, locations, captions, starts, ends = zip(*some, strict=True)
-        yield Batch(list(numbers), _strings(locations), _strings(captions), list(starts), list(ends))
+def _in_batches(some_rows: Iterator[Rows]) -> Iterator[Batch]:
+    def batch() -> Batch:
+        numbers, locations, captions, starts, ends = columns
+        return Batch(numbers, _strings(locations), _strings(captions), starts, ends)
+
+    columns = tuple[list[Any], ...]([] for _ in Rows._fields)
+    for rows in some_rows:
+        for column, part in zip(columns, rows, strict=True):
+            column += part
+        if len(columns[0]) >= ROWS:
+            yield batch()
+            columns = tuple([] for _ in Rows._fields)
+    if columns[0]:
+        yield batch()
 
 
 def _strings(values: Iterable[Any]) -> "pa.Array":
@@ -139,8 +144,8 @@ def _row_batch(rows: Batch, below: _Below, refused: Refused) -> "pa.RecordBatch"
     place = pc.if_else(
         pc.starts_with(place, f"{root}/"), pc.utf8_slice_codeunits(place, len(root) + 1), place
     )
-    plain = pc.or_(is_url, pc.match_substring_regex(place, PLAIN_PLACE))
-    place, lost = _found(place, pc.invert(plain), below, start, end)
+    plain = is_url if pc.all(is_url).as_py() else pc.match_substring_regex(place, PLAIN_PLACE)
+    place, lost = _found(place, pc.invert(pc.or_(is_url, plain)), below, start, end)
     keep = pa.array([True] * len(place))
     for why, bad in (
         ("without a place", pc.equal(place, "")),
@@ -189,6 +194,8 @@ def _times(rows: Batch) -> tuple[list[float | None], list[float | None], "pa.Arr
     """Start and end of each row, and which rows say what cannot be."""
     import pyarrow as pa
 
+    if {*rows.start, *rows.end} == {None}:
+        return rows.start, rows.end, pa.array([False] * len(rows.start))
     starts, ends, wrong = list[float | None](), list[float | None](), list[bool]()
     for row in zip(rows.start, rows.end, strict=True):
         try:
@@ -214,7 +221,8 @@ def _caption(rows: Batch, refused: Refused) -> "pa.Array":
         if count := pc.sum(odd).as_py():
             first = pc.index(odd, pa.scalar(True)).as_py()
             refused.note(what, rows.numbers[first], caption[first].as_py(), count)
-    odd = pc.or_(pc.match_substring_regex(caption, ODD_CAPTION), _longer(caption))
+    odd = pc.or_(pc.match_substring_regex(caption, ODD_CAPTION), pc.invert(pc.string_is_ascii(caption)))
+    odd = pc.or_(odd, _longer(caption))
     if not pc.any(odd).as_py():
         return caption
     plain = [one_line(text[:CAPTION_CHARACTERS]) for text in caption.filter(odd).to_pylist()]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from echoreel.common.places import regular_file
-from echoreel.library.sources.read_tables import (
+from echoreel.library.sources.table_values import (
     CAPTION_CHARACTERS,
     LOCATION_CHARACTERS,
     NEEDED,

@@ -6,97 +6,49 @@ Columns are known by name. Of .json files these layouts are known: a list of obj
 
 import csv
 import re
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import islice
-from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from echoreel.common.errors import EchoReelError
 from echoreel.common.places import regular_file
 from echoreel.common.text import decoded, encoding_of, json_value
+from echoreel.library.sources.table_values import (
+    KNOWN,
+    NEEDED,
+    CatalogueError,
+    Refused,
+    captions_in,
+    choose_columns,
+    is_id,
+    plain_name,
+)
 
-CAPTION_CHARACTERS = 4_000  # kept of a caption
-LOCATION_CHARACTERS = 2_000  # longer paths and URLs are refused
-CAPTION_KEYS = ("caption", "text", "description", "prompt", "sentence", "captions", "title", "name", "label")
-ID_KEYS = ("video_id", "youtube_id", "ytid", "vid", "id")  # of a video that is named so, without its suffix
-KNOWN = {  # what is meant: column names in lower case, the surest first
-    "caption": CAPTION_KEYS,
-    "location": (
-        *("path", "file", "file_name", "filename", "file_path", "filepath", "video_path", "video_file"),
-        *("video", "video_name", "clip", "contenturl", "url", "video_url", "link"),
-        *ID_KEYS,
-    ),
-    "start": ("start", "start_time", "start_sec", "start_seconds", "time_start", "clip_start"),
-    "end": ("end", "end_time", "end_sec", "end_seconds", "time_end", "clip_end"),
-}
-NEEDED = ("caption", "location")
-UNKNOWN_TIMES = ("", "nan", "none", "null", "n/a")
-LONGEST = 1e6  # seconds; a time past it is none
 LINE_CHARACTERS = 16 * 2**20
 RECORD_LINES = 1_000  # of one CSV record, whose values may hold line ends
+BLOCK = 4_096  # lines that are read at once where each is one good record, as nearly always
 RETRIES = 1_000  # of records read again from their second line, since a quote was not closed
 JSON_BYTES = 64 * 2**20  # of a .json file, which is read at once
 SAMPLE = 2**20  # bytes that tell the encoding
 HEAD = 100  # rows whose keys are the columns
 
 
-class CatalogueError(EchoReelError):
-    """A catalogue is missing, is none, or has no columns of captions and places."""
+class Rows(NamedTuple):
+    """Some rows of a table, by columns: their numbers (lines' in files of lines) and what they say."""
 
-
-class ColumnMissing(CatalogueError):
-    """A table has no column of captions or of places; `header` are those that it has."""
-
-    header: list[str]
-
-
-@dataclass
-class Refused:
-    """Rows left out, and what was changed in others: how many for which reason, the first of each."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)  # on the whole table
-
-    def add(self, why: str, number: int, example: str, count: int = 1) -> None:
-        self.counts[why] += count
-        self.examples.setdefault(why, f"row {number}, {example[:120]!r}")
-
-    def note(self, what: str, number: int, example: str, count: int = 1) -> None:
-        """For rows that are taken all the same."""
-        self.notes[what] += count
-        self.examples.setdefault(what, f"row {number}, {example[:120]!r}")
-
-    def lines(self) -> list[str]:
-        """For people, such as "12 rows without a caption (the first: row 3, 'clips/7.mp4')"."""
-        both = [*self.counts.items(), *self.notes.items()]
-        return self.remarks + [f"{count} rows {why} (the first: {self.examples[why]})" for why, count in both]
-
-
-def is_id(column: str) -> bool:
-    """Whether a column of places says names of videos, without their suffix."""
-    return _plain(column) in ID_KEYS
-
-
-class Row(NamedTuple):
-    """A row of a table: its number (a line's in files of lines) and what it says, as it stands there."""
-
-    number: int
-    location: Any
-    caption: Any
-    start: Any = None
-    end: Any = None
+    numbers: Sequence[int]
+    location: Sequence[Any]
+    caption: Sequence[Any]
+    start: Sequence[Any]
+    end: Sequence[Any]
 
 
 class Table(NamedTuple):
     """Rows, what was left out of them so far, and whether they name videos by their ids."""
 
-    rows: Iterator[Row]
+    rows: Iterator[Rows]
     refused: Refused
     by_id: bool
 
@@ -118,48 +70,6 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Table:
         return Table(rows, refused, is_id(chosen["location"]))
 
 
-def choose_columns(name: str, header: list[str], given: Mapping[str, str]) -> dict[str, str]:
-    """What is meant -> the column that says it. Raises CatalogueError where one is missing."""
-    if unknown := {*given} - {*KNOWN}:
-        raise CatalogueError(f"got columns for {', '.join(sorted(unknown))}; known are {', '.join(KNOWN)}")
-    by_name = {_plain(column): column for column in reversed(header)}
-    shown = ", ".join(column[:40] for column in header[:20]) or "an empty file"
-    chosen = {}
-    for meant, names in KNOWN.items():
-        found = given.get(meant) or next((by_name[each] for each in names if each in by_name), None)
-        if found is not None and found not in header:
-            raise CatalogueError(f"{name}: no column {found!r}; it has {shown}")
-        if found is None and meant in NEEDED:
-            error = ColumnMissing(
-                f"{name}: no column that is known as {meant} in {shown}; name it with --column {meant}=NAME"
-            )
-            error.header = header
-            raise error
-        if found is not None:
-            chosen[meant] = found
-    return chosen
-
-
-def seconds(value: Any) -> float | None:
-    """Seconds from a number, "7.5" or "0:00:07.5"; None for nothing. Raises ValueError for no time."""
-    if value is None or (text := str(value).strip().lower()) in UNKNOWN_TIMES:
-        return None
-    if not re.fullmatch(r"(\d{1,9}:){0,2}\d{1,20}(\.\d{0,400})?(e[+-]?\d{1,3})?", text):
-        raise ValueError("no time")
-    total = 0.0
-    for part in text.split(":"):
-        total = 60 * total + float(part)
-    if not isfinite(total) or total > LONGEST:
-        raise ValueError("no time")
-    return total
-
-
-def captions_in(value: Any) -> list[str]:
-    """The captions that a value is: one, or several in a list."""
-    values = value if isinstance(value, list) else [value]
-    return [str(each) for each in values if isinstance(each, str | int | float) and each == each]  # no NaN
-
-
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """What goes wrong while a table is read, as CatalogueError."""
@@ -169,10 +79,6 @@ def _told(path: Path) -> Iterator[None]:
         raise
     except (OSError, ValueError, csv.Error) as error:
         raise CatalogueError(f"{path.name}: cannot be read ({error}); export it again") from error
-
-
-def _plain(column: str) -> str:
-    return re.sub(r"[\s-]+", "_", column.strip().lower())
 
 
 def _lines(stream: TextIO, refused: Refused) -> Iterator[str]:
@@ -190,7 +96,7 @@ def _lines(stream: TextIO, refused: Refused) -> Iterator[str]:
 
 def _separated(
     path: Path, encoding: str, refused: Refused, given: dict[str, str]
-) -> tuple[dict[str, str], Iterator[Row]]:
+) -> tuple[dict[str, str], Iterator[Rows]]:
     """Rows of CSV, whatever separates its values."""
     csv.field_size_limit(LINE_CHARACTERS)
     above, declared = 1, ""
@@ -208,33 +114,35 @@ def _separated(
     while header and not header[-1]:
         header.pop()
     chosen = choose_columns(path.name, header, given)
-    at = [header.index(chosen[meant]) if meant in chosen else None for meant in Row._fields[1:]]
+    at = [header.index(chosen[meant]) if meant in chosen else len(header) for meant in Rows._fields[1:]]
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[Rows]:
         with _told(path), path.open(encoding=encoding, errors="replace", newline="") as stream:
-            lines = _lines(stream, refused)
-            data = islice(lines, above, None)
-            for number, record in _records(data, above + 1, delimiter, len(header), refused):
-                yield Row(number, *(None if column is None else record[column] for column in at))
+            lines = islice(_lines(stream, refused), above, None)
+            for numbers, records in _records(lines, above + 1, delimiter, len(header), refused):
+                columns = [*zip(*records, strict=True), [None] * len(records)]
+                yield Rows(numbers, *(columns[column] for column in at))
 
     return chosen, rows()
 
 
 def _delimiter(first: str, given: Mapping[str, str]) -> str:
     """What separates the columns in the first line: gives the most that are known, else the most columns."""
-    known = {name for names in KNOWN.values() for name in names} | {_plain(name) for name in given.values()}
+    known = {name for names in KNOWN.values() for name in names} | {
+        plain_name(name) for name in given.values()
+    }
 
     def fits(delimiter: str) -> tuple[int, int]:
         names = next(csv.reader([first], delimiter=delimiter), [])
-        return len(known.intersection(map(_plain, names))), len(names)
+        return len(known.intersection(map(plain_name, names))), len(names)
 
     return max(",;\t|", key=fits)
 
 
 def _records(
     lines: Iterator[str], number: int, delimiter: str, width: int, refused: Refused
-) -> Iterator[tuple[int, list[str]]]:
-    """CSV records with the number of their first line, the first of all being `number`.
+) -> Iterator[tuple[Sequence[int], list[list[str]]]]:
+    """Some CSV records at a time with the numbers of their first lines, the first of all being `number`.
 
     A quote that is not closed makes one record of many lines: then the first line alone is refused.
     """
@@ -252,6 +160,15 @@ def _records(
             yield line
 
     while not ended or again:
+        if not again:
+            again.extend(islice(lines, BLOCK))
+            if not again:
+                return
+            if (records := _plain_records([*again], delimiter, width)) is not None:
+                yield range(number, number + len(records)), records
+                number += len(again)
+                again.clear()
+                continue
         reader = csv.reader(feed(), delimiter=delimiter)
         good = True
         while good:
@@ -262,7 +179,7 @@ def _records(
             good = len(record) >= width and not any(map(str.strip, record[width:]))
             good = good and (len(taken) == 1 or _is_closed(taken, delimiter))
             if good:
-                yield number, record[:width]
+                yield [number], [record[:width]]
             elif "".join(taken).strip():
                 refused.add("with another number of columns than the first line", number, taken[0].strip())
                 if len(taken) > 1 and retries:
@@ -272,6 +189,16 @@ def _records(
                     ended = False
             number += len(taken)
             taken.clear()
+
+
+def _plain_records(lines: list[str], delimiter: str, width: int) -> list[list[str]] | None:
+    """The records of lines that are each a good one; None where any is not."""
+    try:
+        records = [*csv.reader(lines, delimiter=delimiter)]
+    except csv.Error:
+        return None
+    is_plain = len(records) == len(lines) and all(len(record) == width for record in records)
+    return records if is_plain else None
 
 
 def _is_closed(lines: list[str], delimiter: str) -> bool:
@@ -284,7 +211,7 @@ def _is_closed(lines: list[str], delimiter: str) -> bool:
 
 def _objects(
     path: Path, encoding: str, refused: Refused, given: dict[str, str]
-) -> tuple[dict[str, str], Iterator[Row]]:
+) -> tuple[dict[str, str], Iterator[Rows]]:
     """Rows of JSON, whole or a line each; many call the one by the other's name."""
     found = _whole(path) if path.suffix.lower() == ".json" else None
 
@@ -293,9 +220,9 @@ def _objects(
 
     keys = (key for _, row in islice(rows(Refused()), HEAD) if isinstance(row, dict) for key in row)
     chosen = choose_columns(path.name, list(dict.fromkeys(keys)), given)
-    names = [chosen.get(meant) for meant in Row._fields[1:]]
+    names = [chosen.get(meant) for meant in Rows._fields[1:]]
 
-    def read() -> Iterator[Row]:
+    def read() -> Iterator[tuple[Any, ...]]:
         with _told(path):
             for number, row in rows(refused):
                 if not isinstance(row, dict):
@@ -306,9 +233,14 @@ def _objects(
                     location, caption, *times = (None if name is None else row.get(name) for name in names)
                     location = None if isinstance(location, dict | list) else location
                     for each in captions_in(caption) or [""]:
-                        yield Row(number, location, each, *times)
+                        yield number, location, each, *times
 
-    return chosen, read()
+    return chosen, _by_columns(read())
+
+
+def _by_columns(rows: Iterator[tuple[Any, ...]]) -> Iterator[Rows]:
+    while some := [*islice(rows, BLOCK)]:
+        yield Rows(*zip(*some, strict=True))
 
 
 def _json_lines(path: Path, encoding: str, refused: Refused) -> Iterator[tuple[int, Any]]:
@@ -345,7 +277,7 @@ def _entries(data: Any) -> Iterator[Any]:
         yield from data["sentences"]
         yield from _without_sentences(data)
     elif isinstance(data, dict):
-        plain = {*map(_plain, data)}
+        plain = {*map(plain_name, data)}
         lists = [
             rows for rows in data.values() if isinstance(rows, list) and rows and isinstance(rows[0], dict)
         ]
