@@ -92,7 +92,7 @@ class _Below:
 
     def as_stored(self, path: str) -> str:
         """The path with the slashes and accents of this disk."""
-        plain = path.replace("\\", "/")
+        plain = path.replace("\\", "/").replace("\ufeff", "")
         names = (path, plain, composed(plain), unicodedata.normalize("NFD", plain))
         return next((name for name in names if os.path.exists(self.root / name)), plain)
 

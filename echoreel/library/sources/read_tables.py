@@ -181,7 +181,9 @@ def _records(
             if good:
                 yield [number], [record[:width]]
             elif "".join(taken).strip():
-                refused.add("with another number of columns than the first line", number, taken[0].strip())
+                count = 1 if retries else len(taken)
+                why = "with another number of columns than the first line"
+                refused.add(why, number, taken[0].strip(), count)
                 if len(taken) > 1 and retries:
                     retries -= 1
                     again.extendleft(reversed(taken[1:]))

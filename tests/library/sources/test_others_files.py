@@ -100,6 +100,22 @@ SAME: dict[str, tuple[str, str | bytes, str]] = {  # name of the file, its data,
         "4 rows that are no JSON object",
     ),
     "backslashes": ("c.csv", PLAIN_CSV.replace("a.mp4", ".\\a.mp4").replace(".\\", ""), ""),
+    "quotes that never close": (
+        "c.csv",
+        PLAIN_CSV + 'a"b,"c\n' * 20_000,
+        "20000 rows with another number of columns",
+    ),
+    "40 MB on one line": (
+        "c.csv",
+        PLAIN_CSV.replace("b.mp4", f"x.mp4,{'x' * 40_000_000}\nb.mp4"),
+        "1 rows longer",
+    ),
+    "a mark inside": ("c.csv", PLAIN_CSV.replace("b.mp4", "\ufeffb.mp4"), ""),
+    "odd values in a list": (
+        "c.json",
+        json.dumps([1, None, [], {"path": {}, "text": {}}, *({"path": p, "text": t} for p, t in BOTH)]),
+        "3 rows that are no JSON object (the first: row 1, '1')",
+    ),
     "a half character in a place": (
         "c.jsonl",
         '{"path": "\\ud800.mp4", "text": "x"}\n' + lines(*({"path": p, "text": t} for p, t in BOTH)),
