@@ -44,7 +44,8 @@ def add(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...", help="Folders of videos, videos, .csv .parquet .jsonl, other libraries."
+            metavar="SOURCE...",
+            help="Folders of videos, videos, .csv .parquet .json .jsonl, other libraries.",
         ),
     ],
     root: Annotated[
