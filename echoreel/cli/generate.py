@@ -41,7 +41,12 @@ def generate(
     ] = Path("out.mp4"),
     reference: Annotated[
         list[Path] | None,
-        typer.Option("--reference", "-r", metavar="FILE", help="A video that shows the action; repeatable."),
+        typer.Option(
+            "--reference",
+            "-r",
+            metavar="FILE",
+            help="A video that shows the action, or a reference file; repeatable.",
+        ),
     ] = None,
     caption: Annotated[
         list[str] | None,
@@ -185,6 +190,11 @@ def generate(
             answer.say(
                 f"{result.stale} references were encoded by other weights; `echoreel library embed` makes "
                 "them anew"
+            )
+        for name in result.reencoded:
+            answer.say(
+                f"{name} holds nothing for this base, size and caption; encoded its kept frames. `echoreel "
+                "reference save` with --base stores that"
             )
         files += result.save(out)
         if compare:

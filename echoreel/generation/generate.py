@@ -8,6 +8,7 @@ from pathlib import Path
 from diffusers import DiffusionPipeline
 
 from echoreel.bases.base import Base
+from echoreel.bases.encoding import encoded_elsewhere
 from echoreel.bases.loading import load_base, model_name
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
@@ -15,7 +16,7 @@ from echoreel.common.threads import is_small, one_thread
 from echoreel.generation.filming import Shot, acting, film
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.result import GenerationResult
-from echoreel.generation.settings import GenerationSettings, checked_request, resolved
+from echoreel.generation.settings import GenerationSettings, checked_request, recommended_size, resolved
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.images import Frames
 from echoreel.media.reference_video import ReferenceVideo
@@ -60,6 +61,8 @@ def generate(
     stored, stale = library.encoded(found, settings) if library else ([], 0)
     given = [*references, *stored]
     shots = [Shot(prompt, each, tuple(given), _first_frame(found, image)) for each in seeds]
+    size = settings.size or (recommended_size(found) if given else (0, 0))
+    reencoded = encoded_elsewhere(found, given, size)
     began = time.perf_counter()
     base_videos: list[Frames] = []
     with one_thread(is_small([*found.pipe.components.values(), adapter])) as threads:
@@ -88,6 +91,7 @@ def generate(
         image=str(image) if isinstance(image, str | Path) else None,
         library=library,
         stale=stale,
+        reencoded=tuple(reference.name for reference in reencoded),
     )
 
 

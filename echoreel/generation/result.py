@@ -42,6 +42,7 @@ class GenerationResult:
     image: str | None = None  # file of the first frame
     library: FromLibrary | None = None  # where some of the references are from
     stale: int = 0  # references that the library has encoded by other weights
+    reencoded: tuple[str, ...] = ()  # reference files that hold nothing for this base and size
 
     def save(self, path: Path | str, short_side: int = SHORT_SIDE) -> list[Path]:
         """Write the videos as .mp4, .gif or .webp, and beside them, as .json, how they were made.
@@ -88,6 +89,7 @@ class GenerationResult:
             "image": self.image,
             "references": [_details(reference) for reference in self.references],
             **({} if self.library is None else {"library": self.library.details()}),
+            **({"reencoded": list(self.reencoded)} if self.reencoded else {}),
             "settings": self.settings.model_dump(mode="json"),
             "fps": self.fps,
             "seconds": round(self.seconds, 2),

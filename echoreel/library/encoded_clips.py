@@ -20,7 +20,8 @@ from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
 from echoreel.library.reference_library import LibraryClip, ReferenceLibrary
 from echoreel.library.tables import one_of, schemas, sql
-from echoreel.media.reference_video import EncodedFrames, ReferenceVideo
+from echoreel.media.reference_file import EncodedFrames
+from echoreel.media.reference_video import ReferenceVideo
 
 CLIPS_OF_A_WRITE = 32
 
@@ -86,7 +87,9 @@ def with_encoded(
     references = []
     for clip, reference in taken:
         encoded = _read(mine.get(clip.number), maker)
-        references.append(reference if encoded is None else replace(reference, encoded=encoded))
+        references.append(
+            reference if encoded is None else replace(reference, encoded=(*reference.encoded, encoded))
+        )
     return references, len(stale)
 
 

@@ -22,8 +22,9 @@ from pydantic import PositiveFloat, PositiveInt
 from echoreel.common.errors import VideoEmpty, VideoMissing, VideoTooLarge, VideoUnreadable
 from echoreel.common.places import regular_file
 from echoreel.common.settings import Settings
-from echoreel.media.animations import is_webp, webp_film
+from echoreel.media.animations import is_webp, reference_film, webp_film
 from echoreel.media.deinterlacing import deinterlaced
+from echoreel.media.reference_file import SUFFIX, is_reference_file
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,gif,apng,mpegts,mpeg,flv,ogg,asf,mxf,ivf"  # ffmpeg's demuxer names
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders of these drop the alpha plane
@@ -118,6 +119,8 @@ def opened(path: Path, limits: VideoLimits) -> Iterator[Source]:
 
 
 def _container(path: Path, limits: VideoLimits) -> InputContainer:
+    if path.suffix.lower() == SUFFIX:
+        return av.open(reference_film(path), mode="r")
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     try:
         with path.open("rb") as file:
@@ -255,3 +258,9 @@ SUFFIXES = (
     *(".flv", ".ogv", ".wmv", ".asf", ".mxf", ".ivf", ".mts", ".m2t", ".3gp", ".3g2", ".vob", ".qt", ".f4v"),
     *(".divx", ".mpe", ".mk3d", ".ogm"),
 )
+
+
+def named_as_video(path: Path) -> bool:
+    """Whether a file of a folder is taken for a video, or is a reference file among other safetensors."""
+    hidden = path.name.startswith(".")
+    return not hidden and (path.suffix.lower() in SUFFIXES or is_reference_file(path))

@@ -1,7 +1,7 @@
 """Reference videos: which frames of a file show the action, and how strongly they count."""
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
@@ -13,6 +13,14 @@ from echoreel.common.errors import ClipTooShort, SettingsError
 from echoreel.common.text import checked_text, decoded, one_line
 from echoreel.media.images import Frames, contact_sheet
 from echoreel.media.moving_crop import Crop, crop_to_motion
+from echoreel.media.reference_file import (
+    SUFFIX,
+    EncodedFrames,
+    StoredReference,
+    is_reference_file,
+    read_reference,
+    write_reference,
+)
 from echoreel.media.video_files import MOST_FPS, Span, VideoInfo, probe, read_frames
 
 DEFAULT_FPS = 8.0  # frames a second taken from a file, when nothing else is asked
@@ -25,26 +33,15 @@ CAPTION_BYTES = 65_536  # read from a caption file at most
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedFrames:
-    """What a base's encoders made of a reference: latents (C, T, h, w) and caption tokens (L, D), float32.
-
-    maker: which encoders at which size, as `latents.encoders_of` names them; others must not use it.
-    """
-
-    latents: NDArray[np.float32]
-    caption: NDArray[np.float32]
-    maker: str
-
-
-@dataclass(frozen=True, eq=False)
 class ReferenceVideo:
     """Frames (T, H, W, 3) uint8 RGB that show the action, T >= 2, `fps` of them a second.
 
     caption: what the video shows; may be empty. strength: 0 (ignored), 1 (as trained), at most 10.
     timestamps: seconds in the source file of each frame (T,); counted from `fps` when not given.
     source: the file, or None for frames made in memory. duration: of the source file, seconds, when known.
-    encoded: the same frames and caption encoded already, used where the base's encoders made it.
+    encoded: the same frames and caption encoded already, each used where the base's encoders made it.
     crop: the whole frames and the boxes that `frames` are, where they were cropped to what moves.
+    stored: the reference file that they are from; times count from its first frame at its rate.
     Raises SettingsError for frames, rates or strengths that cannot be, ClipTooShort below two frames.
     """
 
@@ -55,8 +52,9 @@ class ReferenceVideo:
     timestamps: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     source: Path | None = None
     duration: float | None = None
-    encoded: EncodedFrames | None = None
+    encoded: tuple[EncodedFrames, ...] = ()
     crop: Crop | None = None
+    stored: StoredReference | None = None
 
     def __post_init__(self) -> None:
         _check_rate(self.fps)
@@ -96,6 +94,7 @@ class ReferenceVideo:
         slower; with `end` and `fps`: all there are. `caption` defaults to the text file beside the video
         (cartwheel.txt for cartwheel.mp4), if any. `crop` "moving" takes the square around what moves, for
         videos of a still camera; "middle" leaves the frames whole, of which a base takes the middle.
+        Of a reference file without such wishes, all frames, as `load` does.
         Over six arguments: each is one thing that users ask for.
         Raises VideoError's family for files that cannot be used, SettingsError for values that cannot be.
         """
@@ -103,19 +102,66 @@ class ReferenceVideo:
         span = _span(start, end, fps, frames)
         if crop not in CROPS:
             raise SettingsError(f"crop: got {crop!r}, need {' or '.join(CROPS)}")
+        if crop == "middle" and fps is None and frames is None and is_reference_file(path):
+            found = cls.load(path, caption, strength=strength)
+            if not start and (end is None or end > found.timestamps[-1]):
+                return found
         info = probe(path)
         clip = read_frames(path, span, size=_read_size(info))
         box = crop_to_motion(clip.frames, path.name) if crop == "moving" else None
         return cls(
             frames=clip.frames if box is None else box.frames(),
             fps=span.fps or DEFAULT_FPS,
-            caption=_sidecar(path) if caption is None else caption,
+            caption=_caption(path) if caption is None else caption,
             strength=strength,
             timestamps=clip.timestamps,
             source=path,
             duration=info.duration,
             crop=box,
         )
+
+    @classmethod
+    def load(cls, path: Path | str, caption: str | None = None, *, strength: float = 1.0) -> Self:
+        """A reference file, whole, with what it holds for bases; with another caption, without that.
+
+        Raises VideoError's family for what is no reference file.
+        """
+        path = Path(path)
+        stored = read_reference(path)
+        kept = caption is None or caption == stored.caption
+        return cls(
+            frames=stored.frames,
+            fps=stored.fps,
+            caption=stored.caption if caption is None else caption,
+            strength=strength,
+            source=path,
+            encoded=stored.encoded if kept else (),
+            stored=stored,
+        )
+
+    def save(self, path: Path | str, overwrite: bool = True) -> None:
+        """Write a reference file, .safetensors: frames (no side over 512), caption and what is encoded.
+
+        Raises OutputError, SettingsError for a name that ends otherwise.
+        """
+        path = Path(path)
+        check_reference_name(path)
+        before = self.stored
+        whole = before is not None and len(before.frames) == len(self.frames)
+        if before is not None and whole:
+            stored = replace(before, caption=self.caption, encoded=self.encoded)
+        else:
+            stored = StoredReference(
+                frames=self.frames,
+                times=self.timestamps,
+                fps=self.fps,
+                caption=self.caption,
+                source="" if self.source is None else self.source.name,
+                duration=self.duration,
+                boxes=None if self.crop is None else self.crop.boxes,
+                encoded=self.encoded,
+            )
+        write_reference(path, stored, overwrite)
 
     @property
     def name(self) -> str:
@@ -174,11 +220,16 @@ def _read_size(info: VideoInfo) -> tuple[int, int]:
     return max(1, round(info.height * scale)), max(1, round(info.width * scale))
 
 
-def _sidecar(path: Path) -> str:
-    """The caption in the text file beside a video, on one line; empty when there is none.
+def check_reference_name(path: Path) -> None:
+    """Raises SettingsError unless the name ends as that of a reference file."""
+    if path.suffix.lower() != SUFFIX:
+        raise SettingsError(f"{path.name}: a reference file ends in {SUFFIX}; choose such a name")
 
-    Raises SettingsError for a file that is too long for a caption.
-    """
+
+def _caption(path: Path) -> str:
+    """Of a reference file its own; else that in the text file beside a video, on one line, or none."""
+    if is_reference_file(path):
+        return read_reference(path).caption
     file = next((file for suffix in (".txt", ".TXT") if (file := path.with_suffix(suffix)).is_file()), None)
     if file is None:
         return ""

@@ -58,6 +58,8 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "prepare pairs": (["OUT/pairs.jsonl", "OUT/pairs", "--size", "64x64"], WORKS),
     "prepare prompts": ([f"{ROOT}/recipes/none.toml"], REFUSES_INPUT),
     "prepare prism": ([f"{ROOT}/recipes/none.toml"], REFUSES_INPUT),
+    "reference save": (["OUT/a.safetensors", "-r", f"{ROOT}/{CARTWHEEL}"], WORKS),
+    "reference show": (["OUT/a.safetensors"], WORKS),
     "train": (["OUT/train.toml"], "train"),
 }
 

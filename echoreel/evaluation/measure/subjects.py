@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from echoreel.common.errors import SettingsError, VideoMissing
-from echoreel.media.decoding import SUFFIXES
+from echoreel.media.decoding import named_as_video
 from echoreel.media.reference_video import CAPTION_BYTES
 
 NOTES_BYTES = 2**20  # of a .json that is read
@@ -129,7 +129,7 @@ def _read(path: Path, most: int) -> str:
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return named_as_video(path) and path.is_file()
 
 
 def _is_comparison(path: Path) -> bool:

@@ -1,8 +1,8 @@
 """Captions of ordinary videos: beside them, in a table, or in their names. Text only, nothing is decoded.
 
-In this order: a line of the folder's table (`captions.*` or `metadata.*`: .csv, .tsv, .jsonl, .json), a file
-of the same name (.txt, .json, .srt, .vtt), the words of the file's name, those of its folder's name (as of
-class folders). Several captions of one video all count.
+In this order: a line of the folder's table (`captions.*` or `metadata.*`: .csv, .tsv, .jsonl, .json), what a
+reference file says of itself, a file of the same name (.txt, .json, .srt, .vtt), the words of the file's
+name, those of its folder's name (as of class folders). Several captions of one video all count.
 """
 
 import os
@@ -30,6 +30,7 @@ from echoreel.library.sources.table_values import (
     captions_in,
     seconds,
 )
+from echoreel.media.reference_file import is_reference_file, read_reference
 
 SIDECAR_BYTES = 2 * 2**20  # of a caption file
 NAME_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\w*\d\w*")
@@ -90,7 +91,7 @@ class FolderCaptions:
                 return self._listed[each].said
         if path.parent not in self._beside:
             self._beside[path.parent] = _sidecars(path.parent)
-        return _beside(path, self._beside[path.parent], tell)
+        return _stored(path) or _beside(path, self._beside[path.parent], tell)
 
     def tell_unused(self) -> None:
         """Tell of captions in tables that are of no video that was asked for."""
@@ -191,6 +192,17 @@ def _beside(path: Path, sidecars: Mapping[str, list[Path]], tell: Tell) -> list[
         if said:
             return said
     return []
+
+
+def _stored(path: Path) -> list[Said]:
+    """What a reference file says of itself; empty for videos, and where it cannot be read."""
+    if not is_reference_file(path):
+        return []
+    try:
+        caption = read_reference(path).caption
+    except EchoReelError:  # told where its frames are read
+        return []
+    return [Said(caption)] if caption else []
 
 
 def _read(file: Path) -> tuple[list[Said], list[str]]:
