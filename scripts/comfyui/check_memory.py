@@ -2,7 +2,9 @@
 
 import copy
 
-import comfy_env as env
+import comfy_env as env  # first: it finds ComfyUI
+
+# isort: split
 import tiny
 import torch
 

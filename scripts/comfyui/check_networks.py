@@ -8,8 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import comfy_env as env  # first: it finds ComfyUI
+
+# isort: split
 import comfy.sd
-import comfy_env as env
 import numpy as np
 import pytest
 import tiny
