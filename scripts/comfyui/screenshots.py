@@ -98,7 +98,7 @@ async def shoot(page: Page) -> None:
         if not isinstance(made, str):
             sys.exit(f"{name}: {made}")
         shown = json.loads(made)
-        (out / f"{name}.json").write_text(json.dumps(shown, indent=1) + "\n")
+        (out / f"{name}.json").write_text(json.dumps(shown, separators=(",", ":")) + "\n")
         clip = {"x": 56, "y": 44, "width": SIZE[0] - 56, "height": SIZE[1] - 44, "scale": 1}
         shot = await page.call("Page.captureScreenshot", format="jpeg", quality=85, clip=clip)
         (out / f"{name}.jpg").write_bytes(base64.b64decode(shot["data"]))
