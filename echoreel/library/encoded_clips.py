@@ -1,7 +1,7 @@
 """Clips of a library encoded for a base ahead of time: their latents and caption tokens.
 
 The Prism itself reads the prompt, too, so its tokens are made at each generation; what comes before it, and
-takes most of the time, is stored here (docs/decisions/0010-what-is-stored-of-a-reference.md).
+takes most of the time, is stored here (docs/research/decisions/0010-what-is-stored-of-a-reference.md).
 """
 
 from dataclasses import asdict, dataclass, field, replace

@@ -127,7 +127,7 @@ class FoundFeedForward(nn.Module):
     """What a hidden token makes of what it found: one hidden layer that also sees the token and its place.
 
     Not in the paper, whose attention is followed by the block's own feed-forward; see
-    docs/decisions/0007-where-the-adapter-joins.md.
+    docs/research/decisions/0007-where-the-adapter-joins.md.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
