@@ -4,7 +4,8 @@ import inspect
 import io
 import tokenize
 from collections.abc import Iterator
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 import typer.main
@@ -36,13 +37,13 @@ SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 def python_page() -> str:
     """The public surface, for mkdocstrings."""
-    names = [name for name in echoreel.__all__ if not name.startswith("_")]
+    homes = {name: getattr(echoreel, name).__module__ for name in echoreel.__all__ if name[0] != "_"}
     return "\n\n".join(
         [
             "# Python",
-            "Everything public is in `echoreel.__all__`: `import echoreel` and use these names. Names that are "
-            "not here may change without notice. " + NOTE,
-            *(f"::: echoreel.{name}" for name in names),
+            "Everything public is in `echoreel.__all__`: `import echoreel` and use these names. Names "
+            "that are not here may change without notice. " + NOTE,
+            *(f"::: {module}.{name}\n    options:\n      heading: {name}" for name, module in homes.items()),
             "## The errors\n\nEvery error that you can cause and mend is an `EchoReelError`.",
             "::: echoreel.common.errors\n    options:\n      show_root_heading: false\n      "
             "show_root_toc_entry: false\n      show_if_no_docstring: true\n      heading_level: 3",
@@ -78,9 +79,9 @@ def described(parameter: Any) -> str:
     """A row of one argument or option."""
     names = ", ".join(f"`{name}`" for name in parameter.opts)
     if parameter.param_type_name == "argument":
-        names = f"`{parameter.metavar or parameter.name.upper()}`"
+        names = f"`{(parameter.metavar or parameter.name.upper()).replace('|', ' or ')}`"
     elif parameter.metavar:
-        names += f" `{parameter.metavar}`".replace("|", "\\|")
+        names += f" `{parameter.metavar.replace('|', ' or ')}`"
     elif not parameter.is_flag:
         names += f" `{parameter.type.name.upper()}`"
     default = parameter.default
@@ -93,8 +94,8 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         NOTE,
-        "A recipe is a TOML file; `[task]` in it is a table of its own. `--set task.batch=4` replaces a value. "
-        "A misspelt key is an error that names the nearest known one.",
+        "A recipe is a TOML file; `[task]` in it is a table of its own. `--set task.batch=4` replaces a "
+        "value. A misspelt key is an error that names the nearest known one.",
     ]
     told: set[type[BaseModel]] = set()
     for title, (module, name) in RECIPES.items():
@@ -124,22 +125,37 @@ def tables(cls: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[Bas
 def row(key: str, field: FieldInfo, meaning: dict[str, str]) -> str:
     """A row of one key."""
     if _models_in(field.annotation):
-        default, kind = ("required" if field.is_required() else "see below"), "table"
+        default, kind, limits = ("required" if field.is_required() else "see below"), "table", []
     else:
         default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
-        kind = type_name(field.annotation)
-    limits = ", ".join(limit for each in field.metadata if (limit := limited(each)))
-    return f"| `{key}` | {cell(kind)} | {cell(default)} | {cell(limits)} | {cell(meaning.get(key, ''))} |"
+        kind, limits = told_type(field.annotation)
+    limits += [limit for each in field.metadata if (limit := limited(each))]
+    told = [f"`{key}`", cell(kind), cell(default), cell(", ".join(limits)), cell(meaning.get(key, ""))]
+    return f"| {' | '.join(told)} |"
 
 
-def type_name(annotation: Any) -> str:
-    """A type as a reader says it."""
-    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
-        return annotation.__name__
-    text = str(annotation)
-    for noise in ("typing.", "pathlib.", "annotated_types."):
-        text = text.replace(noise, "")
-    return text.split(", FieldInfo")[0].replace("NoneType", "None")
+def told_type(annotation: Any) -> tuple[str, list[str]]:
+    """A type as a reader says it, and the limits that stand in it."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        kind, limits = told_type(inner[0])
+        return kind, [*limits, *(limit for each in inner[1:] for limit in all_limited(each))]
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in inner), []
+    if origin in (Union, UnionType, tuple, list, dict):
+        parts = [told_type(part) for part in inner if part not in (type(None), ...)]
+        limits = list(dict.fromkeys(limit for _, found in parts for limit in found))
+        kinds = [kind for kind, _ in parts]
+        if origin in (Union, UnionType):
+            return " or ".join(kinds), limits
+        return f"{'list' if origin in (tuple, list) else 'table'} of {', '.join(kinds)}", limits
+    return getattr(annotation, "__name__", str(annotation)), []
+
+
+def all_limited(each: Any) -> list[str]:
+    """The limits of one piece of metadata, which may be a field with some of its own."""
+    metadata = each.metadata if isinstance(each, FieldInfo) else [each]
+    return [limit for found in metadata if (limit := limited(found))]
 
 
 def limited(limit: Any) -> str:

@@ -2,9 +2,9 @@
 
     python scripts/site_pages.py FOLDER
 
-README.md becomes the first page. A linked file outside docs/ becomes a page below `repository/`. Reference pages
-come from the code: `reference/python.md` from `echoreel.__all__`, `command-line.md` from the commands,
-`settings.md` from the settings classes. Fails at a link that leads nowhere.
+README.md becomes the first page. A linked file outside docs/ becomes a page below `repository/`. Pages of
+the reference come from the code: `reference/python.md` from `echoreel.__all__`, `command-line.md` from the
+commands, `settings.md` from the settings classes. Fails at a link that leads nowhere.
 """
 
 import os
@@ -39,11 +39,9 @@ def main() -> None:
             target.write_text(text, encoding="utf-8")
             waiting += linked
         elif target.suffix == ".md":
-            language = LANGUAGES.get(source.suffix, "text")
-            target.write_text(
-                f"# {source.relative_to(ROOT)}\n\n````{language}\n{source.read_text(encoding='utf-8')}\n````\n",
-                encoding="utf-8",
-            )
+            language, text = LANGUAGES.get(source.suffix, "text"), source.read_text(encoding="utf-8")
+            page = f"# {source.relative_to(ROOT)}\n\n````{language}\n{text}\n````\n"
+            target.write_text(page, encoding="utf-8")
         else:
             shutil.copy(source, target)
     reference = {"python": python_page, "command-line": command_line_page, "settings": settings_page}
