@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import click
 import typer.main
 from annotated_types import BaseMetadata
 from pydantic import BaseModel
@@ -65,7 +64,7 @@ def command_line_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def commands(command: Any, name: str) -> Iterator[tuple[str, click.Command]]:
+def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     """All commands below one, as "echoreel library add"."""
     inner = getattr(command, "commands", None)
     if inner is None:

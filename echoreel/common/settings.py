@@ -4,15 +4,25 @@ import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic._internal._model_construction import ModelMetaclass
 from pydantic_core import ErrorDetails
 
 from echoreel.common.errors import SettingsError
 
 
-class Settings(BaseModel):
+class _Told(ModelMetaclass):
+    """Calls of the class answer as files do: SettingsError with the nearest key, not pydantic's own error."""
+
+    if not TYPE_CHECKING:  # which would hide the keys from type checkers
+
+        def __call__(cls, **values: Any) -> Any:
+            return validated(cls, values)
+
+
+class Settings(BaseModel, metaclass=_Told):
     """Base of every settings class: frozen; a misspelt key is an error, and so are nan and inf."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
