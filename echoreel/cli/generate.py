@@ -167,15 +167,16 @@ def generate(
         with answer.busy("loading the models"):
             hush()
             from echoreel.generation import generate
+            from echoreel.bases.lookup import base_of
             from echoreel.generation.model_facts import introduction
-            from echoreel.method.loading import load_adapter
+            from echoreel.generation.settings import recommended_size
 
-            loaded = load_adapter(adapter) if shown else None
-            pipe = loading_options(base)
+            pipe = base_of(loading_options(base))
+            loaded = generate.adapter_for(pipe, adapter) if shown else None
         loading = time.perf_counter() - began
         for line in introduction(pipe, loaded):
             answer.say(line)
-        files = write_sheets(shown, out) if show_frames else []
+        files = write_sheets(shown, out, recommended_size(pipe, settings)) if show_frames else []
         result = generate.generate(
             prompt,
             references,
@@ -267,15 +268,18 @@ def read_references(
     ]
 
 
-def write_sheets(references: "Sequence[ReferenceVideo]", out: Path) -> list[Path]:
-    """Pictures of the frames taken, beside the output: out-frames.png, or out-frames-1.png and so on."""
+def write_sheets(references: "Sequence[ReferenceVideo]", out: Path, size: tuple[int, int]) -> list[Path]:
+    """Pictures of the frames taken, beside the output: out-frames.png, or out-frames-1.png and so on.
+
+    What a video of this (height, width) does not show is greyed.
+    """
     from echoreel.media.video_files import write_image
 
     written = []
     for number, reference in enumerate(references, 1):
         suffix = f"-{number}" if len(references) > 1 else ""
         written.append(out.with_name(f"{out.stem}-frames{suffix}.png"))
-        write_image(written[-1], reference.sheet())
+        write_image(written[-1], reference.sheet(size=size))
     return written
 
 

@@ -1,7 +1,9 @@
 """What a generation was asked for and what came of it: settings, videos, and the files made of them."""
 
+import html
 import json
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +16,9 @@ from echoreel.common.files import write_atomic
 from echoreel.common.places import check_outputs
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.settings import GenerationSettings
-from echoreel.media.images import Frames, contact_sheet, side_by_side
+from echoreel.media.images import Frames, contact_sheet, middle, side_by_side
 from echoreel.media.reference_video import ReferenceVideo
-from echoreel.media.video_files import write_image, write_video
+from echoreel.media.video_files import animated_webp, write_image, write_video
 
 VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
 SHORT_SIDE = 256  # pixels: players and people see little in a video of 32x32
@@ -105,10 +107,25 @@ class GenerationResult:
         memory = f", {self.peak_memory / 2**30:.1f} GiB of memory at most" if self.peak_memory else ""
         return f"{frames} frames of {width}x{height}, {steps}{seeds}: {self.seconds:.1f} s{memory}"
 
+    def __repr__(self) -> str:
+        return f"<videos of {self.prompt!r}: {self.summary()}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the videos, playing, and the summary."""
+        shown = []
+        for frames in [*self.base_videos, *self.videos]:
+            film = animated_webp(frames, self.fps, math.ceil(SHORT_SIDE / min(frames.shape[1:3])))
+            shown.append(f'<img src="data:image/webp;base64,{b64encode(film).decode()}" alt="">')
+        return f"{''.join(shown)}<p>{html.escape(self.prompt)}<br>{html.escape(self.summary())}</p>"
+
     def _references(self) -> list[tuple[str, Frames]]:
-        many = len(self.references) > 1
+        """As the base sees them: what it cuts away is left out."""
+        many, size = len(self.references) > 1, self.videos[0].shape[1:3]
         return [
-            (f"reference{f' {index}' if many else ''}: {reference.caption or 'no caption'}", reference.frames)
+            (
+                f"reference{f' {index}' if many else ''}: {reference.caption or 'no caption'}",
+                reference.frames[:, *middle(reference.frames, size)],
+            )
             for index, reference in enumerate(self.references, 1)
         ]
 

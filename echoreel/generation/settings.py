@@ -89,10 +89,10 @@ def resolved(base: BaseLike, settings: GenerationSettings) -> GenerationSettings
     return settings.model_copy(update=filled)
 
 
-def recommended_size(base: BaseLike) -> tuple[int, int]:
-    """(height, width) in pixels of the base's videos unless told otherwise. Raises SettingsError."""
+def recommended_size(base: BaseLike, settings: GenerationSettings | None = None) -> tuple[int, int]:
+    """(height, width) in pixels of the base's videos with these settings. Raises SettingsError."""
     base = base_of(base)
-    return base.video_size(resolved(base, GenerationSettings()).size)
+    return base.video_size(resolved(base, settings or GenerationSettings()).size)
 
 
 def _recommended(pipe: Any) -> RecommendedSettings:

@@ -2,16 +2,18 @@
 
 import warnings
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from math import isfinite
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from echoreel.common.errors import ClipTooShort, SettingsError
 from echoreel.common.text import checked_text, decoded, one_line
-from echoreel.media.images import Frames, contact_sheet
+from echoreel.media.images import Frames, contact_sheet, dimmed_outside
 from echoreel.media.moving_crop import Crop, crop_to_motion
 from echoreel.media.reference_file import (
     SUFFIX,
@@ -167,6 +169,15 @@ class ReferenceVideo:
     def name(self) -> str:
         return "frames in memory" if self.source is None else self.source.name
 
+    def __repr__(self) -> str:
+        return f"<reference: {self.describe()}>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the sheet."""
+        picture = BytesIO()
+        Image.fromarray(self.sheet()).save(picture, format="png")
+        return picture.getvalue()
+
     def describe(self) -> str:
         """One line, such as "16 frames, 0.00 s to 1.88 s of cartwheel.mp4 at 8 fps"."""
         first, last = self.timestamps[0], self.timestamps[-1]
@@ -178,10 +189,22 @@ class ReferenceVideo:
             line += f", cropped to the {side}x{side} pixels around what moves"
         return line
 
-    def sheet(self, columns: int = 8, height: int = 96) -> Frames:
-        """A picture (H, W, 3) of every frame taken, in rows under their times; cropped ones are shown whole,
-        with the box in red."""
+    def sheet(self, columns: int = 8, height: int = 96, size: tuple[int, int] | None = None) -> Frames:
+        """A picture of every frame taken, in rows under their times.
+
+        Frames that were cropped to what moves are shown whole, with the box in red.
+
+        Args:
+            columns: frames in a row.
+            height: of a frame in the picture, pixels.
+            size: (height, width) of the base's videos: what it cuts away is greyed.
+
+        Returns:
+            The picture (H, W, 3), uint8 RGB.
+        """
         shown = self.frames if self.crop is None else self.crop.outlined()
+        if size is not None and self.crop is None:
+            shown = dimmed_outside(shown, size)
         rows = []
         for first in range(0, len(self.frames), columns):
             part = slice(first, first + columns)

@@ -1,7 +1,10 @@
 """`generate`: the base's own call, one generator a video, references in and out, files of the result."""
 
 import json
+import re
 import threading
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from helpers.make_videos import counting
+from helpers.make_videos import counting, film
 from helpers.toy_models import FRAMES, toy_inputs, toy_pipeline
 from helpers.video_folders import good_folder
 from PIL import Image
 
 from echoreel.bases import loading
 from echoreel.bases.loading import load_base
-from echoreel.common.errors import BaseUnsupported, EchoReelError, InUse, SettingsError
+from echoreel.common.errors import AdapterMismatch, BaseUnsupported, EchoReelError, InUse, SettingsError
 from echoreel.generation.generate import generate
 from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, resolved
@@ -79,6 +82,45 @@ def own_call(pipe: Any, seed: int) -> np.ndarray[Any, Any]:
         PROMPT, num_frames=FRAMES, num_inference_steps=2, generator=generator, output_type="np"
     ).frames[0]
     return np.round(video * 255).astype(np.uint8)
+
+
+def test_people_pass_paths_single_settings_and_lists(
+    pipe: Any, adapter: ActionAdapter, tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    film(clip, counting(6))
+    quick = {"base": pipe, "adapter": adapter, "steps": 2, "num_frames": FRAMES}
+    one = generate(PROMPT, clip, seed=3, **quick)
+    assert np.array_equal(one.videos[0], generate(PROMPT, [str(clip)], seed=3, **quick).videos[0])
+    assert one.settings.steps == 2
+    both = generate([PROMPT, "a man sitting"], ReferenceVideo.from_file(clip), seed=3, **quick)
+    assert [result.prompt for result in both] == [PROMPT, "a man sitting"]
+    assert np.array_equal(both[0].videos[0], one.videos[0])
+    assert not np.array_equal(both[1].videos[0], one.videos[0])
+    drawn = generate(PROMPT, seed=None, base=pipe, steps=1, num_frames=FRAMES)
+    assert np.array_equal(
+        drawn.videos[0], generate(PROMPT, seed=drawn.seeds, base=pipe, steps=1, num_frames=FRAMES).videos[0]
+    )
+    with pytest.raises(SettingsError, match=r"^step: unknown key; did you mean steps\?$"):
+        generate(PROMPT, step=2)
+
+
+def test_without_an_adapter_for_the_base_it_says_that(pipe: Any, reference: ReferenceVideo) -> None:
+    with pytest.raises(AdapterMismatch, match=r"^no adapter given for .*, and the embedded one does not fit"):
+        generate(PROMPT, reference, base=pipe)
+
+
+def test_a_notebook_shows_the_videos_and_few_words(
+    result: GenerationResult, reference: ReferenceVideo
+) -> None:
+    assert len(repr(result)) < 200 > len(repr(reference))
+    shown = result._repr_html_()
+    pictures = re.findall(r'src="data:image/webp;base64,([^"]+)"', shown)
+    assert len(pictures) == 4  # two seeds, with and without the reference
+    with Image.open(BytesIO(b64decode(pictures[-1]))) as last:
+        assert (last.n_frames, min(last.size)) == (FRAMES, 256)
+    with Image.open(BytesIO(reference._repr_png_())) as sheet:
+        assert sheet.width > 400
 
 
 def test_without_references_it_is_the_base_s_own_call(pipe: Any) -> None:
