@@ -27,10 +27,11 @@ def convert(
     """Turn the paper's own weights into a base and an adapter for `generate`."""
     with answering(as_json, debug) as answer:
         hush()
-        from echoreel.released.convert_file import TOKENIZER, convert_file
+        from echoreel.released.convert_file import TOKENIZER
+        from echoreel.released.convert_file import convert as converted
 
         with answer.busy("converting"):
-            folders = convert_file(source, kind, out, tokenizer or TOKENIZER)
+            folders = converted(source, kind, out, tokenizer or TOKENIZER)
         for folder in folders:
             answer.say(f"wrote {folder}; use it with --{folder.name} {folder}")
         answer.facts = {folder.name: str(folder) for folder in folders}

@@ -18,9 +18,10 @@ def train(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, 
     with answering(as_json, debug) as answer:
         hush()
         from echoreel.common.settings import load_settings
-        from echoreel.training.train_adapter import AdapterRecipe, train_adapter
+        from echoreel.training.train_adapter import AdapterRecipe
+        from echoreel.training.train_adapter import train as trained
 
-        folder = train_adapter(load_settings(recipe, AdapterRecipe, overrides or ()))
+        folder = trained(load_settings(recipe, AdapterRecipe, overrides or ()))
         answer.say(f"wrote {folder}; use it with --adapter {folder}")
         answer.facts = {"adapter": str(folder)}
 

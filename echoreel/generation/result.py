@@ -27,7 +27,27 @@ CELL = 128  # pixels: height of one frame in sheets and videos side by side
 
 @dataclass(frozen=True, eq=False)
 class GenerationResult:
-    """Videos (T, H, W, 3) uint8, one per seed, and how they were made."""
+    """Videos of one prompt, one per seed, and how they were made.
+
+    In a notebook the last line of a cell plays them.
+
+    Attributes:
+        prompt: what was asked for.
+        references: what was read, those of a library as well.
+        seeds: one per video.
+        settings: what the pipeline got, without gaps.
+        fps: frames a second.
+        base: its folder or hub id.
+        adapter: its folder or hub id; None without references.
+        videos: (T, H, W, 3) uint8, one per seed.
+        base_videos: the same without references, if `compare` was set.
+        seconds: for the videos, without loading models.
+        peak_memory: bytes of main memory that the process held at most; 0 if the system does not say.
+        threads: of the processor that computed.
+        image: the file of the first frame.
+        library: where references came from.
+        stale: references that the library had encoded with other weights.
+    """
 
     prompt: str
     references: tuple[ReferenceVideo, ...]
@@ -47,11 +67,19 @@ class GenerationResult:
     reencoded: tuple[str, ...] = ()  # reference files that hold nothing for this base and size
 
     def save(self, path: Path | str, short_side: int = SHORT_SIDE) -> list[Path]:
-        """Write the videos as .mp4, .gif or .webp, and beside them, as .json, how they were made.
+        """Write the videos, and beside them, as .json, how they were made.
 
-        One seed is written to `path`, several to `name-SEED.mp4`. Small frames are enlarged by a whole number
-        until their shorter side has at least `short_side` pixels (1: never). Returns every file written.
-        Raises VideoError.
+        Args:
+            path: a name that ends in .mp4, .gif or .webp. Several seeds go to `name-SEED.mp4`.
+            short_side: small frames are enlarged by a whole number until their shorter side has so many
+                pixels; 1 never enlarges.
+
+        Returns:
+            Every file written.
+
+        Raises:
+            VideoError: the name ends otherwise.
+            OutputError: a file cannot be written.
         """
         files = output_files(path, self.seeds)
         for file, frames in zip(files, self.videos, strict=True):

@@ -17,7 +17,24 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GenerationSettings(Settings):
-    """How to generate. None means: as the base recommends, else its pipeline's own default."""
+    """How to generate. None means: as the base recommends, else its pipeline's own default.
+
+    Args:
+        steps: denoising steps.
+        guidance_scale: of classifier-free guidance.
+        num_frames: of the video.
+        height: of the video in pixels.
+        width: of the video in pixels.
+        negative_prompt: what the video should not show.
+        fps: of the written files.
+        scale: how much of all references is added: 0 none, 1 as trained, at most 10.
+        guidance: the branch of classifier-free guidance that reads references, "positive" or "both".
+        window: the part of the denoising steps in which references act, from 0 to 1.
+        compare: also make the base's own video for every seed.
+
+    Raises:
+        SettingsError: a name is unknown or a value out of range; it names the nearest known one.
+    """
 
     steps: PositiveInt | None = None  # of denoising
     guidance_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

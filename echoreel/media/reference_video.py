@@ -36,15 +36,25 @@ CAPTION_BYTES = 65_536  # read from a caption file at most
 
 @dataclass(frozen=True, eq=False)
 class ReferenceVideo:
-    """Frames (T, H, W, 3) uint8 RGB that show the action, T >= 2, `fps` of them a second.
+    """A clip that shows the action: some frames of a video, and how strongly they count.
 
-    caption: what the video shows; may be empty. strength: 0 (ignored), 1 (as trained), at most 10.
-    timestamps: seconds in the source file of each frame (T,); counted from `fps` when not given.
-    source: the file, or None for frames made in memory. duration: of the source file, seconds, when known.
-    encoded: the same frames and caption encoded already, each used where the base's encoders made it.
-    crop: the whole frames and the boxes that `frames` are, where they were cropped to what moves.
-    stored: the reference file that they are from; times count from its first frame at its rate.
-    Raises SettingsError for frames, rates or strengths that cannot be, ClipTooShort below two frames.
+    `ReferenceVideo.from_file` reads one; frames in memory work as well.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB, T at least 2.
+        fps: frames a second.
+        caption: what the clip shows; may be empty.
+        strength: 0 ignores it, 1 is as trained, at most 10.
+        timestamps: seconds in the source file of each frame (T,). Default: counted from `fps`.
+        source: the file, if there is one.
+        duration: of the source file in seconds, if known.
+        encoded: the same frames and caption as encoders made them ahead; used by bases with these encoders.
+        crop: the whole frames, where `frames` were cropped to what moves.
+        stored: the reference file that they are from; times count from its first frame.
+
+    Raises:
+        SettingsError: frames, rate or strength are out of range.
+        ClipTooShort: there are fewer than two frames.
     """
 
     frames: Frames
@@ -89,16 +99,30 @@ class ReferenceVideo:
         strength: float = 1.0,
         crop: CropKind = "middle",
     ) -> Self:
-        """Frames of the file from `start` to before `end`, in seconds. `describe()` tells which were taken.
+        """Take frames of a video file. `describe()` says which ones were taken.
 
-        Without `end`: `frames` of them (16) from `start` (0) at `fps` (8), so the first two seconds of a long
-        video and all of a short one. With `end`: at most `frames` (16) over the whole part, 8 a second or
-        slower; with `end` and `fps`: all there are. `caption` defaults to the text file beside the video
-        (cartwheel.txt for cartwheel.mp4), if any. `crop` "moving" takes the square around what moves, for
-        videos of a still camera; "middle" leaves the frames whole, of which a base takes the middle.
-        Of a reference file without such wishes, all frames, as `load` does.
-        Over six arguments: each is one thing that users ask for.
-        Raises VideoError's family for files that cannot be used, SettingsError for values that cannot be.
+        Without `end`, 16 frames are taken from `start` at 8 a second: the first two seconds of a long video,
+        all of a short one. With `end`, at most 16 frames are spread over the part; with `end` and `fps`, all
+        frames of the part are taken at that rate.
+
+        Args:
+            path: a video, an animated gif or webp, or a reference file, of which all frames are taken unless
+                you ask otherwise.
+            caption: what it shows. Default: the text file beside it (`a.txt` for `a.mp4`), if any.
+            start: seconds from the beginning. Default: 0.
+            end: seconds; frames are taken before it.
+            fps: frames a second. Default: 8, or slower to reach the `end`.
+            frames: how many at most. Default: 16.
+            strength: 0 ignores the reference, 1 is as trained.
+            crop: "middle" keeps frames whole, and the base takes their middle; "moving" cuts out a square
+                that follows what moves, for still cameras.
+
+        Returns:
+            The reference.
+
+        Raises:
+            VideoError: the file is missing, damaged, too large, or too short.
+            SettingsError: a value is out of range.
         """
         path = Path(path)
         span = _span(start, end, fps, frames)
@@ -179,7 +203,7 @@ class ReferenceVideo:
         return picture.getvalue()
 
     def describe(self) -> str:
-        """One line, such as "16 frames, 0.00 s to 1.88 s of cartwheel.mp4 at 8 fps"."""
+        """Which frames were taken, such as "16 frames, 0.00 s to 1.88 s of cartwheel.mp4 at 8 fps"."""
         first, last = self.timestamps[0], self.timestamps[-1]
         line = f"{len(self.frames)} frames, {first:.2f} s to {last:.2f} s of {self.name} at {self.fps:g} fps"
         if self.duration is not None and self.duration > last + 1 / self.fps + 0.25:

@@ -97,22 +97,33 @@ SCHEDULE: dict[str, Any] = {  # of all three models
 SHARD = "2GB"  # of written weights, and so of memory while writing
 
 
-def convert_file(source: Path, kind: str, out: Path, tokenizer: str = TOKENIZER) -> list[Path]:
-    """Write `out`/base, and for an EchoReel checkpoint `out`/adapter; returns the folders.
+def convert(source: Path | str, kind: str, out: Path | str, tokenizer: str = TOKENIZER) -> list[Path]:
+    """Turn a checkpoint that the authors released into a base and an adapter.
 
-    tokenizer: folder or hub id of CLIP ViT-L/14's. Raises CheckpointError for files that cannot be read,
-    hold other tensors or would be overwritten, OutputError for a folder that cannot be written, SettingsError
-    for an unknown kind or no tokenizer.
+    Args:
+        source: the checkpoint file, `.safetensors` or torch's own; only tensors are read from it.
+        kind: "echoreel-lvdm", "lvdm", "videocrafter2" or "videocrafter1-i2v".
+        out: a new folder. `base` in it is a diffusers pipeline, `adapter` an `ActionAdapter`.
+        tokenizer: a folder or hub id of CLIP ViT-L/14's tokenizer.
+
+    Returns:
+        The folders written: `out/base`, and of an EchoReel checkpoint `out/adapter`.
+
+    Raises:
+        CheckpointError: the file cannot be read, holds other tensors, or `out` is not empty.
+        OutputError: `out` cannot be written.
+        SettingsError: the kind is unknown, or there is no tokenizer.
     """
+    source, out = Path(source), Path(out)
     if kind not in KINDS:
         raise SettingsError(f"got kind {kind!r}, need one of {', '.join(KINDS)}")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise CheckpointError(f"{out}: is there already; give another folder or remove it")
+        raise CheckpointError(f"{out}: already exists; choose another folder or delete it")
     vocabulary = _tokenizer(tokenizer)
     tensors = read_tensors(source)
     _check_kind(tensors, kind, source)
-    convert = _lvdm if "lvdm" in kind else _videocrafter
-    base, adapter = convert(tensors, kind, vocabulary)
+    converted = _lvdm if "lvdm" in kind else _videocrafter
+    base, adapter = converted(tensors, kind, vocabulary)
     check_tensors(tensors, {})
     _write(base, adapter, out)
     return [out / "base"] if adapter is None else [out / "base", out / "adapter"]

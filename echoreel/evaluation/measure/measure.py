@@ -33,7 +33,17 @@ TITLES = {  # of the columns: field, decimals
 
 @dataclass(frozen=True)
 class Measurement:
-    """What all videos came to."""
+    """Measures of all videos.
+
+    Attributes:
+        videos: one for each video.
+        frechet_distance: to the real videos, 0 or more; None without any.
+        real_videos: how many those were.
+        clip: the CLIP that was used.
+        videomae: the VideoMAE that was used.
+        left_out: a sentence for each missing measure: why, and what to do.
+        notes: what to know when reading the numbers.
+    """
 
     videos: tuple[VideoMeasures, ...]
     frechet_distance: float | None  # 0 or more, to the real videos

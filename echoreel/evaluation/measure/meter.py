@@ -29,7 +29,8 @@ from echoreel.evaluation.measure.subjects import Part, Subject
 from echoreel.media.video_files import Clip, Span, probe, read_frames
 
 SIDE = 256  # pixels of the shorter side at which every video is measured, whatever its own size
-MOVES = 0.01  # sides a second: a video in which no point can be followed is not still above that
+MOVES = 0.01  # sides a second: a video in which no points can be followed is not still above that
+FEWEST = 8  # points that must be followed in a moving video to tell how it moves
 ALIKE = 1.25  # how much longer real videos may be before the result warns of it
 
 
@@ -127,8 +128,8 @@ class Meter:
         ]
         if self._lost:
             reasons.append(
-                f"trajectory fidelity of {_listed(self._lost)}: no point could be followed; need frames with "
-                "more detail, such as 128 pixels or more"
+                f"trajectory fidelity of {_listed(self._lost)}: too few points can be followed; need frames "
+                "with more detail, such as 128 pixels or more"
             )
         if self.videomae is None:
             reasons.append("Fréchet distance: no real videos; give --real FOLDER")
@@ -161,7 +162,7 @@ class Meter:
         if not subject.references:
             return []
         tracks, found = point_tracks(clip), list[float | None]()
-        if moves and not any(map(len, tracks)):
+        if moves and sum(map(len, tracks)) < FEWEST:
             self._lost.append(subject.path.name)
             return [None] * len(subject.references)
         for part in subject.references:

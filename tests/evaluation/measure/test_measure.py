@@ -197,7 +197,7 @@ def test_what_moves_and_cannot_be_followed_is_not_called_unfaithful(tmp_path: Pa
     assert found.videos[0].motion > 0.1
     assert found.videos[0].trajectory_fidelities == (None,)
     assert any(
-        line.startswith("trajectory fidelity of blobs.mp4: no point could be followed")
+        line.startswith("trajectory fidelity of blobs.mp4: too few points can be followed")
         for line in found.left_out
     )
 
