@@ -6,6 +6,7 @@ command has one parameter per option, however many that are.
 """
 
 from echoreel.cli import (  # noqa: F401 - they add their commands
+    doctor,
     generate,
     library,
     measure,

@@ -31,8 +31,8 @@ EACH = "Once for all references, or once for each."
 
 
 @app.command(
-    epilog='Example: echoreel generate "a person in a red sweater doing a cartwheel" '
-    "--reference cartwheel.mp4 --seed 7 --compare -o out.mp4"
+    epilog='Example: echoreel generate "a person with brown hair in a red sweater and blue trousers doing a '
+    'cartwheel on a grassy field" --reference echoreel/assets/cartwheel.mp4 --compare -o out.mp4'
 )
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the video should show.")],
@@ -174,7 +174,7 @@ def generate(
             pipe = base_of(loading_options(base))
             loaded = generate.adapter_for(pipe, adapter) if shown else None
         loading = time.perf_counter() - began
-        for line in introduction(pipe, loaded):
+        for line in introduction(pipe, loaded, prompt):
             answer.say(line)
         files = write_sheets(shown, out, recommended_size(pipe, settings)) if show_frames else []
         result = generate.generate(
