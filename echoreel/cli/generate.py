@@ -166,8 +166,8 @@ def generate(
         began = time.perf_counter()
         with answer.busy("loading the models"):
             hush()
-            from echoreel.generation import generate
             from echoreel.bases.lookup import base_of
+            from echoreel.generation import generate
             from echoreel.generation.model_facts import introduction
             from echoreel.generation.settings import recommended_size
 

@@ -147,7 +147,7 @@ def _weights() -> Finding:
 
 def _cached() -> Iterator[Finding]:
     """Bases in the hub's cache that an adapter may join, and adapters."""
-    known = {family.denoiser.__name__: family.name for family in FAMILIES}
+    known = {family.denoiser_type.__name__: family.name for family in FAMILIES}
     bases = []
     for index in sorted(Path(HF_HUB_CACHE).glob("models--*/snapshots/*/model_index.json")):
         parts = [part[1] for part in _json(index).values() if isinstance(part, list) and len(part) == 2]
