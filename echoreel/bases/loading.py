@@ -34,13 +34,25 @@ def load_base(
     offload: Offload | None = None,
     loras: Sequence[str | Path] = (),
 ) -> DiffusionPipeline:
-    """A supported video pipeline: the embedded one (None or "embedded"), a folder, or a hub id.
+    """Load a supported video pipeline from a folder, the Hugging Face Hub, or this package.
 
-    Safetensors only. On the GPU where there is one; in float32, other bases on a GPU in bfloat16. offload:
-    what is brought to the device only while it computes, whole "model"s or single "layers", which is slower
-    and needs the least. loras: files, folders or hub ids, all of which act; for a base with two denoisers
-    each as "transformer=FILE" or "transformer_2=FILE". Raises BaseUnsupported for what is no pipeline of a
-    supported family or cannot be had, EchoReelError for the rest.
+    Only safetensors are read, and no code of a model is run.
+
+    Args:
+        name: a folder or hub id. Default, or "embedded": the base of this package.
+        dtype: of the weights. Default: bfloat16 on a GPU, float32 elsewhere and for the embedded base.
+        device: Default: the GPU, if there is one.
+        offload: keep on the GPU only what computes: whole parts of the base ("model"), or single layers
+            ("layers"), which is slower and needs the least.
+        loras: files, folders or hub ids, all of which act. For a base with two denoisers each as
+            "transformer=FILE" or "transformer_2=FILE".
+
+    Returns:
+        A diffusers pipeline.
+
+    Raises:
+        BaseUnsupported: it is no pipeline of a supported family, or cannot be loaded.
+        EchoReelError: a LoRA or an offloading does not work with it.
     """
     source = find_model("base", name, "model_index.json")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

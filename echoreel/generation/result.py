@@ -90,13 +90,35 @@ class GenerationResult:
         return [*files, notes]
 
     def compare(self, path: Path | str) -> Path:
-        """Write a picture with a row of frames for every reference, base video and video of ours."""
+        """Write a picture with a row of frames for every reference, base video and video of ours.
+
+        Args:
+            path: a name that ends in .png, .jpg or .webp.
+
+        Returns:
+            The path.
+
+        Raises:
+            VideoError: the name ends otherwise.
+            OutputError: the file cannot be written.
+        """
         rows = self._references() + [row for index in range(len(self.seeds)) for row in self._made(index)]
         write_image(path, contact_sheet(rows, height=CELL))
         return Path(path)
 
     def compare_video(self, path: Path | str) -> Path:
-        """Write a video of references | base | ours, one row per seed. References last as long as ours."""
+        """Write a video of references, base and ours side by side, one row per seed, all equally long.
+
+        Args:
+            path: a name that ends in .mp4, .gif or .webp.
+
+        Returns:
+            The path.
+
+        Raises:
+            VideoError: the name ends otherwise.
+            OutputError: the file cannot be written.
+        """
         count = len(self.videos[0])
         shown = [(label, paced(frames, count)) for label, frames in self._references()]
         parts = [[*shown, *self._made(index)] for index in range(len(self.seeds))]
@@ -105,7 +127,17 @@ class GenerationResult:
         return Path(path)
 
     def save_comparison(self, path: Path | str) -> list[Path]:
-        """`compare` and `compare_video` beside `path`: out-compare.png and out-compare.mp4 for out.gif."""
+        """Write `compare` and `compare_video` beside a video: out-compare.png and out-compare.mp4.
+
+        Args:
+            path: of the video, such as out.gif.
+
+        Returns:
+            Both files.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
         sheet = Path(path).with_name(f"{Path(path).stem}-compare.png")
         return [self.compare(sheet), self.compare_video(sheet.with_suffix(".mp4"))]
 

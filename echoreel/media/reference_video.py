@@ -214,7 +214,7 @@ class ReferenceVideo:
         return line
 
     def sheet(self, columns: int = 8, height: int = 96, size: tuple[int, int] | None = None) -> Frames:
-        """A picture of every frame taken, in rows under their times.
+        """Draw every frame taken, in rows under their times.
 
         Frames that were cropped to what moves are shown whole, with the box in red.
 
@@ -224,7 +224,7 @@ class ReferenceVideo:
             size: (height, width) of the base's videos: what it cuts away is greyed.
 
         Returns:
-            The picture (H, W, 3), uint8 RGB.
+            A picture (H, W, 3), uint8 RGB.
         """
         shown = self.frames if self.crop is None else self.crop.outlined()
         if size is not None and self.crop is None:
