@@ -19,7 +19,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class GenerationSettings(Settings):
     """How to generate. None means: as the base recommends, else its pipeline's own default.
 
-    Args:
+    Attributes:
         steps: denoising steps.
         guidance_scale: of classifier-free guidance.
         num_frames: of the video.
