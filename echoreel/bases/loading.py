@@ -153,7 +153,9 @@ def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:
         what = "is a file" if folder.exists() else "there is no such folder"
         raise EchoReelError(f"{kind} {name}: {what}; give a folder or a hub id")
     if not (folder / marker).is_file():
-        raise EchoReelError(f"{kind} {name}: holds no {marker}; give a folder that save_pretrained wrote")
+        inside = (folder / kind / marker).is_file()  # a run's folder
+        advice = f"did you mean {folder / kind}?" if inside else "give a folder that save_pretrained wrote"
+        raise EchoReelError(f"{kind} {name}: holds no {marker}; {advice}")
     return folder
 
 

@@ -37,8 +37,14 @@ EACH = "Once for all references, or once for each."
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the video should show.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to: .mp4, .gif or .webp.")
-    ] = Path("out.mp4"),
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Where to: .mp4, .gif or .webp. Default: out.mp4, or the next number that is free.",
+        ),
+    ] = None,
     reference: Annotated[
         list[Path] | None,
         typer.Option(
@@ -126,9 +132,11 @@ def generate(
     """
     with answering(as_json, debug) as answer:
         from echoreel.common.settings import checked
-        from echoreel.generation.result import check_output
+        from echoreel.generation.result import check_output, free_name
         from echoreel.generation.settings import GenerationSettings, checked_request
 
+        out = out or free_name("out")
+        there = out.exists()
         check_output(
             out, tuple(dict.fromkeys(seed or (0,))), [*(reference or ()), *([image] if image else ())]
         )
@@ -201,7 +209,7 @@ def generate(
         if compare:
             files += result.save_comparison(out)
         for file in files:
-            answer.say(f"wrote {file}")
+            answer.say(f"wrote {file}" + (" over the one that was there" if there and file == out else ""))
         answer.say(f"{result.summary()} ({loading:.1f} s to load)")
         answer.facts = result.details() | {
             "files": [str(file) for file in files],

@@ -6,6 +6,7 @@ import math
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,12 @@ class GenerationResult:
         base = [(f"base{seed}: {self.prompt}", self.base_videos[index])] if self.base_videos else []
         name = "ours" if self.references else "base"
         return [*base, (f"{name}{seed}: {self.prompt}", self.videos[index])]
+
+
+def free_name(stem: str) -> Path:
+    """out.mp4, or out2.mp4 and so on: the first that neither a video nor its .json has here."""
+    names = (Path(f"{stem}{number if number > 1 else ''}.mp4") for number in count(1))
+    return next(each for each in names if not (each.exists() or each.with_suffix(".json").exists()))
 
 
 def check_output(path: Path | str, seeds: Sequence[int] = (0,), inputs: Sequence[Path | str] = ()) -> None:

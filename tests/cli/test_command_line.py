@@ -76,6 +76,16 @@ def test_the_main_job(call: Any, tmp_path: Path) -> None:
     assert notes["references"][0]["caption"] == "a man doing a cartwheel"
 
 
+def test_the_last_video_is_not_replaced_without_a_word(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = ("generate", PROMPT, "--base", str(world / "base"), "--steps", "1")
+    assert "wrote out.mp4\n" in call(*plain).stdout
+    assert "wrote out2.mp4\n" in call(*plain).stdout
+    assert "wrote out.mp4 over the one that was there\n" in call(*plain, "-o", "out.mp4").stdout
+
+
 def test_json_is_all_that_is_printed(call: Any, tmp_path: Path) -> None:
     done = call(*WHOLE, "--seed", "7", "--seed", "8", "--json")
     assert (done.exit_code, done.stderr) == (0, "")

@@ -20,6 +20,7 @@ from PIL import Image
 from echoreel.bases import loading
 from echoreel.bases.loading import load_base
 from echoreel.common.errors import AdapterMismatch, BaseUnsupported, EchoReelError, InUse, SettingsError
+from echoreel.generation import filming
 from echoreel.generation.generate import generate
 from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, resolved
@@ -163,6 +164,19 @@ def test_the_owner_s_progress_bar_comes_back(pipe: Any) -> None:
     before = pipe._progress_bar_config
     generate(PROMPT, base=pipe, settings=QUICK)
     assert pipe._progress_bar_config == before == {"disable": True}
+
+
+def test_without_a_terminal_lines_say_how_long_it_takes(
+    pipe: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(filming, "QUIET", 0.0)
+    monkeypatch.setattr(pipe, "_progress_bar_config", {})
+    generate(PROMPT, base=pipe, settings=QUICK)
+    lines = capsys.readouterr().err.replace("\r", "").splitlines()
+    assert any(re.fullmatch(r"base, seed 0: 1 of 2 steps, \d\d:\d\d left", line) for line in lines)
+    monkeypatch.setattr(filming, "QUIET", 30.0)
+    generate(PROMPT, base=pipe, settings=QUICK)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
