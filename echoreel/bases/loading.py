@@ -108,7 +108,7 @@ def _place(pipe: Any, device: torch.device, offload: Offload | None) -> None:
 def _add_lora(base: Base, told: str, name: str) -> None:
     """Raises EchoReelError unless it was loaded and acts."""
     if not hasattr(base.denoiser, "add_adapter"):
-        raise EchoReelError(f"lora {told}: a {type(base.denoiser).__name__} takes none; leave it out")
+        raise EchoReelError(f"lora {told}: a {type(base.denoiser).__name__} cannot use LoRAs; leave it out")
     pipe, (part, source) = base.pipe, _denoiser_of_lora(base, told)
     with needs("peft", "--lora"):
         import peft  # noqa: F401 - diffusers uses it

@@ -42,7 +42,7 @@ def generate(
             "--out",
             "-o",
             metavar="FILE",
-            help="Where to: .mp4, .gif or .webp. Default: out.mp4, or the next number that is free.",
+            help="Output file: .mp4, .gif or .webp. Default: out.mp4, or the next free number.",
         ),
     ] = None,
     reference: Annotated[
@@ -72,28 +72,26 @@ def generate(
         typer.Option(metavar="X", help=f"Weight of the reference: 0 none, 1 as trained. {EACH}"),
     ] = None,
     crop: Annotated[
-        str, typer.Option(metavar="middle|moving", help="Of references: the middle, or what moves.")
+        str, typer.Option(metavar="middle|moving", help="Crop references to the middle, or to what moves.")
     ] = "middle",
     library: Annotated[
         str | None,
-        typer.Option(metavar="LIBRARY", help="Take references from it, by the prompt's action."),
+        typer.Option(metavar="LIBRARY", help="Take references from this library, by the prompt's action."),
     ] = None,
     count: Annotated[
-        int, typer.Option("--references", metavar="N", min=1, help="With --library: how many.")
+        int, typer.Option("--references", metavar="N", min=1, help="With --library: number of references.")
     ] = 1,
     action: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="With --library: the action, where the prompt does not tell it."),
+        typer.Option(metavar="TEXT", help="With --library: the action, if the prompt does not name it."),
     ] = None,
     require_reference: Annotated[
         bool,
-        typer.Option(
-            "--require-reference", help="Fail where the library has none, instead of going without."
-        ),
+        typer.Option("--require-reference", help="Fail if no reference is found, instead of going without."),
     ] = False,
     show_frames: Annotated[
         bool,
-        typer.Option("--show-frames", help="Write FILE-frames.png: the frames that the references gave."),
+        typer.Option("--show-frames", help="Write FILE-frames.png: the frames taken from each reference."),
     ] = False,
     base: Base = None,
     adapter: Annotated[
@@ -116,9 +114,11 @@ def generate(
         float | None, typer.Option(metavar="X", help="Classifier-free guidance. Default: the base's.")
     ] = None,
     negative_prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What it should not show.")
+        str | None, typer.Option(metavar="TEXT", help="What the video should not show.")
     ] = None,
-    scale: Annotated[float, typer.Option(metavar="X", help="Of all references: 0 none, 1 as trained.")] = 1.0,
+    scale: Annotated[
+        float, typer.Option(metavar="X", help="Weight of all references: 0 none, 1 as trained.")
+    ] = 1.0,
     compare: Annotated[
         bool,
         typer.Option("--compare", help="Also make the base's own video; write FILE-compare.png and .mp4."),
@@ -126,9 +126,9 @@ def generate(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Make a video of PROMPT in which the action is that of the reference videos.
+    """Make a video of PROMPT that shows the action of the reference videos.
 
-    FILE.json beside it tells how it was made. The videos of several seeds are named FILE-SEED.
+    FILE.json beside it says how it was made. The videos of several seeds are named FILE-SEED.
     """
     with answering(as_json, debug) as answer:
         from echoreel.common.settings import checked
@@ -197,8 +197,8 @@ def generate(
         )
         if result.stale:
             answer.say(
-                f"{result.stale} references were encoded by other weights; `echoreel library embed` makes "
-                "them anew"
+                f"{result.stale} references were encoded with other weights; run "
+                "`echoreel library embed` to encode them again"
             )
         for name in result.reencoded:
             answer.say(
@@ -241,14 +241,14 @@ def tell_taken(taken: "Taken", answer: Answer) -> None:
     """Each reference of the library with why it was taken; or that there is none."""
     understood = taken.answer.action
     for place, why in taken.problems:
-        answer.say(f"passed over {place}: {why}")
+        answer.say(f"skipped {place}: {why}")
     for found, _ in taken.references:
         clip = found.clip
         answer.say(f'took {clip.id} "{clip.caption}" ({clip.phrase}: {found.why}, {found.score:.2f})')
     if understood is None:
-        answer.say("no action understood in the prompt; name it with --action")
+        answer.say("could not find an action in the prompt; pass --action")
     elif not taken.references:
-        answer.say(f'nothing in the library fits "{understood.phrase}"')
+        answer.say(f'nothing in the library matches "{understood.phrase}"')
 
 
 def read_references(

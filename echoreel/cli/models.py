@@ -16,10 +16,14 @@ def convert(
     kind: Annotated[
         str, typer.Option(metavar="KIND", help="echoreel-lvdm, lvdm, videocrafter2 or videocrafter1-i2v.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to: DIR/base, DIR/adapter.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder; gets base/ and adapter/.")
+    ],
     tokenizer: Annotated[
         str | None,
-        typer.Option(metavar="DIR|ID", help="CLIP ViT-L/14's. Default: openai/clip-vit-large-patch14."),
+        typer.Option(
+            metavar="DIR|ID", help="Tokenizer of CLIP ViT-L/14. Default: openai/clip-vit-large-patch14."
+        ),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,

@@ -78,7 +78,7 @@ def film(base: Base, shots: Sequence[Shot], settings: GenerationSettings, label:
         except ValueError as error:
             raise EchoReelError(f"{type(pipe).__name__} refuses: {error}") from error
     if not np.isfinite(video).all():
-        raise EchoReelError(f"the base made values that are no numbers in {pipe.dtype}; load it in float32")
+        raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; load it in float32")
     frames: Frames = np.round(video * 255).astype(np.uint8)
     return frames
 

@@ -85,7 +85,7 @@ def introduction(base: BaseLike, adapter: ActionAdapter | None = None, prompt: s
             f"; {len(adapter.config['sites'])} of its {len(base.find_sites())} blocks read the references"
         )
     if not base.reads_text:
-        told.append(f"{base.name} reads no text: the prompt only names the file's content")
+        told.append(f"{base.name} reads no text: the prompt is only kept in the .json")
     return told
 
 

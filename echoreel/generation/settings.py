@@ -134,9 +134,7 @@ def checked_request(
     if not seeds or len(set(seeds)) < len(seeds):
         raise EchoReelError(f"got seeds {list(seeds)}, need at least one, and each once")
     if settings.compare and not references:
-        raise EchoReelError(
-            "nothing to compare: without a reference the video is the base's own; give a reference"
-        )
+        raise EchoReelError("nothing to compare without a reference; give one, or leave out --compare")
     if settings.window[0] >= settings.window[1]:
         raise EchoReelError(f"got window {settings.window}, need a start before its end, both from 0 to 1")
     return seeds

@@ -52,7 +52,7 @@ class Store:
         if not create and not self._has("clips"):
             raise LibraryError(missing)
         if (found := self.table("clips").schema.metadata.get(b"version", b"").decode()) != VERSION:
-            raise LibraryError(f"{uri}: a library of version {found}, need {VERSION}; make it anew")
+            raise LibraryError(f"{uri}: a library of version {found}, need {VERSION}; create it again")
 
     def table(self, name: str) -> Any:
         """A table, as it was when first used after the last `refresh`; made where it is missing."""

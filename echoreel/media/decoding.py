@@ -133,7 +133,7 @@ def _container(path: Path, limits: VideoLimits) -> InputContainer:
         raise VideoTooLarge(f"{path.name}: {error} are too many to decode; make it smaller first") from error
     except (av.FFmpegError, OSError, ValueError, EOFError, SyntaxError) as error:
         raise VideoUnreadable(
-            f"{path.name}: not a video that can be read ({reason(error)}); export it again, as mp4 say"
+            f"{path.name}: not a readable video ({reason(error)}); export it again, for example as mp4"
         ) from error
 
 
@@ -145,7 +145,7 @@ def _shown_stream(path: Path, container: InputContainer) -> VideoStream:
         raise VideoEmpty(f"{path.name}: holds {what}; give a file with pictures")
     known = [s for s in streams if s.codec_context is not None]  # None there is, whatever PyAV's types say
     if not known:
-        raise VideoUnreadable(f"{path.name}: of a codec that is not known; export it again, as mp4 say")
+        raise VideoUnreadable(f"{path.name}: its codec is unknown; export it again, for example as mp4")
     return max(
         known, key=lambda s: (s.frames != 1, bool(s.disposition & Disposition.default), s.width * s.height)
     )

@@ -143,14 +143,14 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{source}: cannot be read ({error.strerror}); give a file") from error
     except UnpicklingError as error:  # torch's own message advises to unpickle it all the same
         raise CheckpointError(
-            f"{source}: holds more than tensors, and code in it could run, so it is not read; give the "
-            f"released file, or save its tensors alone with torch.save"
+            f"{source}: holds more than tensors and could run code, so it was not read; give the released file, "
+            "or save only its tensors with torch.save"
         ) from error
     except (RuntimeError, EOFError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
-            f"{source}: is no file of tensors alone that can be memory-mapped ({reason}); give the released "
-            f"one, or save its tensors again with torch.save"
+            f"{source}: is not a file of plain tensors ({reason}); give the released one, or save its tensors "
+            "again with torch.save"
         ) from error
     for key in WRAPPED:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
@@ -167,7 +167,7 @@ def _check_kind(tensors: Mapping[str, Tensor], kind: str, source: Path) -> None:
     found = next(marked, None)
     if found is None:
         raise CheckpointError(
-            f"{source}: got tensors of no kind that is known here, such as {next(iter(tensors), 'none')}, "
+            f"{source}: got unknown tensors, such as {next(iter(tensors), 'none')}, "
             f"need those of {kind}; give the released file"
         )
     if found != kind:
@@ -218,7 +218,7 @@ def _tokenizer(name: str) -> Any:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # the hub, the disk, or what the folder holds: no common type
         raise SettingsError(
-            f"tokenizer {name}: cannot be had; give the folder or hub id of {TOKENIZER}"
+            f"tokenizer {name}: not available; give the folder or hub id of {TOKENIZER}"
         ) from error
 
 

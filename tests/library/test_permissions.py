@@ -40,7 +40,7 @@ def test_no_file_is_read_or_copied_from_a_folder_that_the_user_did_not_name(
     for each in (library, mine):
         written, problems = each.export(tmp_path / "out", each.clips())
         assert written == []
-        assert "have not named" in problems[0][1]
+        assert "not allowed yet" in problems[0][1]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.jsonl"]
 
 

@@ -77,7 +77,7 @@ def _given(video: Path, references: Sequence[Path]) -> tuple[Part, ...]:
     if not folders:
         return tuple(Part(path) for path in references)
     if len(references) > 1:
-        raise SettingsError("--reference: got a folder and more; need files, or one folder")
+        raise SettingsError("--reference: got a folder and other files; need files, or one folder")
     named = [file for file in sorted(folders[0].iterdir()) if _is_video(file) and file.stem == video.stem]
     if len(named) != 1:
         raise VideoMissing(

@@ -117,9 +117,9 @@ class FolderCaptions:
                     f"{path.name}: got columns {columns}; need a file (file_name) and a caption; "
                     "rename them, or the table if it is none of captions"
                 ) from error
-            self._tell(path, "holds no rows; it is passed over", 0)
+            self._tell(path, "holds no rows; it is skipped", 0)
         except CatalogueError as error:
-            self._tell(path, f"{error}; it is passed over", 0)
+            self._tell(path, f"{error}; it is skipped", 0)
 
     def _take(self, number: int, location: Any, caption: Any, start: Any, end: Any, refused: Refused) -> None:
         name = composed(str(location or "").strip().replace("\\", "/")).removeprefix("./")
@@ -210,7 +210,7 @@ def _read(file: Path) -> tuple[list[Said], list[str]]:
     suffix = file.suffix.lower()
     size = regular_file(file, EchoReelError, "a text file").st_size
     if size > SIDECAR_BYTES and suffix != ".txt":
-        raise EchoReelError(f"{size} bytes, at most {SIDECAR_BYTES} are read; it is passed over")
+        raise EchoReelError(f"{size} bytes, at most {SIDECAR_BYTES} are read; it is skipped")
     try:
         with file.open("rb") as stream:
             text, note = decoded(stream.read(SIDECAR_BYTES))
@@ -229,7 +229,7 @@ def _from_json(text: str) -> tuple[list[Said], list[str]]:
     try:
         data = json_value(text.lstrip("\ufeff"))
     except ValueError as error:
-        raise EchoReelError(f"not JSON ({error}); it is passed over") from error
+        raise EchoReelError(f"not JSON ({error}); it is skipped") from error
     found, problems = list[Said](), Counter[str]()
     for entry in _entries(data):
         texts = (value for value in _values(entry, CAPTION_KEYS) if isinstance(value, str | list))

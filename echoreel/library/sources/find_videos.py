@@ -13,7 +13,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 TABLES = frozenset(name + suffix for name in ("captions", "metadata") for suffix in TABLE_SUFFIXES)
 CATALOGUES = (*TABLE_SUFFIXES, ".parquet")
 
-NO_UTF8 = "its name is no UTF-8; rename it"
+NO_UTF8 = "its name is not UTF-8; rename it"
 
 Tell: TypeAlias = Callable[[Path, str, int], None]  # a place, what is wrong, how many videos are left out
 
