@@ -143,14 +143,14 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{source}: cannot be read ({error.strerror}); give a file") from error
     except UnpicklingError as error:  # torch's own message advises to unpickle it all the same
         raise CheckpointError(
-            f"{source}: holds more than tensors and could run code, so it was not read; give the released file, "
-            "or save only its tensors with torch.save"
+            f"{source}: holds more than tensors and could run code, so it was not read; give the released "
+            "file, or save only its tensors with torch.save"
         ) from error
     except (RuntimeError, EOFError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
-            f"{source}: is not a file of plain tensors ({reason}); give the released one, or save its tensors "
-            "again with torch.save"
+            f"{source}: is not a file of plain tensors ({reason}); give the released one, or save its "
+            "tensors again with torch.save"
         ) from error
     for key in WRAPPED:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):

@@ -85,12 +85,12 @@ def test_a_killed_preparation_goes_on_where_it_was(manifest: Path, tmp_path: Pat
         (
             '{"target": "../a.mp4", "caption": "", "references": [{"path": "a.mp4"}]}',
             PairSetError,
-            r"leads out",
+            r"points outside",
         ),
         (
             '{"target": "/a.mp4", "caption": "", "references": [{"path": "a.mp4"}]}',
             PairSetError,
-            r"leads out",
+            r"points outside",
         ),
         (
             '{"target": "no.mp4", "caption": "", "references": [{"path": "a.mp4"}]}',
