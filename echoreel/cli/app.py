@@ -10,7 +10,7 @@ app = typer.Typer(
     name="echoreel",
     help="Teach a frozen video diffusion model a new action by showing it a clip of someone doing it.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

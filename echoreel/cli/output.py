@@ -38,6 +38,7 @@ class Answer:
 def answering(as_json: bool, debug: bool) -> Iterator[Answer]:
     """Turn the user's errors into one sentence and exit code 2, Ctrl-C into 130, facts into JSON."""
     answer = Answer(as_json)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read once, when transformers is imported
     try:
         yield answer
     except (EchoReelError, OSError) as error:
@@ -56,7 +57,6 @@ def answering(as_json: bool, debug: bool) -> Iterator[Answer]:
 
 def hush() -> None:
     """No notes of the model libraries about what nobody needs here, and no bars while models load."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

@@ -224,9 +224,9 @@ def test_line_ends_of_other_systems_and_inside_captions_are_none_of_a_manifest(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"a.mp4"', '"a\\u0000.mp4"', "path: character 2 is no text"),
-        ('"a.mp4"', '"a\\ud800.mp4"', "path: character 2 is no text"),
-        ('"b.mp4"', '"b.mp4", "caption": "\\ud800"', "caption: character 1 is no text"),
+        ('"a.mp4"', '"a\\u0000.mp4"', "path: character 2 is not text"),
+        ('"a.mp4"', '"a\\ud800.mp4"', "path: character 2 is not text"),
+        ('"b.mp4"', '"b.mp4", "caption": "\\ud800"', "caption: character 1 is not text"),
         ('"b.mp4"', '"b.mp4", "start": ' + "9" * 5000, "start"),
         ('"b.mp4"', '"b.mp4", "start": NaN', "start"),
         ('"b.mp4"', '"b.mp4", "end": 1e999', "end"),
