@@ -173,7 +173,8 @@ def test_without_a_terminal_lines_say_how_long_it_takes(
     monkeypatch.setattr(pipe, "_progress_bar_config", {})
     generate(PROMPT, base=pipe, settings=QUICK)
     lines = capsys.readouterr().err.replace("\r", "").splitlines()
-    assert any(re.fullmatch(r"base, seed 0: 1 of 2 steps, \d\d:\d\d left", line) for line in lines)
+    line = re.compile(r"base, seed 0: [12] of 2 steps, \d\d:\d\d left")  # ends at 2, even where tqdm skips 1
+    assert any(map(line.fullmatch, lines)), lines
     monkeypatch.setattr(filming, "QUIET", 30.0)
     generate(PROMPT, base=pipe, settings=QUICK)
     assert capsys.readouterr().err == ""
@@ -327,7 +328,7 @@ def test_a_second_thread_is_refused_and_the_first_one_s_video_is_right(
         handle.remove()
         other.join()
     assert len(said) == 2
-    assert all("by thread second while MainThread makes a video with it; wait" in each for each in said)
+    assert all("while thread MainThread generates with it; wait" in each for each in said)
     np.testing.assert_array_equal(made.videos[0], result.videos[0])
     assert not any(m._forward_pre_hooks or "forward" in m.__dict__ for m in pipe.unet.modules())
     again = generate(PROMPT, [reference], base=pipe, adapter=adapter, seed=7, settings=QUICK)
