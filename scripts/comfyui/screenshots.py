@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+
 from examples import EXAMPLES, api
 
 port, base, out = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
