@@ -48,6 +48,7 @@ class GenerationResult:
         image: the file of the first frame.
         library: where references came from.
         stale: references that the library had encoded with other weights.
+        reencoded: reference files that held nothing for this base and size.
     """
 
     prompt: str

@@ -148,9 +148,18 @@ class ReferenceVideo:
 
     @classmethod
     def load(cls, path: Path | str, caption: str | None = None, *, strength: float = 1.0) -> Self:
-        """A reference file, whole, with what it holds for bases; with another caption, without that.
+        """Read a reference file whole, with what it holds for bases.
 
-        Raises VideoError's family for what is no reference file.
+        Args:
+            path: a file that `save` wrote.
+            caption: another caption than the file's; what is encoded for bases is then not used.
+            strength: 0 ignores the reference, 1 is as trained.
+
+        Returns:
+            The reference.
+
+        Raises:
+            VideoError: it is not a reference file.
         """
         path = Path(path)
         stored = read_reference(path)
@@ -166,9 +175,15 @@ class ReferenceVideo:
         )
 
     def save(self, path: Path | str, overwrite: bool = True) -> None:
-        """Write a reference file, .safetensors: frames (no side over 512), caption and what is encoded.
+        """Write a reference file: frames (no side over 512 pixels), caption and what is encoded for bases.
 
-        Raises OutputError, SettingsError for a name that ends otherwise.
+        Args:
+            path: a name that ends in .safetensors.
+            overwrite: replace a file that is there.
+
+        Raises:
+            OutputError: the file cannot be written, or is there.
+            SettingsError: the name ends otherwise.
         """
         path = Path(path)
         check_reference_name(path)
