@@ -17,6 +17,7 @@ from reference_pages import command_line_page, python_page, settings_page
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
+PICTURES = {".png", ".jpg", ".gif", ".svg", ".webp"}
 LANGUAGES = {".toml": "toml", ".py": "python", ".sh": "sh"}
 
 
@@ -57,7 +58,8 @@ def place(source: Path) -> Path:
         return Path("index.md")
     if name.parts[0] == "docs":
         return name.relative_to("docs")
-    return Path("repository", name if name.suffix == ".md" else f"{name}.md")
+    whole = name.suffix == ".md" or name.suffix in PICTURES
+    return Path("repository", name if whole else f"{name}.md")
 
 
 def rewritten(source: Path) -> tuple[str, list[Path]]:
