@@ -130,13 +130,14 @@ class _Download:
                 parts = urlsplit(here)
                 target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 connection.request("GET", target, headers={"User-Agent": "echoreel", "Accept": "*/*"})
-                answer = connection.getresponse()
-                if answer.status in REDIRECTS and (place := answer.headers.get("Location")):
+                with connection.getresponse() as answer:
+                    if answer.status == 200:
+                        return self._receive(answer)
+                    if answer.status not in REDIRECTS or not (place := answer.headers.get("Location")):
+                        raise DownloadError(
+                            f"{self._url}: the server says {answer.status} {answer.reason[:200]}"
+                        )
                     here = urljoin(here, place)
-                elif answer.status == 200:
-                    return self._receive(answer)
-                else:
-                    raise DownloadError(f"{self._url}: the server says {answer.status} {answer.reason[:200]}")
         raise DownloadError(f"{self._url}: more than {most} redirects")
 
     def _connection(self, url: str) -> http.client.HTTPConnection:
