@@ -151,7 +151,7 @@ def _row_batch(rows: Batch, below: _Below, refused: Refused) -> "pa.RecordBatch"
         ("without a place", pc.equal(place, "")),
         ("without a caption", pc.equal(caption, "")),
         ("with too long a place", pc.greater(pc.utf8_length(place), LOCATION_CHARACTERS)),
-        ("whose place is no text", pc.match_substring(place, "\ufffd")),
+        ("whose place is not text", pc.match_substring(place, "\ufffd")),
         ("whose path leads out", pc.and_not(pc.match_substring_regex(place, OUTSIDE), is_url)),
         (f"whose video is not below {root}; give its folder with --root", lost),
         ("with times that cannot be", no_times),
