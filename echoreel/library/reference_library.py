@@ -23,7 +23,8 @@ from echoreel.library.actions.rank_actions import FITS, RankedAction
 from echoreel.library.downloads import DownloadSettings, fetched
 from echoreel.library.permissions import Permissions
 from echoreel.library.sources.add_sources import Added, AddSettings, add_sources, check_sources, folders_named
-from echoreel.library.tables import LibraryError, Store, local_folder, one_of, schemas
+from echoreel.library.table_schemas import schemas
+from echoreel.library.tables import LibraryError, Store, local_folder, one_of
 from echoreel.media.decoding import SUFFIXES
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import probe

@@ -14,7 +14,8 @@ from helpers.catalogues import VERBS, catalogue, take
 
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_rows import Intake, numbers, of_catalogue
-from echoreel.library.tables import LibraryError, Store, one_of, schemas, sql
+from echoreel.library.table_schemas import schemas
+from echoreel.library.tables import LibraryError, Store, one_of, sql
 
 
 def test_a_missing_library_says_how_to_make_one(tmp_path: Path) -> None:

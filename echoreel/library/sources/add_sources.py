@@ -26,7 +26,8 @@ from echoreel.library.sources.captions import FolderCaptions
 from echoreel.library.sources.catalogues import is_catalogue, read_catalogue
 from echoreel.library.sources.shots import ClipSettings, FoundClip, content_of, find_videos, read_clips
 from echoreel.library.sources.table_rows import Intake, Labelled, of_catalogue, of_clips
-from echoreel.library.tables import LibraryError, Store, is_library, schemas
+from echoreel.library.table_schemas import schemas
+from echoreel.library.tables import LibraryError, Store, is_library
 
 ROWS_OF_A_WRITE = 1_000_000  # of catalogues; some 200 MB of memory, some ten seconds of work
 CLIPS_OF_A_WRITE = 256
