@@ -68,7 +68,7 @@ def generate(
         typer.Option(metavar="LIBRARY", help="Take references from it, by the prompt's action."),
     ] = None,
     count: Annotated[
-        int, typer.Option("--references", metavar="N", min=1, help="With --library: how many.")
+        int, typer.Option("--references", metavar="N", min=1, max=100, help="With --library: how many.")
     ] = 1,
     action: Annotated[
         str | None,

@@ -36,6 +36,7 @@ EmbedderName = Annotated[
     ),
 ]
 PROBLEMS_SHOWN = 20
+MOST_RESULTS, MOST_CLIPS = 10_000, 10_000_000
 
 
 @library.command(epilog="Example: echoreel library add references videos/ catalogue.csv")
@@ -92,7 +93,9 @@ def add(
 def search(
     place: Library,
     prompt: Annotated[str, typer.Argument(help="What the video should show.")],
-    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="Results.")] = 10,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="Results.")
+    ] = 10,
     action: ActionText = None,
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a picture with frames of the results.")
@@ -127,7 +130,9 @@ def search(
 @library.command("list", epilog="Example: echoreel library list references --action running")
 def list_clips(
     place: Library,
-    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="Clips.")] = 20,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_CLIPS, help="Clips.")
+    ] = 20,
     action: Annotated[str | None, typer.Option(metavar="TEXT", help="Only those of this action.")] = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -205,7 +210,8 @@ def export(
         str | None, typer.Option(metavar="TEXT", help="Those that `search` finds for it.")
     ] = None,
     count: Annotated[
-        int, typer.Option("--count", "-n", metavar="N", min=1, help="With --prompt: results.")
+        int,
+        typer.Option("--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="With --prompt: results."),
     ] = 10,
     as_json: AsJson = False,
     debug: Debug = False,

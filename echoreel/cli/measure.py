@@ -48,7 +48,7 @@ def measure(
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(metavar="X", min=0.1, help="Of each video the first so many. Default: all."),
+        typer.Option(metavar="X", min=0.1, max=86_400, help="Of each video the first so many. Default: all."),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,

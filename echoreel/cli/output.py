@@ -85,7 +85,7 @@ def hush() -> None:
     libraries: tuple[Any, ...] = (of_diffusers, of_transformers)
     for library in libraries:
         library.disable_progress_bar()
-    of_transformers.set_verbosity_error()
+    libraries[1].set_verbosity_error()
     for name in ("configuration_utils", "pipelines.pipeline_utils"):  # our errors say it in one sentence
         logging.getLogger(f"diffusers.{name}").setLevel(logging.ERROR)
 

@@ -1,31 +1,34 @@
 """What a user may set for a generation, what a base recommends, and the two put together."""
 
 import inspect
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from diffusers import DiffusionPipeline
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from echoreel.bases.lookup import base_of
-from echoreel.common.errors import EchoReelError, SettingsError
-from echoreel.common.settings import Settings, validated
+from echoreel.common.errors import EchoReelError
+from echoreel.common.settings import Pixels, Settings, Share, load_json
+from echoreel.media.video_files import MOST_FPS
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Steps: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
+FrameCount: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
+Guidance: TypeAlias = Annotated[float, Field(ge=0, le=100)]
+Rate: TypeAlias = Annotated[float, Field(gt=0, le=MOST_FPS)]
 
 
 class GenerationSettings(Settings):
     """How to generate. None means: as the base recommends, else its pipeline's own default."""
 
-    steps: PositiveInt | None = None  # of denoising
-    guidance_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    num_frames: PositiveInt | None = None
-    height: PositiveInt | None = None  # pixels
-    width: PositiveInt | None = None
+    steps: Steps | None = None  # of denoising
+    guidance_scale: Guidance | None = None
+    num_frames: FrameCount | None = None
+    height: Pixels | None = None  # pixels
+    width: Pixels | None = None
     negative_prompt: str | None = None
-    fps: PositiveFloat | None = None  # of the written files
+    fps: Rate | None = None  # of the written files
     scale: Annotated[float, Field(ge=0, le=10)] = 1.0  # of all references: 0 = none of them, 1 = as trained
     guidance: Literal["positive", "both"] = "positive"  # branches of guidance that see references
     window: tuple[Share, Share] = (0.0, 1.0)  # share of the denoising steps in which references act
@@ -38,13 +41,13 @@ RECOMMENDATION = "generation.json"  # in a base's folder
 class RecommendedSettings(Settings):
     """What a base's folder may say in `generation.json`: values for what the user leaves open."""
 
-    num_inference_steps: PositiveInt | None = None  # these are named as in the pipeline's call
-    guidance_scale: float | None = None
-    num_frames: PositiveInt | None = None
-    height: PositiveInt | None = None
-    width: PositiveInt | None = None
+    num_inference_steps: Steps | None = None  # these are named as in the pipeline's call
+    guidance_scale: Guidance | None = None
+    num_frames: FrameCount | None = None
+    height: Pixels | None = None
+    width: Pixels | None = None
     negative_prompt: str | None = None
-    fps: PositiveFloat | None = None  # of the files made of its videos
+    fps: Rate | None = None  # of the files made of its videos
 
 
 CALL_ARGUMENTS = {  # of a pipeline: our settings
@@ -96,12 +99,7 @@ def native_size(pipe: Any) -> tuple[int, int]:
 
 def _recommended(pipe: Any) -> RecommendedSettings:
     path = Path(pipe.name_or_path or "") / RECOMMENDATION
-    if not path.is_file():
-        return RecommendedSettings()
-    try:
-        return validated(RecommendedSettings, json.loads(path.read_bytes()), str(path))
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{path}: not JSON: {error}") from error
+    return load_json(path, RecommendedSettings) if path.is_file() else RecommendedSettings()
 
 
 def checked_request(

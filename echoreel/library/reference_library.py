@@ -24,7 +24,7 @@ from echoreel.library.downloads import DownloadSettings, fetched
 from echoreel.library.permissions import Permissions
 from echoreel.library.sources.add_sources import Added, AddSettings, add_sources, check_sources, folders_named
 from echoreel.library.table_schemas import schemas
-from echoreel.library.tables import LibraryError, Store, local_folder, one_of
+from echoreel.library.tables import ALL, LibraryError, Store, local_folder, one_of
 from echoreel.media.decoding import SUFFIXES
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import probe
@@ -171,8 +171,7 @@ class ReferenceLibrary:
 
         action: the action in words, where the prompt does not tell it. Raises LibraryError, EchoReelError.
         """
-        if count < 1:
-            raise EchoReelError(f"got {count} results asked for, need 1 or more")
+        _check_count(count)
         if not prompt.strip() and not action:
             raise EchoReelError("got an empty prompt; say what the video should show")
         self.store.refresh()
@@ -237,6 +236,7 @@ class ReferenceLibrary:
 
     def clips(self, count: int = 20, action: str | None = None) -> list[LibraryClip]:
         """The first clips or, with a verb or a phrase, the first of that action."""
+        _check_count(count)
         where = None
         if action:
             asked = asked_action(action)
@@ -340,6 +340,11 @@ class ReferenceLibrary:
             if sum(map(len, parts)) >= max(PER_QUERY // 4, count):
                 break
         return pa.concat_tables(parts)
+
+
+def _check_count(count: int) -> None:
+    if not 1 <= count <= ALL:
+        raise EchoReelError(f"got {count} clips asked for, need 1 to {ALL}")
 
 
 def _tiers(near: Mapping[str, RankedAction]) -> list[list[str]]:

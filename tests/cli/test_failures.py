@@ -16,6 +16,7 @@ from echoreel.common.errors import EchoReelError
 from echoreel.library.reference_library import ReferenceLibrary
 
 CAPTION = "ein Läufer 走路, a man is running"
+FAULT = "error: this is a fault of EchoReel:"
 LIST = ("library", "list", "library")
 
 FAILURES: dict[str, tuple[BaseException, int, str]] = {
@@ -35,17 +36,17 @@ FAILURES: dict[str, tuple[BaseException, int, str]] = {
     "unforeseen": (
         KeyError("x"),
         1,
-        "error: this is a fault of EchoReel: KeyError: 'x'; run again with --debug for the trace",
+        f"{FAULT} KeyError: 'x'; run again with --debug for the trace",
     ),
     "unforeseen, without a word": (
         AssertionError(),
         1,
-        "error: this is a fault of EchoReel: AssertionError; run again with --debug for the trace",
+        f"{FAULT} AssertionError; run again with --debug for the trace",
     ),
     "unforeseen, many words": (
         RuntimeError("x" * 5000),
         1,
-        f"error: this is a fault of EchoReel: RuntimeError: {'x' * 286}…; run again with --debug for the trace",
+        f"{FAULT} RuntimeError: {'x' * 286}…; run again with --debug for the trace",
     ),
     **{
         f"no memory, {type(error).__name__}": (
@@ -55,7 +56,9 @@ FAILURES: dict[str, tuple[BaseException, int, str]] = {
         )
         for error in (
             MemoryError(),
-            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"),
+            RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"
+            ),
         )
     },
     "nested": (
@@ -103,9 +106,7 @@ SURROUNDINGS: dict[str, tuple[str, dict[str, str], int, str]] = {
 
 @pytest.mark.skipif(sys.platform != "linux", reason="calls bash, and /dev/full")
 @pytest.mark.parametrize(("call", "environment", "code", "said"), SURROUNDINGS.values(), ids=SURROUNDINGS)
-def test_wherever_it_runs(
-    place: Path, call: str, environment: dict[str, str], code: int, said: str
-) -> None:
+def test_wherever_it_runs(place: Path, call: str, environment: dict[str, str], code: int, said: str) -> None:
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m echoreel library {call}"],
         cwd=place,

@@ -38,6 +38,7 @@ from echoreel.evaluation.measure.subjects import Part, Subject
 from echoreel.media.video_files import Clip, Span, probe, read_frames
 
 SIDE = 256  # pixels of the shorter side at which every video is measured, whatever its own size
+SHORTEST, LONGEST = 0.1, 86_400.0  # seconds of a video that may be asked for
 ALIKE = 1.25  # how much longer real videos may be before the result warns of it
 
 TITLES = {  # of the columns: field, decimals
@@ -124,12 +125,14 @@ def measure(
     real: videos to take the Fréchet distance to. clip, videomae: folders or hub ids of the models; without
     `clip` the usual one, or no measure of CLIP's where that cannot be had. Raises VideoError's family,
     ModelMissing for a model that was asked for, MissingExtra, SettingsError for fewer than two videos to
-    take a distance of.
+    take a distance of, or `seconds` out of range.
     """
     if real and min(len(subjects), len(real)) < 2:
         raise SettingsError(
             f"Fréchet distance: got {len(subjects)} videos and {len(real)} real ones, need 2 of each at least"
         )
+    if seconds is not None and not SHORTEST <= seconds <= LONGEST:
+        raise SettingsError(f"seconds: got {seconds}, need {SHORTEST:g} to {LONGEST:g}")
     opencv()
     for path in [*(subject.path for subject in subjects), *real]:
         probe(path)  # a file that cannot be read is told now, not after the others
