@@ -24,7 +24,7 @@ from echoreel.cli.output import Answer, answering, hush
 from echoreel.common.errors import EchoReelError, SettingsError
 
 if TYPE_CHECKING:
-    from echoreel.library.reference_library import Taken
+    from echoreel.library.clips import Taken
     from echoreel.media.reference_video import ReferenceVideo
 
 EACH = "Once for all references, or once for each."

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from echoreel.generation.settings import GenerationSettings, native_size
+from echoreel.library.clips import Taken
 from echoreel.library.encoded_clips import with_encoded
-from echoreel.library.reference_library import ReferenceLibrary, Taken
+from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.reference_video import ReferenceVideo
 
 

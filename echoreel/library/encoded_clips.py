@@ -16,7 +16,8 @@ from safetensors.numpy import load, save
 from echoreel.bases.encoding import encode_references, encoders_of
 from echoreel.bases.loading import model_name
 from echoreel.common.errors import EchoReelError
-from echoreel.library.reference_library import LibraryClip, ReferenceLibrary
+from echoreel.library.clips import LibraryClip
+from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.table_schemas import schemas
 from echoreel.library.tables import one_of, sql
 from echoreel.media.reference_video import EncodedFrames, ReferenceVideo
