@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from echoreel.library.sources.add_sources import Added
 
 PROBLEMS_SHOWN = 20
+LONGEST_CELL = 300  # characters; --json has all of them
 
 
 def tell_added(answer: Answer, place: str, added: "Added") -> None:
@@ -60,8 +61,13 @@ def table(answer: Answer, names: Sequence[str], rows: Sequence[tuple[str, ...]])
     for name in names:
         shown.add_column(name, no_wrap=name in ("id", "score"), overflow="fold")
     for row in rows:
-        shown.add_row(*(Text(printable(cell)) for cell in row))  # captions of others are never markup
+        shown.add_row(*(Text(shortened(cell)) for cell in row))  # captions of others are never markup
     Console(soft_wrap=False).print(shown)
+
+
+def shortened(text: str) -> str:
+    """What a table shows of a text."""
+    return printable(text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}…")
 
 
 def write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Path, answer: Answer) -> None:
@@ -72,7 +78,7 @@ def write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Pat
     rows = []
     for clip in clips:
         try:
-            rows.append((f"{clip.phrase}: {clip.caption}", found.reference(clip).frames))
+            rows.append((shortened(f"{clip.phrase}: {clip.caption}"), found.reference(clip).frames))
         except (EchoReelError, OSError) as error:
             answer.say(f"  {clip.place}: {error}")
     if not rows:

@@ -7,6 +7,9 @@ from echoreel.library.actions.find_action import Action
 from echoreel.library.tables import LibraryError
 from echoreel.media.reference_video import ReferenceVideo
 
+FOR_GAPS: dict[str, Any] = {"id": 0, "video": 0, "start": 0.0, "end": None, "look": None, "motion": None}
+FOR_GAPS |= dict.fromkeys(("root", "path", "caption", "action", "verb"), "")
+
 
 @dataclass(frozen=True, slots=True)
 class LibraryClip:
@@ -26,7 +29,9 @@ class LibraryClip:
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Self:
-        """From a row of the table."""
+        """From a row of the table, in which somebody else may have left gaps."""
+        row = FOR_GAPS | {name: value for name, value in row.items() if value is not None}
+        look = row["look"]
         return cls(
             id=shown(row["id"]),
             caption=row["caption"],
@@ -35,10 +40,10 @@ class LibraryClip:
             root=row["root"],
             path=row["path"],
             video=shown(row["video"]),
-            start=round(row["start"] or 0.0, 3),
+            start=round(row["start"], 3),
             end=None if row["end"] is None else round(row["end"], 3),
             motion=row["motion"],
-            look=None if row["look"] is None else tuple(row["look"]),
+            look=None if look is None or None in look else tuple(look),
         )
 
     @property

@@ -107,7 +107,8 @@ class ReferenceLibrary:
         near = dict(self.actions.rank(asked, prompt))
         rows = self._candidates(prompt, near, count)
         fit = np.array([near[phrase].score for phrase in rows["action"].to_pylist()])
-        scored = choose_clips.scores(prompt, fit, rows["caption"].to_pylist())
+        captions = [caption or "" for caption in rows["caption"].to_pylist()]
+        scored = choose_clips.scores(prompt, fit, captions)
         best = choose_clips.best(scored, count)
         clips = [LibraryClip.of(row) for row in rows.take(best).to_pylist()]
         candidates = choose_clips.Candidates(

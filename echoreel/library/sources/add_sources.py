@@ -162,12 +162,9 @@ def _add_library(intake: Intake, source: Path, settings: AddSettings, added: Add
     other = Store(source)
     if other.uri == intake.store.uri:
         raise LibraryError(f"{source}: is the library itself; add another one to it")
-    known = {
-        row["action"]: Action(row["action"], row["verb"], tuple(row["lemmas"]))
-        for row in other.rows("actions").to_pylist()
-    }
+    known = {row["action"]: Action.of(row) for row in other.rows("actions", "action <> ''").to_pylist()}
     tell.of(other.count("clips"))
-    for batch in other.batches("clips"):
+    for batch in other.batches("clips", "id IS NOT NULL AND video IS NOT NULL"):
         rows = batch.select(schemas()["clips"].names)
         actions = {text: known[text] for text in set(rows.column("action").to_pylist()) if text in known}
         intake.take(Labelled(rows, actions))
