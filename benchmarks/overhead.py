@@ -52,10 +52,10 @@ class Bench:
         with device:
             self.denoiser = case.build().to(device, dtype).eval().requires_grad_(False)
             self.adapter = ActionAdapter.for_base(self.denoiser)
-        self.family = base_of(self.denoiser).family
+        self.base = base_of(self.denoiser)
         for integration in self.adapter.integrations.values():  # zeros would cost the same
             torch.nn.init.normal_(integration.feed.out.weight, std=1e-3)
-        self.pipe = Guiding(self.family.component, self.denoiser)
+        self.pipe = Guiding(self.base.component, self.denoiser)
         self.noisy = torch.randn(1, *case.latents, device=device, dtype=dtype)
         self.captions = torch.randn(2, *case.captions, device=device, dtype=dtype)
         self.references = torch.randn(1, *case.latents, device=device, dtype=dtype)
@@ -78,16 +78,16 @@ class Bench:
             tokens = self.adapter.encode(pair, self.captions[[1, 1]], self.captions)
             centres = self.adapter.prism.slot_centres
             self.adapter._held.change(references=ReferenceSet.of_tokens([tokens], [1.0], centres, True))
-        if not self.family.negative:
+        if not self.base.negative:
             self.call(self.noisy.expand(2, -1, -1, -1, -1), self.captions)
             return
-        for row, context in enumerate((self.family.negative[0], "cond")):
+        for row, context in enumerate((self.base.negative[0], "cond")):
             with self.denoiser.cache_context(context):
                 self.call(self.noisy, self.captions[row : row + 1])
 
     def call(self, noisy: Tensor, captions: Tensor) -> Tensor:
         timesteps = torch.full((len(noisy),), 500, device=noisy.device)
-        return self.family.predict(self.denoiser, noisy, timesteps, captions, {})
+        return self.base.predict(self.denoiser, noisy, timesteps, captions, {})
 
     def train(self, optimizer: torch.optim.Optimizer) -> None:
         """One step of adapter-only training on one clip."""
@@ -156,7 +156,7 @@ def training(bench: Bench, repeats: int, device: torch.device) -> dict[str, Any]
     bench.adapter.train()
     for name in ("plain", "checkpointed"):
         if name == "checkpointed":
-            recompute_in_training(base_of(bench.denoiser))
+            recompute_in_training(bench.denoiser)
             bench.denoiser.train()  # diffusers checkpoints only then; nothing here has dropout
         found = [timed(lambda: bench.train(optimizer), device) for _ in range(repeats + 1)][1:]
         facts[name] = {

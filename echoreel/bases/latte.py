@@ -1,58 +1,52 @@
 """Latte: a transformer whose blocks look at a frame's places and at a place's frames in turn.
 
-The entry that docs/adding-a-backbone.md follows.
+The class that docs/adding-a-backbone.md follows.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
 from diffusers import LatteTransformer3DModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from echoreel.bases.family import Condition, Family
-from echoreel.bases.unet_families import ANIMATEDIFF, sizes_of
-
-
-def _captions(pipe: Any, captions: Sequence[str]) -> Tensor:
-    """Padded to the same length whatever the batch: the pipeline would cut a single caption's."""
-    tokens: Tensor = pipe.encode_prompt(
-        list(captions), do_classifier_free_guidance=False, mask_feature=False, dtype=pipe.transformer.dtype
-    )[0]
-    return tokens
+from echoreel.bases.base import Condition
+from echoreel.bases.frame_autoencoder import decode_frames, encode_frames
+from echoreel.bases.transformer_base import TransformerBase
 
 
-def _predict(
-    denoiser: Any, noisy_BCTHW: Tensor, timesteps: Tensor, captions_BLD: Tensor, _: Condition
-) -> Tensor:
-    """The noise; the other half of its output is a variance that sampling leaves out."""
-    prediction: Tensor = denoiser(noisy_BCTHW, timesteps, encoder_hidden_states=captions_BLD).sample
-    return prediction[:, : noisy_BCTHW.shape[1]]
+class Latte(TransformerBase):
+    name = "Latte"
+    denoiser_type = LatteTransformer3DModel
+    sites = r"temporal_transformer_blocks\.\d+"
+    layout = "(b h w) t c"
+    channels_field = "in_channels"
+    caption_field = "caption_channels"
+    pixels_field = "vae_scale_factor"
+    translated = {"num_frames": "video_length"}  # noqa: RUF012 - declared a ClassVar above
 
+    @property
+    def latent_size(self) -> tuple[int, int] | None:
+        return self.denoiser.config.sample_size, self.denoiser.config.sample_size
 
-def _call(pipe: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Its word for the number of frames."""
-    return {"video_length" if name == "num_frames" else name: value for name, value in arguments.items()}
+    @property
+    def most_frames(self) -> int | None:
+        return int(self.denoiser.config.video_length)
 
+    def encode_video(self, pixels_BCTHW: Tensor) -> Tensor:
+        return encode_frames(self.pipe.vae, pixels_BCTHW)
 
-LATTE: Family = replace(
-    ANIMATEDIFF,
-    name="Latte",
-    denoiser=LatteTransformer3DModel,
-    component="transformer",
-    pipelines=("LattePipeline",),
-    sites=r"temporal_transformer_blocks\.\d+",
-    width="attn1.to_q",
-    layout="(b h w) t c",
-    sample="hidden_states",
-    sizes=sizes_of("b c t h w", "hidden_states"),
-    latent_channels=lambda denoiser: int(denoiser.config.in_channels),
-    caption_width=lambda denoiser: int(denoiser.config.caption_channels),
-    encode_captions=_captions,
-    predict=_predict,
-    call=_call,
-    translated={"num_frames": "video_length"},
-    most_frames=lambda pipe: int(pipe.transformer.config.video_length),
-    checkpoints=None,
-    every=2,
-)
+    def decode_video(self, latents_BCTHW: Tensor) -> Tensor:
+        return decode_frames(self.pipe.vae, latents_BCTHW)
+
+    def encode_captions(self, captions: Sequence[str]) -> Tensor:
+        """Padded to the same length whatever the batch: the pipeline would cut a single caption's."""
+        tokens: Tensor = self.pipe.encode_prompt(
+            [*captions], do_classifier_free_guidance=False, mask_feature=False, dtype=self.denoiser.dtype
+        )[0]
+        return tokens
+
+    def predict(
+        self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
+    ) -> Tensor:
+        """The noise; the other half of its output is a variance that sampling leaves out."""
+        prediction: Tensor = denoiser(noisy, timesteps, encoder_hidden_states=captions).sample
+        return prediction[:, : noisy.shape[1]]

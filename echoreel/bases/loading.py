@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from diffusers import DiffusionPipeline
 
+from echoreel.bases.base import Base
 from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, transformers_parts
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
@@ -18,14 +19,8 @@ from echoreel.common.errors import BaseUnsupported, EchoReelError
 from echoreel.common.extras import needs
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
-
-
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-
 Offload: TypeAlias = Literal["model", "layers"]
-
-
 PIPELINES = {  # that diffusers does not know by name
     pipeline.__name__: pipeline
     for pipeline in (LVDMPipeline, VideoCrafterPipeline, VideoCrafterImagePipeline)
@@ -43,8 +38,9 @@ def load_base(
 
     Safetensors only. On the GPU where there is one; in float32, other bases on a GPU in bfloat16. offload:
     what is brought to the device only while it computes, whole "model"s or single "layers", which is slower
-    and needs the least. loras: files, folders or hub ids, all of which act. Raises BaseUnsupported for what
-    is no pipeline of a supported family or cannot be had, EchoReelError for the rest.
+    and needs the least. loras: files, folders or hub ids, all of which act; for a base with two denoisers
+    each as "transformer=FILE" or "transformer_2=FILE". Raises BaseUnsupported for what is no pipeline of a
+    supported family or cannot be had, EchoReelError for the rest.
     """
     source = find_model("base", name, "model_index.json")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -59,9 +55,9 @@ def load_base(
         check_complete(pipe.components)
     except Exception as error:  # the hub, the disk or any class that the folder names: no common type
         raise BaseUnsupported(why_not_loaded("base", source, error)) from error
-    base_of(pipe)
+    base = base_of(pipe)
     for number, lora in enumerate(loras):
-        _add_lora(pipe, str(lora), f"lora-{number}")
+        _add_lora(base, str(lora), f"lora-{number}")
     if loras:
         pipe.set_adapters([f"lora-{number}" for number in range(len(loras))])
     _place(pipe, device, offload)
@@ -97,12 +93,11 @@ def _place(pipe: Any, device: torch.device, offload: Offload | None) -> None:
         pipe.to(device)
 
 
-def _add_lora(pipe: Any, source: str, name: str) -> None:
+def _add_lora(base: Base, told: str, name: str) -> None:
     """Raises EchoReelError unless it was loaded and acts."""
-    if not hasattr(base_of(pipe).denoiser, "add_adapter"):
-        raise EchoReelError(
-            f"lora {source}: a {type(base_of(pipe).denoiser).__name__} takes none; leave it out"
-        )
+    if not hasattr(base.denoiser, "add_adapter"):
+        raise EchoReelError(f"lora {told}: a {type(base.denoiser).__name__} takes none; leave it out")
+    pipe, (part, source) = base.pipe, _denoiser_of_lora(base, told)
     with needs("peft", "--lora"):
         import peft  # noqa: F401 - diffusers uses it
     if Path(source).suffix in (".bin", ".pt", ".pth", ".ckpt"):
@@ -110,12 +105,27 @@ def _add_lora(pipe: Any, source: str, name: str) -> None:
             f"lora {source}: need a .safetensors file; others may run code when they are read"
         )
     try:
-        pipe.load_lora_weights(source, adapter_name=name, use_safetensors=True)
+        second = {f"load_into_{part}": True} if part in base.more else {}
+        pipe.load_lora_weights(source, adapter_name=name, use_safetensors=True, **second)
         check_complete(pipe.components)
     except Exception as error:  # as in load_base
         raise EchoReelError(why_not_loaded("lora", Path(source), error)) from error
     if not any(name in names for names in pipe.get_list_adapters().values()):
         raise EchoReelError(f"lora {source}: none of its layers are in this base; give one made for it")
+
+
+def _denoiser_of_lora(base: Base, told: str) -> tuple[str, str]:
+    """The denoiser's name in the pipeline, and the source. Raises EchoReelError where it is not told."""
+    parts = (base.component, *base.more)
+    part, _, source = told.partition("=")
+    if source and part in parts[: len(base.denoisers)]:
+        return part, source
+    if len(base.denoisers) > 1:
+        raise EchoReelError(
+            f"lora {told}: this base has {len(base.denoisers)} denoisers, for high and for low noise; say "
+            f"whose it is: {' or '.join(f'{part}={told}' for part in parts)}"
+        )
+    return base.component, told
 
 
 def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:

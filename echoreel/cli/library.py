@@ -39,7 +39,8 @@ def add(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...", help="Folders of videos, videos, .csv .parquet .jsonl, other libraries."
+            metavar="SOURCE...",
+            help="Folders of videos, videos, .csv .parquet .json .jsonl, other libraries.",
         ),
     ],
     root: Annotated[
@@ -260,7 +261,7 @@ def embed(
         found = ReferenceLibrary.open(place)
         hush()
         from echoreel.bases.loading import load_base
-        from echoreel.generation.settings import native_size
+        from echoreel.generation.settings import recommended_size
         from echoreel.library.encoded_clips import encode_library
         from echoreel.method.loading import load_adapter
 
@@ -268,7 +269,7 @@ def embed(
             pipe, loaded = load_base(base), load_adapter(adapter)
             loaded.attach(pipe)  # so that one of another base is told before the work
             loaded.detach()
-        stored = encode_library(found, pipe, native_size(pipe))
+        stored = encode_library(found, pipe, recommended_size(pipe))
         answer.say(f"encoded {stored.clips} clips; {stored.known} were encoded already")
         if stored.stale:
             answer.say(f"{stored.stale} were encoded by other weights of this base and are replaced")

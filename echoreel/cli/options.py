@@ -32,7 +32,12 @@ Offloading = Annotated[
     ),
 ]
 Lora = Annotated[
-    list[str] | None, typer.Option("--lora", metavar="FILE|DIR|ID", help="For the base; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--lora",
+        metavar="FILE|DIR|ID",
+        help="For the base; repeatable. Of two denoisers: transformer_2=FILE.",
+    ),
 ]
 Frames = Annotated[
     int | None, typer.Option("--frames", metavar="N", help="Of the video. Default: the base's.")

@@ -1,6 +1,5 @@
 """Settings: frozen pydantic models that refuse unknown keys; TOML files, every mistake told at once."""
 
-import json
 import tomllib
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -12,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from echoreel.common.errors import SettingsError
 from echoreel.common.places import regular_file
+from echoreel.common.text import json_value
 
 MOST = 2**63 - 1  # of any whole number: what the libraries below can hold
 FILE_BYTES = 1 << 20  # of a file of settings
@@ -54,7 +54,7 @@ def load_settings(path: Path | str, cls: type[Model], overrides: Sequence[str] =
 
 def load_json(path: Path, cls: type[Model]) -> Model:
     """Settings from a JSON file. Raises SettingsError as `load_settings` does."""
-    return validated(cls, _parsed(path, json.loads, "JSON"), str(path))
+    return validated(cls, _parsed(path, json_value, "JSON"), str(path))
 
 
 def checked(cls: type[Model], /, **values: Any) -> Model:

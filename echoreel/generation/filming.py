@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from echoreel.bases.lookup import base_of
+from echoreel.bases.base import Base
 from echoreel.common.errors import EchoReelError
 from echoreel.common.exclusive import used_alone
 from echoreel.generation.settings import CALL_ARGUMENTS, GenerationSettings
@@ -35,35 +35,33 @@ class Shot:
 
 @contextmanager
 def acting(
-    adapter: ActionAdapter, pipe: Any, shots: Sequence[Shot], settings: GenerationSettings
+    adapter: ActionAdapter, base: Base, shots: Sequence[Shot], settings: GenerationSettings
 ) -> Iterator[None]:
     """Within, `film` of shots with these prompts, in this order, acts as in their references.
 
     Afterwards the adapter is as it was before. settings: without gaps, as `resolved` returns them. Raises
     AdapterMismatch and what else `ActionAdapter.reading` raises.
     """
-    size = (settings.height, settings.width) if settings.height and settings.width else None
     each_branch = settings.guidance == "both" and (settings.guidance_scale or 0) > 1
     negative = (settings.negative_prompt or "") if each_branch else None
-    with adapter.reading(pipe):
+    with adapter.reading(base):
         adapter.set_scale(settings.scale)
         adapter.set_guidance(settings.guidance)
         adapter.set_window(*settings.window)
         shown, prompts = [shot.references for shot in shots], [shot.prompt for shot in shots]
-        made = adapter.reference_set(shown, prompts, size, negative)
+        made = adapter.reference_set(shown, prompts, settings.size, negative)
         with adapter.reading(references=made):
             yield
 
 
-def film(pipe: Any, shots: Sequence[Shot], settings: GenerationSettings, label: str | None = None) -> Frames:
+def film(base: Base, shots: Sequence[Shot], settings: GenerationSettings, label: str | None = None) -> Frames:
     """Videos (B, T, H, W, 3) uint8 of B shots, in one call of the pipeline; see `batches`.
 
     settings: without gaps, as `resolved` returns them. label: of the progress bar; None: no bar. Raises
     EchoReelError for what the pipeline refuses, InUse while another thread films with it.
     """
-    given = base_of(pipe).family.call(pipe, _arguments(shots, settings))
-    used = used_alone(pipe, *base_of(pipe).denoisers)
-    with used, _progress(pipe, label), torch.random.fork_rng():
+    pipe, given = base.pipe, base.call_arguments(_arguments(shots, settings))
+    with used_alone(pipe, *base.denoisers), _progress(pipe, label), torch.random.fork_rng():
         torch.manual_seed(shots[0].seed)  # some pipelines draw an image's latents without the generator
         try:
             video = np.asarray(pipe(output_type="np", **given).frames)
@@ -81,13 +79,13 @@ def film(pipe: Any, shots: Sequence[Shot], settings: GenerationSettings, label: 
     return frames
 
 
-def batches(pipe: Any, shots: Sequence[Shot], most: int) -> list[Sequence[Shot]]:
+def batches(base: Base, shots: Sequence[Shot], most: int) -> list[Sequence[Shot]]:
     """At most so many shots at once, where a batch makes the same videos; else one at a time.
 
     Not every pipeline takes an image for each prompt; some draw chance for it that is not the video's own.
     Pipelines with `mask_feature` (Latte) cut the padding of a prompt alone, and not of several.
     """
-    alone = base_of(pipe).family.image(pipe) or "mask_feature" in signature(type(pipe).__call__).parameters
+    alone = base.needs_image or "mask_feature" in signature(type(base.pipe).__call__).parameters
     size = 1 if alone else most
     return [shots[first : first + size] for first in range(0, len(shots), size)]
 
@@ -112,9 +110,7 @@ def _first_frame(shot: Shot, settings: GenerationSettings) -> Image.Image | None
     """In the video's size where that is known."""
     if shot.image is None:
         return None
-    if settings.height and settings.width:
-        return Image.fromarray(fitted(shot.image, (settings.height, settings.width)))
-    return Image.fromarray(shot.image)
+    return Image.fromarray(fitted(shot.image, settings.size) if settings.size else shot.image)
 
 
 @contextmanager

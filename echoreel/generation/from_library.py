@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from echoreel.generation.settings import GenerationSettings, native_size
+from echoreel.bases.base import Base
+from echoreel.generation.settings import GenerationSettings, recommended_size
 from echoreel.library.clips import Taken
 from echoreel.library.encoded_clips import with_encoded
 from echoreel.library.reference_library import ReferenceLibrary
@@ -30,15 +31,14 @@ class FromLibrary:
     def references(self) -> list[ReferenceVideo]:
         return [reference for _, reference in self.taken.references]
 
-    def encoded(self, pipe: Any, settings: GenerationSettings) -> tuple[list[ReferenceVideo], int]:
+    def encoded(self, base: Base, settings: GenerationSettings) -> tuple[list[ReferenceVideo], int]:
         """The references with what is stored of them for this base, and of how many that is stale.
 
         settings: without gaps, as `resolved` returns them.
         """
-        sized = settings.height and settings.width
-        size = (settings.height, settings.width) if sized else native_size(pipe)
+        size = settings.size or recommended_size(base)
         clips = [(found.clip, reference) for found, reference in self.taken.references]
-        return with_encoded(self.library, clips, pipe, size)  # type: ignore[arg-type]
+        return with_encoded(self.library, clips, base, size)
 
     def details(self) -> dict[str, Any]:
         """For JSON."""

@@ -4,13 +4,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from diffusers import DiffusionPipeline
 
+from echoreel.bases.base import Base
 from echoreel.bases.loading import load_base, model_name
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
+from echoreel.common.threads import is_small, one_thread
 from echoreel.generation.filming import Shot, acting, film
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.result import GenerationResult
@@ -29,7 +30,7 @@ def generate(
     prompt: str,
     references: Sequence[ReferenceVideo] = (),
     *,
-    base: DiffusionPipeline | str | Path | None = None,
+    base: DiffusionPipeline | Base | str | Path | None = None,
     adapter: ActionAdapter | str | Path | None = None,
     seed: int | Sequence[int] = 0,
     settings: GenerationSettings = AS_RECOMMENDED,
@@ -52,36 +53,38 @@ def generate(
         library = FromLibrary.take(library, prompt, references_wanted, action)
     given = [*references, *(library.references if library else ())]
     seeds = checked_request(prompt, len(given), seed, settings)
-    pipe: Any = load_base(base) if base is None or isinstance(base, str | Path) else base
+    found = base_of(load_base(base) if base is None or isinstance(base, str | Path) else base).whole()
     if given and (adapter is None or isinstance(adapter, str | Path)):
         adapter = load_adapter(adapter)
-    settings = resolved(pipe, settings)
-    stored, stale = library.encoded(pipe, settings) if library else ([], 0)
+    settings = resolved(found, settings)
+    stored, stale = library.encoded(found, settings) if library else ([], 0)
     given = [*references, *stored]
-    shots = [Shot(prompt, each, tuple(given), _first_frame(pipe, image)) for each in seeds]
+    shots = [Shot(prompt, each, tuple(given), _first_frame(found, image)) for each in seeds]
     began = time.perf_counter()
     base_videos: list[Frames] = []
-    if given:
-        assert isinstance(adapter, ActionAdapter)
-        if settings.compare:
-            with adapter.reading(pipe):
-                base_videos = _filmed(pipe, shots, settings, "base")
-        with acting(adapter, pipe, shots[:1], settings):  # all have its prompt
-            videos = _filmed(pipe, shots, settings, "ours")
-    else:
-        videos = _filmed(pipe, shots, settings, "base")
+    with one_thread(is_small([*found.pipe.components.values(), adapter])) as threads:
+        if given:
+            assert isinstance(adapter, ActionAdapter)
+            if settings.compare:
+                with adapter.reading(found):
+                    base_videos = _filmed(found, shots, settings, "base")
+            with acting(adapter, found, shots[:1], settings):  # all have its prompt
+                videos = _filmed(found, shots, settings, "ours")
+        else:
+            videos = _filmed(found, shots, settings, "base")
     return GenerationResult(
         prompt=prompt,
         references=tuple(given),
         seeds=seeds,
         settings=settings,
-        fps=settings.fps or base_of(pipe).family.fps,
-        base=model_name(pipe),
+        fps=settings.fps or found.fps,
+        base=model_name(found.pipe),
         adapter=model_name(adapter) if given else None,
         videos=tuple(videos),
         base_videos=tuple(base_videos),
         seconds=time.perf_counter() - began,
         peak_memory=peak_memory(),
+        threads=threads,
         image=str(image) if isinstance(image, str | Path) else None,
         library=library,
         stale=stale,
@@ -98,17 +101,18 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _filmed(pipe: Any, shots: Sequence[Shot], settings: GenerationSettings, label: str) -> list[Frames]:
+def _filmed(base: Base, shots: Sequence[Shot], settings: GenerationSettings, label: str) -> list[Frames]:
     """A video (T, H, W, 3) of each shot, one after the other."""
-    return [film(pipe, [shot], settings, f"{label}, seed {shot.seed}")[0] for shot in shots]
+    return [film(base, [shot], settings, f"{label}, seed {shot.seed}")[0] for shot in shots]
 
 
-def _first_frame(pipe: Any, image: Path | str | Frames | None) -> Frames | None:
+def _first_frame(base: Base, image: Path | str | Frames | None) -> Frames | None:
     """The picture to start from, where the base needs one. Raises EchoReelError, VideoError."""
-    if base_of(pipe).family.image(pipe) != (image is not None):
+    if base.needs_image != (image is not None):
+        name = type(base.pipe).__name__
         raise EchoReelError(
-            f"{type(pipe).__name__} makes a video from its first frame, need it: image=FILE, or --image FILE"
+            f"{name} makes a video from its first frame, need it: image=FILE, or --image FILE"
             if image is None
-            else f"{type(pipe).__name__} makes videos from text alone; leave the image out"
+            else f"{name} makes videos from text alone; leave the image out"
         )
     return read_image(image) if isinstance(image, str | Path) else image

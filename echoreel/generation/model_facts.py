@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import nn
 
+from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.loading import WEIGHTS, load_base, model_name
-from echoreel.bases.lookup import Base, base_of, find_sites
+from echoreel.bases.lookup import base_of
 from echoreel.generation.settings import GenerationSettings, resolved
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
@@ -20,14 +21,13 @@ def describe(base: str | Path | None = None, adapter: str | Path | None = None) 
     """
     pipe: Any = load_base(base, device="cpu")
     found = base_of(pipe)
-    settings = resolved(pipe, GenerationSettings())
-    places, pixels = found.family.latent_size(found.denoiser), found.family.pixels_per_place(pipe)
-    size = tuple(pixels * side for side in places) if places else (None, None)
+    settings = resolved(found, GenerationSettings())
+    size = found.native_size or (None, None)
     parts = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
     facts: dict[str, Any] = {
         "base": model_name(pipe),
         "pipeline": type(pipe).__name__,
-        "family": found.family.name,
+        "family": found.name,
         "frames": settings.num_frames,
         "height": settings.height or size[0],
         "width": settings.width or size[1],
@@ -35,15 +35,14 @@ def describe(base: str | Path | None = None, adapter: str | Path | None = None) 
         "steps": settings.steps,
         "guidance_scale": settings.guidance_scale,
         "parameters": {name: _parameters(part) for name, part in parts.items()},
-        "sites": find_sites(found.family, found.denoiser),
+        "sites": found.find_sites(),
     }
     if adapter is None and (model_name(pipe) != "embedded" or not (WEIGHTS / "adapter").is_dir()):
-        loaded, name = ActionAdapter.for_base(pipe), "fresh"
+        loaded, name = ActionAdapter.for_base(found), "fresh"
     else:
         loaded = load_adapter(adapter)
         name = model_name(loaded)
-        loaded.attach(pipe)
-        loaded.detach()
+        loaded.check_fits(found)
     facts["memory"] = _memory(parts)
     facts["options"] = _options(found)
     facts["adapter"] = {
@@ -55,24 +54,22 @@ def describe(base: str | Path | None = None, adapter: str | Path | None = None) 
     return facts
 
 
-def introduction(pipe: Any, adapter: ActionAdapter | None = None) -> list[str]:
+def introduction(base: BaseLike, adapter: ActionAdapter | None = None) -> list[str]:
     """What will be done with a base, for people; nothing of the embedded one."""
-    if model_name(pipe) == "embedded":
+    base = base_of(base)
+    if model_name(base.pipe) == "embedded":
         return []
-    found = base_of(pipe)
     told = [
-        f"base: {model_name(pipe)} is a {type(pipe).__name__}, family {found.family.name}, in {_dtype(found)}"
+        f"base: {model_name(base.pipe)} is a {type(base.pipe).__name__}, family {base.name}, in "
+        f"{str(next(base.denoiser.parameters()).dtype).removeprefix('torch.')}"
     ]
     if adapter is not None:
-        sites = find_sites(found.family, found.denoiser)
-        told[0] += f"; {len(adapter.config['sites'])} of its {len(sites)} blocks read the references"
-    if not found.family.reads_text:
-        told.append(f"{found.family.name} reads no text: the prompt only names the file's content")
+        told[0] += (
+            f"; {len(adapter.config['sites'])} of its {len(base.find_sites())} blocks read the references"
+        )
+    if not base.reads_text:
+        told.append(f"{base.name} reads no text: the prompt only names the file's content")
     return told
-
-
-def _dtype(base: Base) -> str:
-    return str(next(base.denoiser.parameters()).dtype).removeprefix("torch.")
 
 
 def lines(facts: dict[str, Any]) -> list[str]:
@@ -113,16 +110,16 @@ def _memory(parts: dict[str, nn.Module]) -> dict[str, int]:
 
 def _options(base: Base) -> dict[str, Any]:
     """What this base offers of what some do not."""
-    denoiser, family = base.denoiser, base.family
+    denoiser = base.denoiser
     own = getattr(denoiser, "_supports_gradient_checkpointing", False)
     return {
-        "image": family.image(base.pipe),
-        "text": family.reads_text,
-        "guidance": "two calls" if family.negative else "one call",
+        "image": base.needs_image,
+        "text": base.reads_text,
+        "guidance": "two calls" if base.negative else "one call",
         "lora": hasattr(denoiser, "add_adapter") and hasattr(base.pipe, "load_lora_weights"),
         "caches": hasattr(denoiser, "enable_cache"),
-        "gradient_checkpointing": own or family.checkpoints is not None,
-        "most_frames": family.most_frames(base.pipe),
+        "gradient_checkpointing": own or base.checkpoints is not None,
+        "most_frames": base.most_frames,
     }
 
 

@@ -38,6 +38,7 @@ class GenerationResult:
     base_videos: tuple[Frames, ...]  # empty unless compared
     seconds: float  # for the videos, without loading models
     peak_memory: int  # bytes of main memory that the process held at most; 0 where the system does not say
+    threads: int = 1  # of the CPU that torch computed on
     image: str | None = None  # file of the first frame
     library: FromLibrary | None = None  # where some of the references are from
     stale: int = 0  # references that the library has encoded by other weights
@@ -91,6 +92,7 @@ class GenerationResult:
             "fps": self.fps,
             "seconds": round(self.seconds, 2),
             "peak_memory_bytes": self.peak_memory,
+            "threads": self.threads,
         }
 
     def summary(self) -> str:

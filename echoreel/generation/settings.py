@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from diffusers import DiffusionPipeline
 from pydantic import Field
 
+from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
 from echoreel.common.settings import Pixels, Settings, Share, load_json
@@ -33,6 +33,11 @@ class GenerationSettings(Settings):
     guidance: Literal["positive", "both"] = "positive"  # branches of guidance that see references
     window: tuple[Share, Share] = (0.0, 1.0)  # share of the denoising steps in which references act
     compare: bool = False  # also make the base's own video of every seed
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width), where both are known."""
+        return (self.height, self.width) if self.height and self.width else None
 
 
 RECOMMENDATION = "generation.json"  # in a base's folder
@@ -60,25 +65,26 @@ CALL_ARGUMENTS = {  # of a pipeline: our settings
 }
 
 
-def resolved(pipe: DiffusionPipeline, settings: GenerationSettings) -> GenerationSettings:
+def resolved(base: BaseLike, settings: GenerationSettings) -> GenerationSettings:
     """Settings without gaps: from the base's `generation.json`, else the defaults of the pipeline's call.
 
     Raises EchoReelError for a setting that the pipeline does not take, SettingsError for a wrong file.
     """
+    base = base_of(base)
+    pipe, recommended = base.pipe, _recommended(base.pipe)
     accepted = inspect.signature(type(pipe).__call__).parameters
-    recommended, family = _recommended(pipe), base_of(pipe).family
-    filled: dict[str, Any] = {"fps": settings.fps or recommended.fps or family.fps}
+    filled: dict[str, Any] = {"fps": settings.fps or recommended.fps or base.fps}
     for argument, name in CALL_ARGUMENTS.items():
         value = getattr(settings, name)
-        if value is not None and argument not in {*accepted, *family.translated}:
+        if value is not None and argument not in {*accepted, *base.translated}:
             raise EchoReelError(f"{type(pipe).__name__} takes no {argument}; leave it out")
         if value is None:
             value = getattr(recommended, argument)
-        own = family.translated.get(argument, argument)
+        own = base.translated.get(argument, argument)
         if value is None and own is not None and own in accepted:
             value = accepted[own].default
         filled[name] = value
-    most, frames = family.most_frames(pipe), filled["num_frames"]
+    most, frames = base.most_frames, filled["num_frames"]
     if most is not None and frames is not None and frames > most:
         if settings.num_frames is not None:
             raise EchoReelError(f"got {frames} frames, need {most} or fewer, which this base was trained for")
@@ -86,15 +92,10 @@ def resolved(pipe: DiffusionPipeline, settings: GenerationSettings) -> Generatio
     return settings.model_copy(update=filled)
 
 
-def native_size(pipe: Any) -> tuple[int, int]:
-    """(height, width) in pixels that the base makes unless told otherwise. Raises EchoReelError."""
-    settings, base = resolved(pipe, GenerationSettings()), base_of(pipe)
-    if settings.height and settings.width:
-        return settings.height, settings.width
-    places, pixels = base.family.latent_size(base.denoiser), base.family.pixels_per_place(pipe)
-    if places is None:
-        raise EchoReelError(f"{type(pipe).__name__} does not say its frame size; it cannot be encoded for")
-    return places[0] * pixels, places[1] * pixels
+def recommended_size(base: BaseLike) -> tuple[int, int]:
+    """(height, width) in pixels of the base's videos unless told otherwise. Raises SettingsError."""
+    base = base_of(base)
+    return base.video_size(resolved(base, GenerationSettings()).size)
 
 
 def _recommended(pipe: Any) -> RecommendedSettings:

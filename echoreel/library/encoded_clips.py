@@ -13,13 +13,15 @@ from rich.progress import track
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.encoding import encode_references, encoders_of
 from echoreel.bases.loading import model_name
+from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
 from echoreel.library.clips import LibraryClip
+from echoreel.library.conditions import one_of, sql
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.table_schemas import schemas
-from echoreel.library.tables import one_of, sql
 from echoreel.media.reference_video import EncodedFrames, ReferenceVideo
 
 CLIPS_OF_A_WRITE = 32
@@ -38,13 +40,13 @@ class Stored:
         return asdict(self)
 
 
-def encode_library(library: ReferenceLibrary, pipe: Any, size: tuple[int, int]) -> Stored:
+def encode_library(library: ReferenceLibrary, base: BaseLike, size: tuple[int, int]) -> Stored:
     """Encode every clip that is a file of this machine at `size` (height, width) and store it.
 
     Stopped, the same call goes on. Clips that cannot be read are in the result; URLs are left out.
     """
-    store = library.store
-    maker, recipe = encoders_of(pipe, size), f"{model_name(pipe)} {size[0]}x{size[1]}"
+    store, base = library.store, base_of(base)
+    maker, recipe = encoders_of(base, size), f"{model_name(base.pipe)} {size[0]}x{size[1]}"
     rows = store.rows("encoded", f"recipe = {sql(recipe)}", ["id", "maker"])
     done = {row["id"] for row in rows.to_pylist() if row["maker"] == maker}
     stored = Stored(known=len(done), stale=len(rows) - len(done))
@@ -58,7 +60,7 @@ def encode_library(library: ReferenceLibrary, pipe: Any, size: tuple[int, int]) 
         except (EchoReelError, OSError) as error:
             stored.problems.append((clip.place, str(error)))
             continue
-        ((latents, caption),) = encode_references(pipe, [reference], size)
+        ((latents, caption),) = encode_references(base, [reference], size)
         tensors = {"latents": latents[0].float().cpu().numpy(), "caption": caption[0].float().cpu().numpy()}
         row = {"id": clip.number, "maker": maker, "recipe": recipe}
         waiting.append(row | {"tensors": save({k: np.ascontiguousarray(v) for k, v in tensors.items()})})
@@ -72,14 +74,14 @@ def encode_library(library: ReferenceLibrary, pipe: Any, size: tuple[int, int]) 
 def with_encoded(
     library: ReferenceLibrary,
     taken: list[tuple[LibraryClip, ReferenceVideo]],
-    pipe: Any,
+    base: Base,
     size: tuple[int, int],
 ) -> tuple[list[ReferenceVideo], int]:
     """The references, with what is stored of them for these encoders; and of how many that is stale."""
     rows = library.store.rows("encoded", one_of("id", [clip.number for clip, _ in taken])) if taken else None
     if rows is None or not len(rows):
         return [reference for _, reference in taken], 0
-    maker, recipe = encoders_of(pipe, size), f"{model_name(pipe)} {size[0]}x{size[1]}"
+    maker, recipe = encoders_of(base, size), f"{model_name(base.pipe)} {size[0]}x{size[1]}"
     listed = rows.to_pylist()
     mine = {row["id"]: row["tensors"] for row in listed if row["maker"] == maker}
     stale = {row["id"] for row in listed if row["recipe"] == recipe} - mine.keys()

@@ -21,11 +21,12 @@ from echoreel.library.actions.action_index import KnownActions
 from echoreel.library.actions.find_action import asked_action, find_action
 from echoreel.library.actions.rank_actions import FITS, RankedAction
 from echoreel.library.clips import Answer, Found, LibraryClip, Taken, stored
+from echoreel.library.conditions import one_of
 from echoreel.library.downloads import DownloadSettings, fetched
 from echoreel.library.permissions import Permissions
 from echoreel.library.sources.add_sources import Added, AddSettings, add_sources, check_sources, folders_named
 from echoreel.library.table_schemas import schemas
-from echoreel.library.tables import ALL, LibraryError, Store, local_folder, one_of
+from echoreel.library.tables import ALL, LibraryError, Store, local_folder
 from echoreel.media.decoding import SUFFIXES
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import probe

@@ -8,12 +8,14 @@ module knows LanceDB. Tables: `clips` (a row each), `actions` (the distinct ones
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from random import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from echoreel.common.errors import EchoReelError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ALL = 2**31 - 1  # rows; a search without a limit would have one
+LOCK = ".making.lock"  # in a library's folder, while a table is made
 TRIES = 10  # of a commit that another process was quicker with
 LONGEST_WAIT = 2.0  # seconds between two of them
 VECTOR_INDEX_FROM = 200_000  # distinct actions; fewer are compared one by one, exactly
@@ -191,12 +194,19 @@ class Store:
         return self._guarded("vectors", query.to_arrow)
 
     def _opened(self, name: str, schema: "pa.Schema") -> Any:
-        """The table, made if need be; another process may be making it, too."""
+        """The table, made if need be; another process may be making it, too.
+
+        On a disk one at a time does: LanceDB would let the second put an empty table over the first's rows.
+        """
+        if self._has(name):
+            return self._tables[name]
+        folder = local_folder(self.uri)
         for _ in range(TRIES):
-            if (found := self._found(name)) is not None:
-                return found
             try:
-                return self._db.create_table(name, schema=schema)
+                with nullcontext() if folder is None else FileLock(folder / LOCK):
+                    if self._has(name):
+                        return self._tables[name]
+                    return self._db.create_table(name, schema=schema)
             except FAILURES as error:
                 missing = error
         raise LibraryError(f"{self.uri}: cannot be written: {_told(missing)}") from missing
@@ -263,16 +273,6 @@ def local_folder(uri: str) -> Path | None:
     if uri.startswith("file://"):
         return Path(uri.removeprefix("file://"))
     return None if "://" in uri else Path(uri).expanduser()
-
-
-def sql(value: str | int) -> str:
-    """A value inside a condition."""
-    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
-
-
-def one_of(column: str, values: Iterable[str | int]) -> str:
-    """The condition that a column has one of the values."""
-    return f"{column} IN ({', '.join(map(sql, values))})"
 
 
 def _check_place(uri: str) -> None:

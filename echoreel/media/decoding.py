@@ -252,5 +252,6 @@ def shown_aspect(frame: av.VideoFrame, source: Source) -> float:
 
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".apng", ".mpg", ".mpeg", ".ts", ".m2ts"),
-    *(".flv", ".ogv", ".wmv", ".asf", ".mxf", ".ivf"),
+    *(".flv", ".ogv", ".wmv", ".asf", ".mxf", ".ivf", ".mts", ".m2t", ".3gp", ".3g2", ".vob", ".qt", ".f4v"),
+    *(".divx", ".mpe", ".mk3d", ".ogm"),
 )

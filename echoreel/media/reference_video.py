@@ -1,5 +1,6 @@
 """Reference videos: which frames of a file show the action, and how strongly they count."""
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel.common.errors import ClipTooShort, SettingsError
-from echoreel.common.text import checked_text
+from echoreel.common.text import checked_text, decoded, one_line
 from echoreel.media.images import Frames, contact_sheet
 from echoreel.media.moving_crop import Crop, crop_to_motion
 from echoreel.media.video_files import MOST_FPS, Span, VideoInfo, probe, read_frames
@@ -176,10 +177,18 @@ def _read_size(info: VideoInfo) -> tuple[int, int]:
 
 
 def _sidecar(path: Path) -> str:
-    """The caption in the text file beside a video, on one line; empty when there is none."""
-    file = path.with_suffix(".txt")
-    if not file.is_file():
+    """The caption in the text file beside a video, on one line; empty when there is none.
+
+    Raises SettingsError for a file that is too long for a caption.
+    """
+    file = next((file for suffix in (".txt", ".TXT") if (file := path.with_suffix(suffix)).is_file()), None)
+    if file is None:
         return ""
     with file.open("rb") as stream:
-        text = stream.read(CAPTION_BYTES).decode("utf-8-sig", errors="replace")
-    return " ".join(text.split())
+        data = stream.read(CAPTION_BYTES + 1)
+    if len(data) > CAPTION_BYTES:
+        raise SettingsError(f"{file}: over {CAPTION_BYTES} bytes, no caption; shorten it, or give a caption")
+    text, note = decoded(data)
+    if note:
+        warnings.warn(f"{file}: {note}", stacklevel=3)
+    return one_line(text)

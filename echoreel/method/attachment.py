@@ -1,4 +1,4 @@
-"""An adapter at work in a base: which rows of the batch read which tokens, when, and how much.
+"""An adapter at work in a base: what its integrations find is added at each site.
 
 `Attachment` is no `nn.Module`, so the base and the adapter never own each other's parameters. At each call of
 the denoiser a pre-hook of torch (which survives every change of `forward`) settles a `Call`; one innermost
@@ -16,27 +16,19 @@ from functools import partial
 from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from torch import Tensor, nn
 
-from echoreel.bases.lookup import Base
+from echoreel.bases.base import Base
 from echoreel.common.errors import AdapterMismatch
 from echoreel.common.exclusive import check_mine
 from echoreel.method.innermost_hook import InnermostHook
 from echoreel.method.integration import Grid, Integration, Memory, Places, narrowed
-from echoreel.method.references import Guidance, Held, ReferenceSet, State, ordinary_tensors
+from echoreel.method.references import Held, State, ordinary_tensors
+from echoreel.method.who_reads import Reading, reading_of
 
 KEPT_PLACES = 4096  # tokens of a grid; of larger ones the layers' own work is more by far
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Which rows of a batch read: those from `first` on, `groups` times all sets of tokens in order; of the
-    sets, only those from `sets` on, so many of them, where there are others for other calls."""
-
-    first: int = 0
-    groups: int = 1
-    sets: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,23 +43,10 @@ class Call:
     gain: Tensor  # 0-dim, or (rows that read, 1, 1) with a window
     memories: Mapping[str, Memory]
 
-
-def reading_rows(rows: int, sets: int, guided: bool, guidance: Guidance) -> Reading:
-    """Who reads in a batch of `rows`, which is [negative, positive] if `guided`, with `sets` of tokens.
-
-    Neighbouring rows share a set where there are more rows than sets (several videos of one prompt).
-    Raises AdapterMismatch when rows cannot be shared out evenly.
-    """
-    half = rows // 2 if guided else rows
-    if (guided and rows % 2) or half % sets:
-        of = f"{rows} rows, half of them negative," if guided else f"{rows} rows"
-        raise AdapterMismatch(
-            f"got {of} for {sets} sets of action tokens, need a whole number of videos per set; "
-            f"set one set per prompt, or one for all"
-        )
-    if not guided:
-        return Reading()
-    return Reading(groups=2) if guidance == "both" else Reading(first=half)
+    def fits(self, tokens: int) -> bool:
+        """May a site have so many tokens, all rows together?"""
+        sides = sides_of(tokens // self.rows, self.frames, self.height, self.width)
+        return self.frames * sides[0] * sides[1] * self.rows == tokens
 
 
 class Attachment:
@@ -76,7 +55,7 @@ class Attachment:
     def __init__(
         self,
         base: Base,
-        denoiser: nn.Module,
+        denoiser: ModelMixin,
         integrations: dict[str, Integration],
         held: Held,
     ) -> None:
@@ -89,11 +68,11 @@ class Attachment:
         self.context: str | None = None  # that the pipeline says it is in: "cond", "uncond"
         self._kept: dict[tuple[str, Grid], Places | None] = {}  # as old as the references' memories
         self._kept_with: Mapping[str, Memory] | None = None
-        self._order = _token_order(base.family.layout)
+        self._order = _token_order(base.layout)
         self._names = [*inspect.signature(type(denoiser).forward).parameters][1:]
         self._place_hooks()
         self._before = denoiser.register_forward_pre_hook(self._begin, with_kwargs=True)
-        if base.family.negative:
+        if base.negative:
             denoiser.cache_context = partial(_told, self, type(denoiser).cache_context, denoiser)  # type: ignore[attr-defined, assignment]
 
     def remove(self) -> None:
@@ -127,21 +106,21 @@ class Attachment:
         if references is None or self.held.state.zero:
             return
         arguments = dict(zip(self._names, args, strict=False)) | kwargs
-        family = self.base.family
-        sample = arguments[family.sample]
+        sample = arguments[self.base.sample]
         if not torch.compiler.is_compiling():
             self._place_hooks()
             self._follow(computes_on(denoiser, sample))
         rows = sample.shape[0]
-        sizes = family.sizes(denoiser, arguments)
+        sizes = self.base.sizes(arguments)
         state = self.held.state
-        reading = self._reading(sample, references, state.guidance)
+        reading = reading_of(self.base, self.context, sample, references, state.guidance)
         if reading is None:
             return
         gain = state.gain
         if state.window != (0.0, 1.0):
             gain = (
-                gain * self._in_window(arguments[family.timestep], rows, state)[reading.first :, None, None]
+                gain
+                * self._in_window(arguments[self.base.timestep], rows, state)[reading.first :, None, None]
             )
         self.call = Call(reading, rows, *sizes, gain, self._memories(reading))
 
@@ -157,46 +136,6 @@ class Attachment:
             with ordinary_tensors():
                 action = references.action.to(references.action.tokens.new_empty(0, device=device))
                 self.held.change(references=replace(references, action=action))
-
-    def _reading(self, sample: Tensor, references: ReferenceSet, guidance: Guidance) -> Reading | None:
-        """Who reads in this call; None: nobody."""
-        rows, family, pipe = sample.shape[0], self.base.family, self.base.pipe
-        sets = references.action.tokens.shape[0]
-        if self.context is not None and family.negative:
-            return self._reading_in_context(rows, sets, references.each_branch, guidance)
-        guided = False
-        if pipe is not None and not references.each_branch:
-            guided = self._guided(pipe, sample, sets)
-        if pipe is None and sets not in (1, rows):
-            raise AdapterMismatch(
-                f"got {rows} rows for {sets} sets of action tokens, need a set per row or one for all; "
-                f"attach to the pipeline to have guidance and several videos per prompt taken care of"
-            )
-        return reading_rows(rows, sets, guided, guidance)
-
-    def _guided(self, pipe: Any, sample: Tensor, sets: int) -> bool:
-        """Is the batch [negative, positive]?"""
-        said = self.base.family.guided(pipe)
-        if said is False or (said and sample.shape[0] != sets):
-            return bool(said)
-        # Someone calls the denoiser with a set for each row, while the pipeline still says what its last call
-        # was like; or the pipeline itself calls, or one that says nothing, which shows in two equal halves.
-        if torch.compiler.is_compiling():
-            return said is None and sample.shape[0] % (2 * sets) == 0
-        return _halves_equal(self.base.family.shared(sample))
-
-    def _reading_in_context(
-        self, rows: int, sets: int, each_branch: bool, guidance: Guidance
-    ) -> Reading | None:
-        """For pipelines that call the denoiser once for each branch, and say for which."""
-        negative = self.context in self.base.family.negative
-        if each_branch:
-            half = sets // 2
-            whole = reading_rows(rows, half, False, "both")
-            return Reading(whole.first, whole.groups, (0 if negative else half, half))
-        if negative and guidance == "positive":
-            return None
-        return reading_rows(rows, sets, False, guidance)
 
     def _in_window(self, timestep: Tensor | float, rows: int, state: State) -> Tensor:
         """1 for rows whose denoising step is in the window, whole, as ControlNet counts; else 0: (rows,).
@@ -241,7 +180,7 @@ class Attachment:
 
     def _after(self, path: str, output: Any) -> Any:
         """A site's output, with the addition to its hidden states."""
-        index = self.base.family.output
+        index = self.base.output
         if self.call is None:
             return output
         if index is None:
@@ -250,10 +189,12 @@ class Attachment:
 
     def _add(self, path: str, hidden: Tensor, call: Call) -> Tensor:
         """Hidden states in the family's layout, plus what the integration finds for the rows that read."""
-        layout, order = self.base.family.layout, self._order
+        layout, order = self.base.layout, self._order
         integration = self.integrations[path]
-        tokens = hidden.numel() // integration.width // call.rows
-        sizes = site_sizes(tokens, call.frames, call.height, call.width)
+        tokens = hidden.numel() // integration.width
+        if not call.fits(tokens) and (fewer := self._positive_alone(call)) and fewer.fits(tokens):
+            self.call = call = fewer
+        sizes = site_sizes(tokens // call.rows, call.frames, call.height, call.width)
         first = hidden.shape[0] // call.rows * call.reading.first  # the batch is outermost in every layout
         asking_BNC = rearrange(hidden[first:], f"{layout} -> b ({order}) c", **sizes)
         grid = Grid(sizes["t"], sizes["h"], sizes["w"], order)
@@ -268,6 +209,17 @@ class Attachment:
         result = hidden.clone()
         result[first:] += addition
         return result
+
+    def _positive_alone(self, call: Call) -> Call | None:
+        """The call where a cache (FasterCache) has left the negative rows out inside the denoiser."""
+        references, reading = self.held.state.references, call.reading
+        each = references is not None and references.each_branch and reading.sets is None
+        if references is None or not (each or reading.first or reading.groups > 1):
+            return None
+        rows, sets = call.rows // 2, references.action.tokens.shape[0] // 2
+        reading = Reading(sets=(sets, sets) if each else None)
+        gain = call.gain[-rows:] if call.gain.ndim else call.gain
+        return replace(call, reading=reading, rows=rows, gain=gain, memories=self._memories(reading))
 
     def _places(self, path: str, grid: Grid, device: torch.device) -> Places | None:
         """What a layer knows of its grid, kept between calls where that is small; None: let it see."""
@@ -284,15 +236,20 @@ def computes_on(denoiser: nn.Module, sample: Tensor) -> torch.device:
     return sample.device if device is None else torch.device(device)
 
 
+def sides_of(tokens: int, frames: int, height: int, width: int) -> tuple[int, int]:
+    """The latents' height and width after as many halvings as so many tokens ask for."""
+    while height * width * frames > tokens and (height, width) != (1, 1):
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return height, width
+
+
 def site_sizes(tokens: int, frames: int, height: int, width: int) -> dict[str, int]:
     """t, h and w of a site with that many tokens per row, in a denoiser of latents of that size.
 
     A site has the latents' frames, and their places or what is left of them after halving (rounding up) some
     times. Raises AdapterMismatch for other numbers.
     """
-    h, w = height, width
-    while h * w * frames > tokens and (h, w) != (1, 1):
-        h, w = (h + 1) // 2, (w + 1) // 2
+    h, w = sides_of(tokens, frames, height, width)
     if h * w * frames != tokens:
         raise AdapterMismatch(
             f"got {tokens} tokens per video in a layer, need {frames} frames of {height} x {width} places or "
@@ -312,11 +269,6 @@ def _told(
             yield
     finally:
         attachment.context = None
-
-
-def _halves_equal(sample: Tensor) -> bool:
-    half = sample.shape[0] // 2
-    return 2 * half == sample.shape[0] and torch.equal(sample[:half], sample[half:])
 
 
 def _token_order(layout: str) -> str:

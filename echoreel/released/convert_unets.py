@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from echoreel.bases.lookup import find_sites
+from echoreel.bases.lvdm import LVDM
 from echoreel.bases.ports.lvdm_unet import LVDMUNet
 from echoreel.bases.ports.videocrafter_unet import VideoCrafterUNet
-from echoreel.bases.unet_families import LVDM
 from echoreel.common.errors import CheckpointError, SettingsError
 from echoreel.common.settings import validated
 from echoreel.method.adapter import ActionAdapter
@@ -142,7 +141,7 @@ def _empty_adapter(
     with torch.device("meta"):
         adapter: ActionAdapter = ActionAdapter(
             family=LVDM.name,
-            sites=find_sites(LVDM, unet),
+            sites=LVDM(unet).find_sites(),
             latent_channels=base.in_channels,
             caption_width=base.context_dim,
             prism_config=prism.model_dump(mode="json"),

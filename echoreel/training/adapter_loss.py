@@ -1,13 +1,12 @@
 """The loss of an adapter: the base's own denoising error on targets while it reads their references."""
 
-from typing import Any
-
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange, reduce, repeat
-from torch import Tensor, nn
+from torch import Tensor
 
+from echoreel.bases.base import Base
 from echoreel.bases.encoding import CaptionTokens
-from echoreel.bases.lookup import base_of
 from echoreel.bases.noise_schedule import NoiseSchedule, sample_levels
 from echoreel.common.randomness import noise_like
 from echoreel.method.adapter import ActionAdapter
@@ -21,17 +20,16 @@ Span = tuple[float, float]  # noise levels, from the first to before the second
 class FrozenBase:
     """A base whose denoising errors are measured while it reads references, or none."""
 
-    def __init__(self, adapter: ActionAdapter, pipe: Any) -> None:
+    def __init__(self, adapter: ActionAdapter, base: Base) -> None:
         """Raises BaseUnsupported for a scheduler that cannot train."""
-        self.adapter, self.pipe = adapter, pipe
-        self.base = base_of(pipe)
-        self._schedule = NoiseSchedule(pipe.scheduler)
-        self._captions = CaptionTokens(pipe)
-        boundary = self.base.family.boundary(pipe) if len(self.base.denoisers) > 1 else None
-        self._spans: list[tuple[nn.Module, Span]] = [(self.base.denoiser, (0.0, 1.0))]
+        self.adapter, self.base = adapter, base
+        self._schedule = NoiseSchedule(base.pipe.scheduler)
+        self._captions = CaptionTokens(base)
+        boundary = base.boundary if len(base.denoisers) > 1 else None
+        self._spans: list[tuple[ModelMixin, Span]] = [(base.denoiser, (0.0, 1.0))]
         if boundary is not None:
             level = self._schedule.level(boundary)
-            self._spans = [*zip(self.base.denoisers, ((level, 1.0), (0.0, level)), strict=True)]
+            self._spans = [*zip(base.denoisers, ((level, 1.0), (0.0, level)), strict=True)]
 
     @property
     def device(self) -> torch.device:
@@ -40,8 +38,8 @@ class FrozenBase:
 
     def place(self) -> None:
         """Bring the base to the adapter's device, which others may have moved."""
-        if self.pipe.device != self.device:
-            self.pipe.to(self.device)
+        if self.base.pipe.device != self.device:
+            self.base.pipe.to(self.device)
 
     def levels(self, count: int, high_noise: float, generator: torch.Generator) -> Tensor:
         """Noise levels (B,) of a step, at all of which the same denoiser works."""
@@ -58,7 +56,7 @@ class FrozenBase:
         self.place()
         denoiser = self._at(levels)[0]
         if self.adapter.denoisers != (denoiser,):
-            self.adapter.attach(denoiser)
+            self.adapter.attach(self.base.bare(denoiser))
         if pairs is None:
             self.adapter.clear_references()
             return
@@ -72,15 +70,15 @@ class FrozenBase:
     def errors(self, pairs: Pairs, noise: Tensor, levels: Tensor) -> Tensor:
         """Errors (B, C, T, h, w) of the base's prediction on the targets."""
         mixed = self._schedule.mix(pairs.targets, noise, levels)
-        denoiser: Any = self._at(levels)[0]
+        denoiser = self._at(levels)[0]
         captions = self._captions(pairs.captions).to(noise.device, denoiser.dtype)
         with torch.no_grad():
-            condition = self.base.family.condition(self.pipe, pairs.targets.to(denoiser.dtype))
+            condition = self.base.condition(pairs.targets.to(denoiser.dtype))
         noisy = mixed.noisy.to(denoiser.dtype)
-        prediction = self.base.family.predict(denoiser, noisy, mixed.timesteps, captions, condition)
+        prediction = self.base.predict(denoiser, noisy, mixed.timesteps, captions, condition)
         return prediction.float() - mixed.target
 
-    def _at(self, levels: Tensor) -> tuple[nn.Module, Span]:
+    def _at(self, levels: Tensor) -> tuple[ModelMixin, Span]:
         """The denoiser of these noise levels, and all levels of its own."""
         return next(each for each in self._spans if levels.min() >= each[1][0])
 

@@ -39,15 +39,15 @@ class AdapterSheet:
 
     def _filmed(self, index: int, references: list[ReferenceVideo]) -> Frames:
         """Frames (T, H, W, 3) of a pair's prompt; without references, of the base alone."""
-        pipe, target = self._frozen.pipe, self._pairs.targets[index : index + 1]
+        base, target = self._frozen.base, self._pairs.targets[index : index + 1]
         frames, height, width = self._references[index][0].frames.shape[:3]
         image = None
-        if self._frozen.base.family.image(pipe):
-            image = decode_video(pipe, target[:, :, :1])[0, 0]
+        if base.needs_image:
+            image = decode_video(base, target[:, :, :1])[0, 0]
         made = generate(
             self._prompt(index),
             references,
-            base=pipe,
+            base=base,
             adapter=self._frozen.adapter if references else None,
             seed=index,
             settings=GenerationSettings(
@@ -64,7 +64,7 @@ class AdapterSheet:
             [
                 ReferenceVideo(frames, caption=caption)
                 for frames, caption in zip(
-                    decode_video(self._frozen.pipe, self._pairs.references[index]),
+                    decode_video(self._frozen.base, self._pairs.references[index]),
                     self._pairs.reference_captions[index],
                     strict=True,
                 )

@@ -1,11 +1,12 @@
 """Training an adapter, as `fit` wants it; each of its four parts is a module of its own."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from echoreel.bases.base import BaseLike
+from echoreel.bases.lookup import base_of
 from echoreel.method.adapter import ActionAdapter
 from echoreel.training.adapter_loss import FrozenBase, adapter_loss
 from echoreel.training.adapter_settings import AdapterTaskSettings
@@ -28,7 +29,7 @@ class AdapterTask:
     def __init__(
         self,
         adapter: ActionAdapter,
-        base: Any,
+        base: BaseLike,
         data: PairSet,
         settings: AdapterTaskSettings,
         validation: PairSet | None = None,
@@ -38,15 +39,16 @@ class AdapterTask:
         Raises AdapterMismatch, BaseUnsupported, PairSetError when the parts do not fit each other.
         """
         adapter.detach()
-        self.module, self.pipe, self.settings = adapter, base, settings
-        self._frozen = FrozenBase(adapter, base)
+        self.base = base_of(base)
+        self.module, self.settings = adapter, settings
+        self._frozen = FrozenBase(adapter, self.base)
         self._pairs = TrainingPairs(data, validation, settings.held_back, settings.batch, settings.seed)
         for pairs in (data, validation) if validation else (data,):
-            check_pairs(pairs, base, adapter.config["latent_channels"])
-        for part in (v for v in base.components.values() if isinstance(v, torch.nn.Module)):
+            check_pairs(pairs, self.base, adapter.config["latent_channels"])
+        for part in (v for v in self.base.pipe.components.values() if isinstance(v, torch.nn.Module)):
             part.eval().requires_grad_(False)
         if settings.gradient_checkpointing:
-            recompute_in_training(self._frozen.base)
+            recompute_in_training(self.base)
         self._validation = AdapterValidation(self._frozen, self._pairs.held_back, settings)
         self._sheet = AdapterSheet(self._frozen, self._pairs.held_back, settings)
 

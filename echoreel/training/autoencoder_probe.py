@@ -6,12 +6,12 @@ rounding.
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from einops import repeat
 from torch import Tensor
 
+from echoreel.bases.base import BaseLike
 from echoreel.bases.encoding import encode_video
 from echoreel.media.images import Frames
 from echoreel.training.pair_cache import PairSet, PairSetError
@@ -36,9 +36,9 @@ def probe(encode: Callable[[Frames], Tensor]) -> tuple[float, ...]:
     return tuple(float(f"{value:.4g}") for value in chosen.tolist())
 
 
-def probe_of(pipe: Any) -> tuple[float, ...]:
-    """The probe of a pipeline's autoencoder. Raises BaseUnsupported."""
-    return probe(lambda frames: encode_video(pipe, frames))
+def probe_of(base: BaseLike) -> tuple[float, ...]:
+    """The probe of a base's autoencoder. Raises BaseUnsupported."""
+    return probe(lambda frames: encode_video(base, frames))
 
 
 def same_probe(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
@@ -49,8 +49,8 @@ def same_probe(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return bool(np.linalg.norm(a - b) <= ROUNDING * np.linalg.norm(a))
 
 
-def check_pairs(data: PairSet, pipe: Any, channels: int) -> None:
-    """Raises PairSetError unless this pipeline's autoencoder made the pairs; warns where they do not say."""
+def check_pairs(data: PairSet, base: BaseLike, channels: int) -> None:
+    """Raises PairSetError unless this base's autoencoder made the pairs; warns where they do not say."""
     if data.shape[1] != channels:
         raise PairSetError(
             f"pairs have {data.shape[1]} latent channels, the base {channels}; prepare them with it"
@@ -61,7 +61,7 @@ def check_pairs(data: PairSet, pipe: Any, channels: int) -> None:
             data.name,
         )
         return
-    now = probe_of(pipe)
+    now = probe_of(base)
     if not all(same_probe(each, now) for each in data.probes):
         raise PairSetError(
             f"the pairs in {data.name} were made by another base's autoencoder than this one's; run "

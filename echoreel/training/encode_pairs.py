@@ -6,21 +6,23 @@ A manifest is JSON lines, a pair on each: paths are relative to its folder, or `
 Every clip may have a `start` and an `end` in seconds; nothing past its end is read.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.encoding import encode_video
 from echoreel.bases.lookup import base_of
-from echoreel.common.errors import ClipTooShort, EchoReelError, VideoError
+from echoreel.common.errors import ClipTooShort, VideoError
+from echoreel.common.places import regular_file
 from echoreel.common.settings import Pixels, Settings, validated
+from echoreel.common.text import checked_text, json_value
 from echoreel.media.images import Frames
 from echoreel.media.video_files import MOST_FPS, Span, read_frames
 from echoreel.training.autoencoder_probe import probe_of, same_probe
@@ -97,7 +99,11 @@ class Prepared:
 
 
 def prepare_pairs(
-    pipe: Any, manifest: Path, folder: Path, settings: PrepareSettings | None = None, root: Path | None = None
+    base: BaseLike,
+    manifest: Path,
+    folder: Path,
+    settings: PrepareSettings | None = None,
+    root: Path | None = None,
 ) -> Prepared:
     """Read, encode and store every pair of the manifest. Killed at any moment, the same call goes on.
 
@@ -108,20 +114,21 @@ def prepare_pairs(
     cannot be used (both name the line), CheckpointError when the folder holds pairs of other settings,
     OutputError.
     """
-    settings = _with_size(pipe, settings or PrepareSettings())
+    base, settings = base_of(base), settings or PrepareSettings()
+    settings = settings.model_copy(update={"size": base.video_size(settings.size)})
     root = root or manifest.parent
-    lines = read_manifest(manifest, settings.references, root)
-    writer, probe = PairSetWriter(folder), probe_of(pipe)
+    lines = [*_numbered_lines(manifest, settings.references, root).items()]
+    writer, probe = PairSetWriter(folder), probe_of(base)
     counts, kept = {"made": 0, "remade": 0}, list[int]()
     too_short: list[str] = []
     with writer.locked():
         writer.bind(settings)
         for number, first in enumerate(range(0, len(lines), settings.shard)):
-            part = {first + row + 1: line for row, line in enumerate(lines[first : first + settings.shard])}
+            part = dict(lines[first : first + settings.shard])
             origin = Origin(_sources(part.values(), root, settings), probe)
             before = writer.made_of(number)
             if before is None or before.sources != origin.sources or not same_probe(before.probe, probe):
-                clips, captions = _encoded_part(pipe, part, manifest.name, root, settings, too_short)
+                clips, captions = _encoded_part(base, part, manifest.name, root, settings, too_short)
                 if not clips:
                     continue
                 pairs = np.stack(clips)
@@ -148,7 +155,7 @@ def _sources(lines: Iterable[ManifestLine], root: Path, settings: PrepareSetting
 
 
 def _encoded_part(
-    pipe: Any,
+    base: Base,
     part: Mapping[int, ManifestLine],
     manifest: str,
     root: Path,
@@ -169,32 +176,47 @@ def _encoded_part(
         except VideoError as error:
             raise type(error)(f"{source}: {error}") from error
         else:
-            clips.append(_encoded(pipe, frames))
+            clips.append(_encoded(base, frames))
             captions.append([line.caption, *(r.caption for r in _used(line, settings))])
     return clips, captions
 
 
 def read_manifest(path: Path, references: int = 1, root: Path | None = None) -> list[ManifestLine]:
-    """Every line. Raises PairSetError, naming the line, for one that is wrong or has too few references."""
+    """Every line. Raises PairSetError or SettingsError, naming the line, for one that is wrong or has too few
+    references."""
+    return [*_numbered_lines(path, references, root or path.parent).values()]
+
+
+def _numbered_lines(path: Path, references: int, root: Path) -> dict[int, ManifestLine]:
+    regular_file(path, PairSetError, "a manifest")
     try:
-        rows = [row for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
+        rows = path.read_text(encoding="utf-8-sig").split("\n")  # no other line ends: captions may hold them
     except (OSError, UnicodeDecodeError) as error:
-        raise PairSetError(f"manifest {path} cannot be read ({error}); need a file of JSON lines") from error
-    if not rows:
-        raise PairSetError(f"manifest {path} is empty; need a JSON line for each pair")
-    lines = []
+        raise PairSetError(f"manifest {path} cannot be read ({error}); need JSON lines in UTF-8") from error
+    lines = {}
     for number, row in enumerate(rows, 1):
-        source = f"{path.name} line {number}"
-        try:
-            line = validated(ManifestLine, json.loads(row), source)
-        except json.JSONDecodeError as error:
-            raise PairSetError(f"{source}: not JSON: {error}") from error
-        if len(line.references) < references:
-            raise PairSetError(f"{source}: got {len(line.references)} references, need {references}")
-        for file in (line.target, *(r.path for r in line.references)):
-            _inside(root or path.parent, file, source)
-        lines.append(line)
+        if row.strip():
+            lines[number] = _line(row, f"{path.name} line {number}", references, root)
+    if not lines:
+        raise PairSetError(f"manifest {path} is empty; need a JSON line for each pair")
     return lines
+
+
+def _line(row: str, source: str, references: int, root: Path) -> ManifestLine:
+    """Raises PairSetError, SettingsError."""
+    try:
+        data = json_value(row)
+    except ValueError as error:
+        raise PairSetError(f"{source}: not JSON: {error}") from error
+    line = validated(ManifestLine, data, source)
+    if len(line.references) < references:
+        raise PairSetError(f"{source}: got {len(line.references)} references, need {references}")
+    for caption in (line.caption, *(r.caption for r in line.references)):
+        checked_text(f"{source}: caption", caption)
+    for file in (line.target, *(r.path for r in line.references)):
+        checked_text(f"{source}: path", str(file))
+        _inside(root, file, source)
+    return line
 
 
 def _inside(root: Path, file: Path, source: str) -> Path:
@@ -232,19 +254,7 @@ def _used(line: ManifestLine, settings: PrepareSettings) -> Sequence[ManifestRef
     return line.references[: settings.references]
 
 
-def _encoded(pipe: Any, clips: Frames) -> NDArray[np.float16]:
+def _encoded(base: Base, clips: Frames) -> NDArray[np.float16]:
     """Latents (1 + R, C, T, h, w)."""
-    latents: NDArray[np.float16] = encode_video(pipe, clips).half().cpu().numpy()
+    latents: NDArray[np.float16] = encode_video(base, clips).half().cpu().numpy()
     return latents
-
-
-def _with_size(pipe: Any, settings: PrepareSettings) -> PrepareSettings:
-    """Settings with the base's own frame size where none is given. Raises EchoReelError when it has none."""
-    base = base_of(pipe)
-    places = base.family.latent_size(base.denoiser)
-    if settings.size is None and places is None:
-        raise EchoReelError(f"{type(pipe).__name__} does not say its frame size; give size = [height, width]")
-    if settings.size is not None or places is None:
-        return settings
-    pixels = base.family.pixels_per_place(pipe)
-    return settings.model_copy(update={"size": (places[0] * pixels, places[1] * pixels)})

@@ -12,7 +12,8 @@ from diffusers.hooks.hooks import HookRegistry, ModelHook
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from echoreel.bases.lookup import Base
+from echoreel.bases.base import BaseLike
+from echoreel.bases.lookup import base_of
 from echoreel.common.errors import BaseUnsupported
 
 NAME = "echoreel_recompute"
@@ -32,16 +33,17 @@ class _Recompute(ModelHook):
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
-def recompute_in_training(base: Base) -> None:
+def recompute_in_training(base: BaseLike) -> None:
     """Turn it on, for good. Adapters may be attached before or after. Raises BaseUnsupported."""
+    base = base_of(base)
     for denoiser in base.denoisers:
-        if base.family.checkpoints is None:
+        if base.checkpoints is None:
             if not getattr(denoiser, "_supports_gradient_checkpointing", False):
                 raise BaseUnsupported(f"{type(denoiser).__name__} has no gradient checkpointing; turn it off")
-            denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
+            denoiser.enable_gradient_checkpointing()
             continue
         for path, module in denoiser.named_modules():
-            if re.fullmatch(base.family.checkpoints, path):
+            if re.fullmatch(base.checkpoints, path):
                 registry = HookRegistry.check_if_exists_or_initialize(module)
                 if registry.get_hook(NAME) is None:
                     registry.register_hook(_Recompute(), NAME)  # type: ignore[no-untyped-call]

@@ -2,17 +2,19 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from echoreel.bases.base import BaseLike
 from echoreel.bases.loading import load_base
+from echoreel.bases.lookup import base_of
 from echoreel.common.errors import SettingsError
 from echoreel.common.files import written_beside
 from echoreel.common.settings import Settings
-from echoreel.method.adapter import ActionAdapter, Preset
+from echoreel.method.adapter import ActionAdapter
 from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
 from echoreel.method.loading import load_adapter
+from echoreel.method.networks import Preset
 from echoreel.method.prism import PrismSettings
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
@@ -44,7 +46,7 @@ def first_process() -> bool:
 
 
 def adapter_to_train(
-    base: Any,
+    base: BaseLike,
     start: str | None,
     preset: Preset,
     prism: PrismSettings | None = None,
@@ -56,10 +58,11 @@ def adapter_to_train(
     Raises AdapterMismatch when it is no adapter of this base, SettingsError for sizes beside a start, or for
     sizes that do not fit into memory.
     """
+    base = base_of(base)
     if start is None:
         with torch.device("meta"):  # takes no memory
             sized = ActionAdapter.for_base(base, preset, prism=prism, integration=integration)
-        check_memory(sum(parameter.numel() for parameter in sized.parameters()), base.device)
+        check_memory(sum(parameter.numel() for parameter in sized.parameters()), base.pipe.device)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             fresh: ActionAdapter = ActionAdapter.for_base(base, preset, prism=prism, integration=integration)
@@ -70,8 +73,7 @@ def adapter_to_train(
             "goes on keeps its sizes; leave out `start`, or `prism` and `integration`"
         )
     adapter = load_adapter(start)
-    adapter.attach(base)  # which says whether it fits
-    adapter.detach()
+    adapter.check_fits(base)
     return adapter
 
 
@@ -85,14 +87,14 @@ def train_adapter(recipe: AdapterRecipe) -> Path:
         with run.locked():
             run.check_result("adapter")
             run.bind(recipe, free=("folder", *(f"fit.{name}" for name in FREE)), file="recipe.json")
-    pipe = load_base(recipe.base)
+    base = base_of(load_base(recipe.base))
     adapter = adapter_to_train(
-        pipe, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
+        base, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
     )
     adapter.prism.requires_grad_(not recipe.freeze_prism)
     data = PairSet.open(recipe.pairs)
     validation = PairSet.open(recipe.validation) if recipe.validation else None
-    task = AdapterTask(adapter, pipe, data, recipe.task, validation)
+    task = AdapterTask(adapter, base, data, recipe.task, validation)
     fit(task, recipe.fit, recipe.folder)
     adapter.detach()
     load_trained(recipe.folder, adapter)

@@ -7,19 +7,20 @@ hides its gradient, and no labels are needed. Not in the paper; see docs/decisio
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from echoreel.bases.base import BaseLike
 from echoreel.bases.encoding import CaptionTokens
 from echoreel.bases.loading import load_base
+from echoreel.bases.lookup import base_of
 from echoreel.common.attention import centres
 from echoreel.common.randomness import seeded
 from echoreel.common.settings import Settings
-from echoreel.method.adapter import Preset
+from echoreel.method.networks import Preset
 from echoreel.method.prism import PrismSettings
 from echoreel.training.adapter_settings import BatchSize
 from echoreel.training.autoencoder_probe import check_pairs
@@ -54,7 +55,8 @@ class PrismTask:
 
     name = "prism"
 
-    def __init__(self, base: Any, data: PairSet, recipe: PrismRecipe) -> None:
+    def __init__(self, base: BaseLike, data: PairSet, recipe: PrismRecipe) -> None:
+        base = base_of(base)
         self.adapter = adapter_to_train(base, recipe.start, recipe.preset, recipe.prism, seed=recipe.seed)
         validation = PairSet.open(recipe.validation) if recipe.validation else None
         for pairs in (data, validation) if validation else (data,):

@@ -97,14 +97,27 @@ def test_prompts_and_videos_per_prompt_share_out_the_tokens(
         assert_close(many[index : index + 1], alone, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
+@pytest.mark.parametrize("pipe", ["AnimateDiff", "ModelScope", "LTX"], indirect=True)
+def test_one_seed_for_two_prompts_is_not_taken_for_guidance(
+    pipe: Any, adapter: ActionAdapter, guidance_scale: float
+) -> None:
+    prompts = [PROMPT, "a woman dancing"]
+    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
+    both = film(pipe, (3, 3), prompts, guidance_scale=guidance_scale)
+    for index, prompt in enumerate(prompts):
+        alone = film(pipe, (3,), prompt, guidance_scale=guidance_scale)
+        assert_close(both[index : index + 1], alone, atol=1e-4, rtol=1e-4)
+
+
 def branches(pipe: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Rows [negative, positive], called as the pipeline does when it guides."""
     base = base_of(pipe)
-    if not base.family.negative:
+    if not base.negative:
         return predict(pipe, inputs)
-    rest = {"Wan": "cond", "HunyuanVideo 1.5": "pred_cond"}[base.family.name]
+    rest = {"Wan": "cond", "HunyuanVideo 1.5": "pred_cond"}[base.name]
     parts = []
-    for index, name in enumerate((*base.family.negative, rest)):
+    for index, name in enumerate((*base.negative, rest)):
         with base.denoiser.cache_context(name):
             parts.append(predict(pipe, rows(inputs, index)))
     return torch.cat(parts)

@@ -225,6 +225,40 @@ def test_free_noise_swaps_blocks_and_the_adapter_follows(
     assert not torch.allclose(film(pipe), acting)
 
 
+@only_animatediff
+def test_a_width_is_read_through_what_wraps_the_layer(
+    pipe: AnimateDiffPipeline, adapter: ActionAdapter
+) -> None:
+    """LoRA replaces layers, and FreeNoise's split inference does."""
+    pipe.motion_adapter = MotionAdapter((8, 16), 1, motion_norm_num_groups=4, motion_num_attention_heads=2)
+    sites = base_of(pipe).find_sites()
+    tuned = toy_pipeline()
+    tuned.unet.add_adapter(LoraConfig(r=2, target_modules=["proj_in"]))
+    assert base_of(tuned).find_sites() == sites
+    pipe.enable_free_noise(context_length=FRAMES, context_stride=2)
+    pipe.enable_free_noise_split_inference(spatial_split_size=2, temporal_split_size=2)
+    assert base_of(pipe).find_sites() == sites
+    plain = film(pipe, num_frames=2 * FRAMES)
+    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
+    assert not torch.allclose(film(pipe, num_frames=2 * FRAMES), plain)
+    adapter.detach()
+    assert torch.equal(film(pipe, num_frames=2 * FRAMES), plain)
+
+
+@only_animatediff
+def test_pipelines_that_share_a_denoiser_guide_each_for_itself(
+    pipe: AnimateDiffPipeline, adapter: ActionAdapter
+) -> None:
+    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
+    other = AnimateDiffPipeline.from_pipe(pipe)
+    other.set_progress_bar_config(disable=True)
+    guided = film(other, guidance_scale=5.0)  # while the first says that it was never called
+    assert torch.equal(film(pipe, guidance_scale=5.0), guided)
+    alone = film(other, guidance_scale=1.0)  # while the first says that it guides
+    assert torch.equal(film(pipe, guidance_scale=1.0), alone)
+    assert torch.equal(film(other, guidance_scale=5.0), guided)
+
+
 def test_a_copy_of_the_denoiser_acts_by_itself(pipe: Any, adapter: ActionAdapter) -> None:
     adapter.attach(pipe).set_tokens(toy_tokens(adapter))
     inputs = toy_inputs(1)

@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from diffusers import FirstBlockCacheConfig, MagCacheConfig
+from diffusers import FasterCacheConfig, FirstBlockCacheConfig, MagCacheConfig
 from helpers.contract_calls import film, predict
 from helpers.toy_models import toy_adapter, toy_inputs, toy_tokens
 from helpers.toy_transformers import toy_wan
@@ -68,6 +69,43 @@ def test_caches_before_or_after(pipe: Any, adapter: ActionAdapter, config: Any) 
         assert torch.equal(film(pipe, **steps), plain)
     assert torch.equal(videos[0], videos[1])
     assert not torch.allclose(videos[0], cached_base)
+
+
+@pytest.mark.parametrize("branches", ["positive", "both", "each"])
+@pytest.mark.parametrize("pipe", ["CogVideoX", "Latte"], indirect=True)
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
+def test_a_cache_that_leaves_out_the_negative_rows(pipe: Any, adapter: ActionAdapter, branches: str) -> None:
+    """FasterCache computes them at every other step; the positive ones read as without it."""
+    cache = Scheme(
+        pipe,
+        FasterCacheConfig(
+            spatial_attention_block_skip_range=None,
+            temporal_attention_block_skip_range=None,
+            unconditional_batch_skip_range=2,
+            unconditional_batch_timestep_skip_range=(-1, 1000),
+            current_timestep_callback=lambda: pipe._current_timestep,
+        ),
+    )
+    adapter.attach(pipe).set_guidance("both" if branches == "both" else "positive")
+    adapter.set_tokens(toy_tokens(adapter, batch=2 if branches == "each" else 1))
+    if branches == "each":
+        held = adapter._held.state.references
+        adapter._held.change(references=replace(held, each_branch=True))
+    adapter.set_window(0.0, 0.9)
+    calls: list[Tensor] = []
+    pipe.transformer.register_forward_hook(lambda _, __, made: calls.append(made[0]))
+    film(pipe, num_inference_steps=6, guidance_scale=5.0)
+    plain, calls[:] = [*calls], []
+    cache.on()
+    film(pipe, num_inference_steps=6, guidance_scale=5.0)
+    step = next(
+        i for i, (one, other) in enumerate(zip(plain, calls, strict=True)) if not torch.equal(one, other)
+    )
+    assert not torch.allclose(plain[step][:1], calls[step][:1])  # made up by the cache
+    assert_close(calls[step][1:], plain[step][1:])
+    adapter.clear_references()
+    film(pipe, num_inference_steps=6, guidance_scale=5.0)
+    assert not torch.allclose(calls[6 + step][1:], calls[step][1:])
 
 
 @pytest.mark.parametrize("pipe", ["Wan 2.1", "LTX", "CogVideoX", "HunyuanVideo 1.5"], indirect=True)
@@ -133,7 +171,7 @@ def test_layerwise_casting(pipe: Any, adapter: ActionAdapter, first: str) -> Non
 @pytest.mark.parametrize("pipe", ["Wan 2.1", "CogVideoX", "ModelScope"], indirect=True)
 @pytest.mark.filterwarnings("ignore")
 def test_a_base_in_8_bits(pipe: Any, adapter: ActionAdapter) -> None:
-    quantization = pytest.importorskip("torchao.quantization")
+    quantization = pytest.importorskip("torchao.quantization", reason="needs torchao")
     denoiser, inputs = base_of(pipe).denoiser, toy_inputs(2)
     adapter.attach(pipe)
     quantization.quantize_(denoiser, quantization.Int8WeightOnlyConfig())
@@ -152,7 +190,7 @@ def test_a_compiled_denoiser_is_one_graph_and_stays_it(pipe: Any, adapter: Actio
     adapter.attach(pipe)
     base, inputs = base_of(pipe), toy_inputs(2)
     with torch.no_grad():
-        condition = base.family.condition(pipe, inputs[0])
+        condition = base.condition(inputs[0])
     graphs = []
 
     def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
@@ -164,8 +202,8 @@ def test_a_compiled_denoiser_is_one_graph_and_stays_it(pipe: Any, adapter: Actio
         for step in range(3):
             adapter.set_tokens(toy_tokens(adapter, seed=step % 2))
             adapter.set_scale(1 - 0.1 * step)
-            want = base.family.predict(base.denoiser, *inputs, condition)
-            assert_close(base.family.predict(compiled, *inputs, condition), want)
+            want = base.predict(base.denoiser, *inputs, condition)
+            assert_close(base.predict(compiled, *inputs, condition), want)
     assert len(graphs) == 1
 
 

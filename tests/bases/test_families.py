@@ -85,7 +85,7 @@ def test_from_a_base_to_a_trained_adapter_to_a_video(call: Any, tmp_path: Path, 
     fresh(pipe).save_pretrained("start")
     places = 'folder = "run"\nbase = "base"\npairs = "pairs"\nstart = "start"\n'
     (tmp_path / "recipe.toml").write_text(places + RECIPE)
-    sheet = ["--set", "fit.sheet_every=8"] if base.family.image(pipe) else []
+    sheet = ["--set", "fit.sheet_every=8"] if base.needs_image else []
 
     adapter = call("train", "recipe.toml", *sheet)["adapter"]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -96,20 +96,20 @@ def test_from_a_base_to_a_trained_adapter_to_a_video(call: Any, tmp_path: Path, 
     assert kept == {key for key, _ in ActionAdapter.from_pretrained(adapter).state_dict().items()}
 
     told = call("info", "base", "--adapter", adapter)
-    assert told["family"] == base.family.name
-    assert told["options"]["image"] == base.family.image(pipe)
+    assert told["family"] == base.name
+    assert told["options"]["image"] == base.needs_image
     assert told["memory"]["whole"] >= told["memory"]["offload_model"] > 0
     assert 0 < told["adapter"]["sites"] <= len(told["sites"])
 
     size = f"{sizes['width']}x{sizes['height']}"
-    image = ["--image", "first.png"] if base.family.image(pipe) else []
+    image = ["--image", "first.png"] if base.needs_image else []
     asked = ["--steps", "2", "--frames", str(sizes["num_frames"]), "--size", size, "--dtype", "float32"]
     made = call(
         *("generate", PROMPT, "-r", "cartwheel.mp4", "--base", "base", "--adapter", adapter),
         *("--offload", "layers", "-o", "out.mp4", *asked, *image),
     )
     assert made["settings"]["num_frames"] == sizes["num_frames"]
-    assert made["fps"] == base.family.fps
+    assert made["fps"] == base.fps
     assert made["image"] == ("first.png" if image else None)
 
 
@@ -157,3 +157,25 @@ def test_lora_and_offload_from_the_command_line(tmp_path: Path) -> None:
         options = ["--steps", "1", "--frames", "4", "-o", str(tmp_path / "out.mp4")]
         done = CliRunner().invoke(app, ["generate", PROMPT, *base, *options, *arguments])
         assert (done.exit_code, message in done.stderr) == (2 if message else 0, True), done.stderr
+
+
+def test_a_lora_goes_into_the_denoiser_that_it_is_for(tmp_path: Path) -> None:
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    pipe = TOYS["Wan 2.2"]()
+    pipe.save_pretrained(tmp_path / "base")
+    for name, part in (("high", pipe.transformer), ("low", pipe.transformer_2)):
+        part.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights=False))
+        pipe.save_lora_weights(tmp_path / name, transformer_lora_layers=get_peft_model_state_dict(part))
+    high, low = tmp_path / "high", tmp_path / "low"
+    loaded: Any = load_base(tmp_path / "base", loras=[f"transformer={high}", f"transformer_2={low}"])
+    for made, saved in ((loaded.transformer, pipe.transformer), (loaded.transformer_2, pipe.transformer_2)):
+        (name,) = made.peft_config
+        got = get_peft_model_state_dict(made, adapter_name=name)
+        want = get_peft_model_state_dict(saved)
+        assert got.keys() == want.keys()
+        assert all(torch.equal(got[key], want[key]) for key in want)
+        assert name in made.active_adapters()
+    with pytest.raises(EchoReelError, match=r"has 2 denoisers, .* whose it is: transformer=.*high or trans"):
+        load_base(tmp_path / "base", loras=[high])

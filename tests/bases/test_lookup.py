@@ -6,16 +6,18 @@ from diffusers import UNet2DConditionModel
 from helpers.toy_models import toy_pipeline, toy_unet
 from torch import nn
 
-from echoreel.bases.lookup import FAMILIES, Base, base_of, find_sites
-from echoreel.bases.unet_families import ANIMATEDIFF
+from echoreel.bases.animatediff import AnimateDiff
+from echoreel.bases.lookup import FAMILIES, base_of
 from echoreel.common.errors import AdapterMismatch, BaseUnsupported
-from echoreel.method.attachment import Reading, reading_rows, site_sizes
+from echoreel.method.attachment import site_sizes
+from echoreel.method.who_reads import Reading, reading_rows
 
 
 def test_a_pipeline_and_its_denoiser_are_of_the_same_family() -> None:
     pipe = toy_pipeline()
-    assert base_of(pipe) == Base(ANIMATEDIFF, pipe.unet, pipe)
-    assert base_of(pipe.unet) == Base(ANIMATEDIFF, pipe.unet, None)
+    assert base_of(pipe) == AnimateDiff(pipe.unet, pipe)
+    assert base_of(pipe.unet) == AnimateDiff(pipe.unet) == base_of(pipe).bare()
+    assert base_of(base_of(pipe)) == base_of(pipe)
     compiled = torch.compile(pipe.unet)
     assert base_of(compiled).denoiser is pipe.unet
 
@@ -27,7 +29,7 @@ def test_entries_name_their_axes() -> None:
 
 
 def test_sites_and_widths() -> None:
-    sites = find_sites(ANIMATEDIFF, toy_unet())
+    sites = AnimateDiff(toy_unet()).find_sites()
     assert len(sites) == 7
     assert sites["down_blocks.1.motion_modules.0"] == 16
     assert set(sites.values()) == {8, 16}
@@ -43,7 +45,7 @@ def test_a_base_without_sites_is_refused() -> None:
     with pytest.raises(BaseUnsupported, match="got UNet2DConditionModel, need"):
         base_of(image_model)
     with pytest.raises(BaseUnsupported, match="without any layer"):
-        find_sites(ANIMATEDIFF, nn.Identity())
+        AnimateDiff(nn.Identity()).find_sites()
 
 
 @pytest.mark.parametrize(

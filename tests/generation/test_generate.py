@@ -56,6 +56,22 @@ def result(pipe: Any, adapter: ActionAdapter, reference: ReferenceVideo) -> Gene
     return generate(PROMPT, [reference], base=pipe, adapter=adapter, seed=(7, 8), settings=settings)
 
 
+def test_a_small_base_films_on_one_thread_whatever_its_caller_uses(
+    pipe: Any, adapter: ActionAdapter, reference: ReferenceVideo
+) -> None:
+    used = []
+    hook = pipe.unet.register_forward_pre_hook(lambda *_: used.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        result = generate(PROMPT, [reference], base=pipe, adapter=adapter, settings=QUICK)
+        assert torch.get_num_threads() == 2
+    finally:
+        hook.remove()
+        torch.set_num_threads(1)
+    assert set(used) == {1}
+    assert result.threads == 1
+
+
 def own_call(pipe: Any, seed: int) -> np.ndarray[Any, Any]:
     """The same video by the pipeline alone."""
     generator = torch.Generator().manual_seed(seed)
@@ -192,6 +208,7 @@ def test_files_of_one_seed_and_of_several(result: GenerationResult, pipe: Any, t
     assert notes["settings"]["guidance_scale"] == 7.5
     assert notes["references"][0]["caption"] == "a man doing a cartwheel"
     assert notes["peak_memory_bytes"] > 1e6
+    assert notes["threads"] == 1
     alone = generate(PROMPT, base=pipe, settings=QUICK)
     assert [file.name for file in alone.save(tmp_path / "one.gif", short_side=1)] == ["one.gif", "one.json"]
     assert probe(tmp_path / "one.gif").height == 32

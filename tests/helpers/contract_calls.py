@@ -23,8 +23,8 @@ def predict(pipe: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     generator = torch.Generator().manual_seed(9)
     clean = torch.randn(inputs[0][:1].shape, generator=generator).expand_as(inputs[0])
     with torch.no_grad():
-        condition = base.family.condition(pipe, clean)
-    return base.family.predict(base.denoiser, *inputs, condition)
+        condition = base.condition(clean)
+    return base.predict(base.denoiser, *inputs, condition)
 
 
 @torch.no_grad()
@@ -32,7 +32,7 @@ def film(
     pipe: Any, seeds: tuple[int, ...] = (0,), prompt: str | list[str] = PROMPT, **options: Any
 ) -> Tensor:
     """Latents of videos, one generator each, by the pipeline's own call."""
-    family = base_of(pipe).family
+    base = base_of(pipe)
     torch.manual_seed(0)  # I2VGen-XL draws the image's latents without the generator
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     arguments: dict[str, Any] = {
@@ -42,11 +42,11 @@ def film(
         "output_type": "latent",
     }
     arguments |= CALLS.get(type(pipe).__name__, DRAWN)
-    if family.image(pipe):
+    if base.needs_image:
         picture = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
-        alone = isinstance(prompt, str) or family.name == "Wan"  # which takes one for all
+        alone = isinstance(prompt, str) or base.name == "Wan"  # which takes one for all
         arguments["image"] = picture if alone else [picture] * len(prompt)
-    arguments = family.call(pipe, arguments | options)
+    arguments = base.call_arguments(arguments | options)
     accepted = inspect.signature(type(pipe).__call__).parameters
     made = pipe(**{name: value for name, value in arguments.items() if name in accepted}).frames
     assert isinstance(made, Tensor)

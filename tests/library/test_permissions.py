@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from helpers.make_videos import counting, film
 
@@ -12,8 +13,6 @@ from echoreel.library.permissions import Permissions
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.table_schemas import schemas
 from echoreel.library.tables import LibraryError, Store
-
-pa = pytest.importorskip("pyarrow")
 
 
 def foreign(place: Path, root: Path, path: str) -> ReferenceLibrary:

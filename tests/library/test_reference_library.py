@@ -69,7 +69,8 @@ def test_of_copies_the_one_with_a_caption_is_taken_however_fast_it_is_read(
 def test_the_zoo_is_listed_and_stops_nothing(tmp_path: Path) -> None:
     library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
     added = library.add([bad_folder(tmp_path / "zoo")], quiet=True)
-    assert (added.clips, added.left_out, len(added.problems)) == (1, BAD, BAD)
+    assert (added.clips, added.left_out, len(added.problems)) == (1, BAD, BAD + 1)
+    assert "read by another name" in added.problems[-1 - BAD][1]  # the link to the folder itself
     assert {Path(place).name for place, _ in added.problems if "damaged" in _} == {
         "truncated.mp4",
         "truncated-copy.mp4",

@@ -13,13 +13,15 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 from helpers.catalogues import VERBS, catalogue, take
 
+from echoreel.library.conditions import one_of, sql
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_rows import Intake, numbers, of_catalogue
 from echoreel.library.table_schemas import schemas
-from echoreel.library.tables import LibraryError, Store, one_of, sql
+from echoreel.library.tables import LOCK, LibraryError, Store, is_library
 
 
 def test_a_missing_library_says_how_to_make_one(tmp_path: Path) -> None:
@@ -211,14 +213,14 @@ def writer(*arguments: object) -> subprocess.Popen[str]:
 def test_two_writers_at_once_lose_nothing_and_a_reader_is_never_in_the_way(tmp_path: Path) -> None:
     library = tmp_path / "library"
     paths = [catalogue(tmp_path, 400, "a"), catalogue(tmp_path, 400, "b", first=300)]
-    writers = [writer(library, path, 20) for path in paths]
-    store, seen = Store(library, create=True), [0]
-    while any(each.poll() is None for each in writers):
-        store.refresh()
-        seen.append(len(store.ids()))
-        assert seen[-1] >= seen[-2]
-        time.sleep(0.02)
-    assert [each.returncode for each in writers] == [0, 0]
+    with writer(library, paths[0], 20) as first, writer(library, paths[1], 20) as second:
+        store, seen = Store(library, create=True), [0]
+        while first.poll() is None or second.poll() is None:
+            store.refresh()
+            seen.append(len(store.ids()))
+            assert seen[-1] >= seen[-2]
+            time.sleep(0.02)
+    assert (first.returncode, second.returncode) == (0, 0)
     store.refresh()
     store.drop_copies("clips", "id")
     assert store.count("clips") == 700
@@ -239,18 +241,32 @@ def test_three_commands_at_once_add_to_one_new_library(tmp_path: Path) -> None:
     assert store.indexed("clips") == {"caption", "verb", "action"}
 
 
+def test_tables_are_made_by_one_process_at_a_time(tmp_path: Path) -> None:
+    """LanceDB lets two that make the same table at once both succeed, and the first one's rows are gone."""
+    tmp_path.joinpath("library").mkdir()
+    arguments = tmp_path / "library", catalogue(tmp_path, 20), 20
+    with FileLock(tmp_path / "library" / LOCK) as lock, writer(*arguments) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        assert not is_library(str(tmp_path / "library"))
+        lock.release()
+    assert process.returncode == 0
+    assert Store(tmp_path / "library").count("clips") == 20
+
+
 def test_killed_writers_leave_whole_writes_and_the_next_goes_on(tmp_path: Path) -> None:
     """Four times, at moments spread over the run; benchmarks/library_crash.py does it fifty times."""
     library, path = tmp_path / "library", catalogue(tmp_path, 3000)
     Store(library, create=True)
     before = 0
     for number in range(4):
-        process = writer(library, path, 20)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.1 * number)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with writer(library, path, 20) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.1 * number)
+            process.send_signal(signal.SIGKILL)
         store = Store(library)
         count = store.count("clips")
         assert count >= before

@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from echoreel.bases.encoding import encode_captions, encode_video
-from echoreel.bases.unet_families import ANIMATEDIFF
+from echoreel.bases.lookup import base_of
 from echoreel.common.errors import AdapterMismatch, BaseUnsupported, SettingsError
 from echoreel.media.reference_video import ReferenceVideo
-from echoreel.method.adapter import PRESETS, ActionAdapter
+from echoreel.method.adapter import ActionAdapter
 from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.dense_prism import DensePrismSettings
 from echoreel.method.integration import IntegrationSettings
+from echoreel.method.networks import PRESETS
 
 PROMPT = "a man doing a cartwheel"
 CONFIG = ("family", "sites", "latent_channels", "caption_width", "prism_config", "integration_config")
@@ -48,7 +49,7 @@ def video(seed: int = 0, frames: int = 5, height: int = 48, width: int = 40) -> 
 
 def denoised(adapter: ActionAdapter, rows: int = 1) -> Tensor:
     with torch.no_grad():
-        return ANIMATEDIFF.predict(adapter._attachments[0].base.denoiser, *toy_inputs(rows), {})
+        return base_of(adapter.denoisers[0]).predict(adapter.denoisers[0], *toy_inputs(rows), {})
 
 
 def test_references_are_encoded_with_prompt_and_caption(
@@ -85,7 +86,7 @@ def test_several_references_of_different_lengths_and_strengths(adapter: ActionAd
     nothing = denoised(adapter)
     adapter.detach()
     base = toy_pipeline()
-    assert torch.equal(ANIMATEDIFF.predict(base.unet, *toy_inputs(1), {}), nothing)
+    assert torch.equal(base_of(base).predict(base.unet, *toy_inputs(1), {}), nothing)
 
 
 def test_a_reference_twice_is_the_reference_once(adapter: ActionAdapter) -> None:
@@ -253,7 +254,7 @@ def test_lower_precisions(dtype: torch.dtype) -> None:
 
     def low() -> Tensor:
         with torch.no_grad():
-            return ANIMATEDIFF.predict(pipe.unet, bare[0].to(dtype), bare[1], bare[2].to(dtype), {}).float()
+            return base_of(pipe).predict(pipe.unet, bare[0].to(dtype), bare[1], bare[2].to(dtype), {}).float()
 
     assert (low() - want).abs().mean() < 0.05 * want.abs().mean()
     adapter.to(dtype)
@@ -331,11 +332,11 @@ def test_inference_mode_is_as_no_gradients(pipe: AnimateDiffPipeline) -> None:
         fresh = toy_adapter(pipe)  # its parameters are inference tensors
         for each in (fresh, adapter):
             each.attach(pipe).set_tokens(tokens.clone())
-            assert torch.equal(ANIMATEDIFF.predict(pipe.unet, *toy_inputs(1), {}), want)
+            assert torch.equal(base_of(pipe).predict(pipe.unet, *toy_inputs(1), {}), want)
             each.detach()
         adapter.attach(pipe)
     assert torch.equal(denoised(adapter), want)
-    ANIMATEDIFF.predict(pipe.unet, *toy_inputs(1), {}).mean().backward()  # and gradients flow outside
+    base_of(pipe).predict(pipe.unet, *toy_inputs(1), {}).mean().backward()  # and gradients flow outside
     assert any(p.grad is not None for p in adapter.integrations.parameters())
     adapter.detach()
 
@@ -347,7 +348,7 @@ def test_the_adapter_goes_where_the_base_is_moved() -> None:
     adapter.set_tokens(toy_tokens(adapter))
     pipe.unet.to("meta")
     with torch.no_grad():
-        made = ANIMATEDIFF.predict(pipe.unet, *(x.to("meta") for x in toy_inputs(1)), {})
+        made = base_of(pipe).predict(pipe.unet, *(x.to("meta") for x in toy_inputs(1)), {})
     assert made.device.type == "meta"
     assert adapter._held.state.gain.device.type == "meta"
 

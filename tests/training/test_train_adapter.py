@@ -97,10 +97,10 @@ def test_a_recipe_trains_an_adapter_that_loads_again(trained: Path) -> None:
 
 def test_only_the_adapter_is_in_the_checkpoint_and_only_it_changes(world: Path, tmp_path: Path) -> None:
     task = toy_task(world)
-    before = {name: tensor.clone() for name, tensor in task.pipe.unet.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in task.base.pipe.unet.state_dict().items()}
     fit(task, FitSettings(steps=2, warmup=0, validate_every=0), tmp_path)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in task.pipe.unet.state_dict().items())
-    assert all(p.grad is None and not p.requires_grad for p in task.pipe.unet.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in task.base.pipe.unet.state_dict().items())
+    assert all(p.grad is None and not p.requires_grad for p in task.base.pipe.unet.parameters())
     step = RunFolder(tmp_path).latest()
     assert step is not None
     assert load_file(step / "weights.safetensors").keys() == task.module.state_dict().keys()

@@ -164,6 +164,6 @@ class LatentVideoPipeline(DiffusionPipeline):
         """Frames as `output_type` asks for."""
         frames = latents
         if output_type != "latent":
-            frames = self.video_processor.postprocess_video(decode_frames(self, latents), output_type)
+            frames = self.video_processor.postprocess_video(decode_frames(self.vae, latents), output_type)
         self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
         return LatentVideoOutput(frames=frames) if return_dict else (frames,)

@@ -9,7 +9,6 @@ import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -48,24 +47,21 @@ class Studio:
 
     def __init__(self, settings: StudioSettings, folder: Path, generation: GenerationSettings) -> None:
         """`folder`: where the videos are kept."""
-        pipe: Any = load_base(settings.base)
-        self._pipe = pipe
+        self._base = base_of(load_base(settings.base))
         self._adapter = None if settings.adapter is None else load_adapter(settings.adapter)
-        self._settings = resolved(pipe, generation)
+        self._settings = resolved(self._base, generation)
         self._folder, self._batch, self._precision = folder, settings.batch, settings.precision
-        if self._precision == "bf16" and not computes_in_bf16(pipe._execution_device):
+        if self._precision == "bf16" and not computes_in_bf16(self._base.device):
             Console(stderr=True).print(EMULATED, highlight=False, soft_wrap=True)
             self._precision = "fp32"
-        modules = [part for part in pipe.components.values() if isinstance(part, nn.Module)]
+        modules = [part for part in self._base.pipe.components.values() if isinstance(part, nn.Module)]
         self.weights = {"base": _fingerprint(modules)}
         if self._adapter is not None:
             self.weights["adapter"] = _fingerprint([self._adapter])
 
     def clip_settings(self, actors: ActorSettings) -> ActorSettings:
         """The actor domain with the frames and the size that the base makes. Raises EchoReelError."""
-        found = base_of(self._pipe)
-        places = found.family.latent_size(found.denoiser)
-        size = places[0] * found.family.pixels_per_place(self._pipe) if places else actors.size
+        size = (self._base.native_size or (actors.size,))[0]
         asked = (self._settings.height or size, self._settings.width or size)
         if asked[0] != asked[1]:
             raise EchoReelError(f"got videos of {asked[1]}x{asked[0]}; the actor domain's are square")
@@ -75,7 +71,7 @@ class Studio:
 
     def shot(self, prompt: str, seed: int, references: Sequence[ActorClip], target: ActorClip) -> Shot:
         """Of a case; an image-to-video base starts from the target's first frame."""
-        image = target.frames[0] if base_of(self._pipe).family.image(self._pipe) else None
+        image = target.frames[0] if self._base.needs_image else None
         return Shot(prompt, seed, tuple(map(as_reference, references)), image)
 
     def film(self, shots: Sequence[Shot], label: str) -> Frames:
@@ -83,7 +79,7 @@ class Studio:
         keys = {shot: self._folder / f"{self._key(shot)}.npz" for shot in shots}
         missing = [shot for shot in shots if not keys[shot].exists()]
         told = f"{label}: {len(missing)} of {len(shots)} videos"
-        for chunk in track(batches(self._pipe, missing, self._batch), told, console=Console(stderr=True)):
+        for chunk in track(batches(self._base, missing, self._batch), told, console=Console(stderr=True)):
             for shot, frames in zip(chunk, self._make(chunk), strict=True):
                 file = io.BytesIO()
                 np.savez_compressed(file, frames=frames)
@@ -94,17 +90,17 @@ class Studio:
     def autoencoded(self, videos: Frames) -> Frames:
         """Videos (B, T, H, W, 3) as the base's autoencoder hands them back."""
         chunks = np.array_split(videos, range(self._batch, len(videos), self._batch))
-        return np.concatenate([decode_video(self._pipe, encode_video(self._pipe, chunk)) for chunk in chunks])
+        return np.concatenate([decode_video(self._base, encode_video(self._base, chunk)) for chunk in chunks])
 
     def _make(self, shots: Sequence[Shot]) -> Frames:
         """In one call of the pipeline."""
-        pipe, settings = self._pipe, self._settings
+        base, settings = self._base, self._settings
         reads: AbstractContextManager[None] = nullcontext()
         if shots[0].references:
             assert self._adapter is not None
-            reads = acting(self._adapter, pipe, shots, settings)
-        with reads, fast_kernels(pipe._execution_device, self._precision):
-            return film(pipe, shots, settings)
+            reads = acting(self._adapter, base, shots, settings)
+        with reads, fast_kernels(base.device, self._precision):
+            return film(base, shots, settings)
 
     def _key(self, shot: Shot) -> str:
         """Names a video by all that it is made from."""

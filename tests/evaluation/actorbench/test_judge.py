@@ -12,9 +12,10 @@ from helpers.toy_models import toy_pipeline
 from echoreel.actors.actor_clips import ActorDomain, ActorSettings
 from echoreel.actors.motion_library import JOINTS, synthetic_library
 from echoreel.bases.loading import load_base
+from echoreel.bases.lookup import base_of
 from echoreel.common.errors import CheckpointError, SettingsError
 from echoreel.common.settings import load_settings
-from echoreel.evaluation.actorbench.judge import EMBEDDED, PARTS, Judge, JudgeSettings, look_classes
+from echoreel.evaluation.actorbench.judge import PARTS, Judge, JudgeSettings, look_classes
 from echoreel.evaluation.actorbench.train_judge import (
     JudgeRecipe,
     JudgeTask,
@@ -91,7 +92,7 @@ def test_clips_pass_through_a_base(tmp_path: Path, denoised: float) -> None:
     )
     video = plain.batch(0)["video"].float() / 255
     captions = ["a person walking"] * len(video)
-    shown = through_base(video, captions, load_base(folder), 0.6 * denoised, seeded(0))
+    shown = through_base(video, captions, base_of(load_base(folder)), 0.6 * denoised, seeded(0))
     assert shown.shape == video.shape
     assert not torch.allclose(shown, video, atol=0.01)
     clips, again = task.batch(0), task.batch(0)
@@ -246,7 +247,6 @@ def test_the_committed_recipe_is_valid() -> None:
     assert load_settings(RECIPES / "judges.toml", JudgeRecipe).judge == JudgeSettings()
 
 
-@pytest.mark.skipif(not (EMBEDDED / "judge.json").exists(), reason="no embedded judge in this installation")
 def test_the_embedded_judge_reads_looks_of_fresh_renders() -> None:
     judge, domain = Judge.load(), ActorDomain(synthetic_library(), ActorSettings())
     clips = [domain.clip(2**41 + i) for i in range(24)]

@@ -62,10 +62,10 @@ def test_only_the_positive_branch_reads_action_tokens_and_the_base_is_left_as_it
     noise, at = torch.randn(clips.shape, generator=seeded(2)), torch.full((2,), 0.9)
     schedule = NoiseSchedule(pipe.scheduler)
     mixed = schedule.mix(clips, noise, at)
-    family = base_of(pipe).family
-    negative = family.predict(pipe.unet, mixed.noisy, mixed.timesteps, texts[0], {})
+    base = base_of(pipe)
+    negative = base.predict(pipe.unet, mixed.noisy, mixed.timesteps, texts[0], {})
     adapter.attach(pipe.unet).set_tokens(tokens)
-    positive = family.predict(pipe.unet, mixed.noisy, mixed.timesteps, texts[1], {})
+    positive = base.predict(pipe.unet, mixed.noisy, mixed.timesteps, texts[1], {})
     expected, _ = schedule.parts(mixed.noisy, negative + 2 * (positive - negative), at)
     torch.testing.assert_close(with_references, expected)
 

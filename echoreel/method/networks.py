@@ -1,0 +1,173 @@
+"""What is trained of an adapter, and for which base: a Prism, and an Integration at each of its sites."""
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Literal, Self, TypeAlias
+
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from echoreel.bases.base import BaseLike
+from echoreel.bases.lookup import base_of
+from echoreel.common.errors import AdapterMismatch, SettingsError
+from echoreel.method.compact_prism import CompactPrismSettings
+from echoreel.method.dense_prism import DensePrismSettings
+from echoreel.method.integration import (
+    FrameIntegrationSettings,
+    Integration,
+    IntegrationSettings,
+    integration_settings,
+    make_integration,
+)
+from echoreel.method.prism import PrismSettings, make_prism, prism_settings
+from echoreel.method.references import Held
+
+Preset: TypeAlias = Literal["compact", "dense", "paper", "paper-lvdm"]
+
+
+class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """All that is trained: a Prism and one Integration per site of a base.
+
+    family, sites, latent_channels, caption_width: the base it fits, that is its family's name, the width at
+    each site's path, and the widths of its latents and text tokens. prism_config, integration_config: their
+    settings as plain dicts, since they are saved with the weights.
+    """
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        family: str,
+        sites: dict[str, int],
+        latent_channels: int,
+        caption_width: int,
+        prism_config: dict[str, Any],
+        integration_config: dict[str, Any],
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        settings = integration_settings(integration_config)
+        self.prism = make_prism(prism_settings.validate_python(prism_config), latent_channels, caption_width)
+        self.integrations = nn.ModuleDict(
+            {
+                _key(path): make_integration(width, self.prism.token_width, settings)
+                for path, width in sites.items()
+            }
+        )
+        self._held = Held()  # what a base reads while this is attached to it
+
+    @classmethod
+    def for_base(
+        cls,
+        base: BaseLike,
+        preset: Preset = "compact",
+        *,
+        prism: PrismSettings | None = None,
+        integration: IntegrationSettings | FrameIntegrationSettings | None = None,
+    ) -> Self:
+        """A fresh adapter for a pipeline or denoiser; `prism` and `integration` replace the preset's.
+
+        Raises BaseUnsupported, SettingsError.
+        """
+        found = base_of(base)
+        if preset not in PRESETS:
+            raise SettingsError(f"got preset {preset!r}, need one of {', '.join(PRESETS)}")
+        prism, integration = prism or PRESETS[preset][0], integration or PRESETS[preset][1]
+        if isinstance(prism, DensePrismSettings):
+            size = found.latent_size
+            if size is None:
+                raise SettingsError(
+                    f"got preset {preset!r} for a base that does not say its native resolution, which a "
+                    f"dense Prism needs; take the compact preset"
+                )
+            prism = prism.model_copy(update={"latent_size": size})
+        adapter: Self = cls(
+            family=found.name,
+            sites=_some(found.find_sites(), found.every),
+            latent_channels=found.latent_channels,
+            caption_width=found.caption_width,
+            prism_config=prism.model_dump(mode="json"),
+            integration_config=integration.model_dump(mode="json"),
+        )
+        adapter.eval()  # as `from_pretrained` does
+        return adapter
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, **kwargs: Any) -> Self:
+        """An adapter from a folder or hub id; without it, the one that fits the embedded base.
+
+        kwargs: those of diffusers' `ModelMixin.from_pretrained`.
+        """
+        path = pretrained_model_name_or_path
+        if path is None:
+            path = str(resources.files("echoreel") / "weights" / "adapter")
+        adapter: Self = super().from_pretrained(path, **kwargs)
+        return adapter
+
+    def check_fits(self, base: BaseLike) -> None:
+        """Raises AdapterMismatch unless the base is of the family and widths that the config says."""
+        base, config = base_of(base), self.config
+        if base.name != config["family"]:
+            raise AdapterMismatch(
+                f"got a base of the family {base.name}, need {config['family']}; load or train the adapter "
+                "for it"
+            )
+        sites, mine = base.find_sites(), dict(config["sites"])
+        if mine not in (sites, some := _some(sites, base.every)):
+            wrong = next(path for path in [*mine, *some] if mine.get(path) != some.get(path))
+            raise AdapterMismatch(
+                f"got a base with width {sites.get(wrong)} at {wrong}, need {mine.get(wrong)}; this adapter "
+                f"was made for another base of the family {config['family']}"
+            )
+        got = base.latent_channels, base.caption_width
+        need = config["latent_channels"], config["caption_width"]
+        if got != need:
+            raise AdapterMismatch(
+                f"got a base with {got[0]} latent channels and captions of width {got[1]}, need {need[0]} "
+                f"and {need[1]}; this adapter was made for another base"
+            )
+
+    def encode(
+        self,
+        reference_latents: Tensor,
+        caption_tokens: Tensor | None = None,
+        prompt_tokens: Tensor | None = None,
+    ) -> Tensor:
+        """Latents (B, C, T, H, W), and text tokens (B, L, D) or None of the reference's caption and of the
+        prompt -> action tokens (B, T * K, A)."""
+        like = next(self.prism.parameters())
+        texts = [None if text is None else text.to(like) for text in (caption_tokens, prompt_tokens)]
+        tokens: Tensor = self.prism(reference_latents.to(like), *texts)
+        return tokens
+
+    def layers(self) -> dict[str, Integration]:
+        """By the site's path."""
+        return {path: self.integrations[_key(path)] for path in self.config["sites"]}  # type: ignore[misc]
+
+    def check_tokens(self, parts: Sequence[Tensor]) -> None:
+        """Raises AdapterMismatch unless these are action tokens of this adapter, for one batch."""
+        slots, width = self.prism.slots_per_frame, self.prism.token_width
+        for part in parts:
+            batch = parts[0].shape[0]
+            if part.ndim != 3 or part.shape[0] != batch or part.shape[1] % slots or part.shape[2] != width:
+                raise AdapterMismatch(
+                    f"got action tokens {tuple(part.shape)}, need ({batch}, T * {slots}, {width}); encode "
+                    f"the reference with this adapter"
+                )
+
+
+PRESETS: dict[str, tuple[PrismSettings, IntegrationSettings | FrameIntegrationSettings]] = {
+    "compact": (CompactPrismSettings(), IntegrationSettings(feed_forward=96)),
+    "dense": (DensePrismSettings(width=128, depth=3, heads=4, caption_width=128), IntegrationSettings()),
+    "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),
+    "paper-lvdm": (DensePrismSettings(), FrameIntegrationSettings()),  # to the letter, as released
+}
+
+
+def _some(sites: dict[str, int], every: int) -> dict[str, int]:
+    """The first of the sites and every so many on."""
+    return dict([*sites.items()][::every])
+
+
+def _key(path: str) -> str:
+    """A site's name in the ModuleDict, which cannot hold dots."""
+    return path.replace(".", "-")
