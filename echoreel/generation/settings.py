@@ -11,6 +11,7 @@ from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
 from echoreel.common.settings import Pixels, Settings, Share, load_json
+from echoreel.common.text import checked_text
 from echoreel.media.video_files import MOST_FPS
 
 Steps: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
@@ -110,6 +111,8 @@ def checked_request(
     seeds = (seed,) if isinstance(seed, int) else tuple(seed)
     if not prompt.strip():
         raise EchoReelError("the prompt is empty; say what the video should show")
+    checked_text("prompt", prompt)
+    checked_text("negative prompt", settings.negative_prompt or "")
     if wrong := [s for s in seeds if not 0 <= s < 2**63]:
         raise EchoReelError(f"seed {wrong[0]}: need a whole number from 0 to 2^63 - 1")
     if not seeds or len(set(seeds)) < len(seeds):

@@ -145,6 +145,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "trust in a null byte": ("library", "trust", "LIB", "a\0b"),
     "a manifest that is a folder": ("prepare", "manifest", "LIB", "OUT"),
     "a manifest below a file": ("prepare", "manifest", "LIB", f"{CARTWHEEL}/x"),
+    "a prompt that is no text": ("generate", "a man \udcff running", "-o", "OUT/a.mp4"),
     "a size": ("prepare", "pairs", "OUT/c.csv", "OUT/p", "--size", f"{'9' * 30}x16"),
     "a size of digits": ("prepare", "pairs", "OUT/c.csv", "OUT/p", "--size", f"{'9' * 5000}x16"),
     "a size in other digits": (
