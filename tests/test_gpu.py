@@ -18,7 +18,7 @@ from echoreel.media.reference_video import ReferenceVideo
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.fit_settings import FitSettings
 from echoreel.training.pair_cache import PairSetWriter
-from echoreel.training.train_adapter import AdapterRecipe, train_adapter
+from echoreel.training.train_adapter import AdapterRecipe, train
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda"
@@ -51,7 +51,7 @@ def test_an_adapter_learns_in_bfloat16(tmp_path: Path) -> None:
     PairSetWriter(tmp_path / "pairs").write(0, clips[:, 0], clips[:, 1:], [["a man dancing"] * 2] * 8)
     task = AdapterTaskSettings(batch=2, held_back=2, validation_levels=(0.5, 0.95))
     fit = FitSettings(steps=20, learning_rate=2e-2, warmup=0, ema=0, precision="bf16", validate_every=20)
-    train_adapter(
+    train(
         AdapterRecipe(
             folder=tmp_path / "run", base=str(tmp_path / "base"), pairs=tmp_path / "pairs", task=task, fit=fit
         )

@@ -9,11 +9,13 @@ import io
 import sys
 
 from echoreel.cli import (  # noqa: F401 - they add their commands
+    doctor,
     generate,
     library,
     measure,
     models,
     prepare,
+    reference,
     training,
 )
 from echoreel.cli.app import app

@@ -8,13 +8,13 @@ from echoreel import __version__
 
 app = typer.Typer(
     name="echoreel",
-    help="Make a video diffusion model perform an action by showing it reference videos.",
+    help="Teach a frozen video diffusion model a new action by showing it a clip of someone doing it.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-prepare = typer.Typer(no_args_is_help=True, help="Make what trainings and tests read.")
+prepare = typer.Typer(no_args_is_help=True, help="Prepare data for training and evaluation.")
 app.add_typer(prepare, name="prepare")
 
 

@@ -22,7 +22,7 @@ Library = Annotated[
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Clips, by the ids that `list` shows.")]
 ActionText = Annotated[
     str | None,
-    typer.Option("--action", metavar="TEXT", help="The action, where the prompt does not tell it."),
+    typer.Option("--action", metavar="TEXT", help="The action, if the prompt does not name it."),
 ]
 EmbedderName = Annotated[
     str | None,
@@ -45,7 +45,9 @@ def add(
     ],
     root: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where a catalogue's paths begin. Default: its own folder."),
+        typer.Option(
+            metavar="DIR", help="Folder that a catalogue's paths are relative to. Default: its own."
+        ),
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -57,11 +59,11 @@ def add(
     ] = 12.0,
     shortest: Annotated[float, typer.Option(metavar="SECONDS", help="Shorter shots are left out.")] = 1.0,
     embedder: EmbedderName = None,
-    ray: Annotated[bool, typer.Option("--ray", help="Share the sources out among Ray's workers.")] = False,
+    ray: Annotated[bool, typer.Option("--ray", help="Distribute the work over Ray's workers.")] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Add videos with their captions. What is there already is skipped; stopped, the same command goes on."""
+    """Add videos with their captions. What is there already is skipped. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         from echoreel.common.settings import checked
         from echoreel.library.reference_library import ReferenceLibrary
@@ -89,7 +91,7 @@ def search(
     place: Library,
     prompt: Annotated[str, typer.Argument(help="What the video should show.")],
     count: Annotated[
-        int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="Results.")
+        int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="Number of results.")
     ] = 10,
     action: ActionText = None,
     sheet: Annotated[
@@ -107,11 +109,11 @@ def search(
         result = found.search(prompt, count, action)
         answer.facts = result.details()
         if result.action is None:
-            answer.say("no action understood in the prompt; name it with --action")
+            answer.say("could not find an action in the prompt; pass --action")
             return
         answer.say(f'action: "{result.action.phrase}"')
         if not result.results:
-            answer.say("nothing near it in the library")
+            answer.say("nothing similar in the library")
             return
         rows = [
             (f"{each.score:.2f}", each.clip.id, each.clip.phrase, each.why, each.clip.caption)
@@ -126,7 +128,7 @@ def search(
 def list_clips(
     place: Library,
     count: Annotated[
-        int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_CLIPS, help="Clips.")
+        int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_CLIPS, help="Number of clips.")
     ] = 20,
     action: Annotated[str | None, typer.Option(metavar="TEXT", help="Only those of this action.")] = None,
     as_json: AsJson = False,
@@ -199,14 +201,16 @@ def trust(
 @library.command(epilog='Example: echoreel library export references out --prompt "a woman juggling"')
 def export(
     place: Library,
-    folder: Annotated[Path, typer.Argument(help="Where to: the videos and manifest.jsonl.")],
+    folder: Annotated[Path, typer.Argument(help="Output folder for the videos and manifest.jsonl.")],
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Clips. Default: all.")] = None,
     prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Those that `search` finds for it.")
+        str | None, typer.Option(metavar="TEXT", help="Export what `search` finds for this prompt.")
     ] = None,
     count: Annotated[
         int,
-        typer.Option("--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="With --prompt: results."),
+        typer.Option(
+            "--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="With --prompt: number of results."
+        ),
     ] = 10,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -253,7 +257,7 @@ def embed(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Store clips encoded for a base, so that `generate --library` need not. Stopped, it goes on."""
+    """Encode clips for a base ahead of time, for `generate --library`. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         from echoreel.cli.output import hush
         from echoreel.library.reference_library import ReferenceLibrary
@@ -272,7 +276,7 @@ def embed(
         stored = encode_library(found, pipe, recommended_size(pipe))
         answer.say(f"encoded {stored.clips} clips; {stored.known} were encoded already")
         if stored.stale:
-            answer.say(f"{stored.stale} were encoded by other weights of this base and are replaced")
+            answer.say(f"{stored.stale} were encoded with other weights of this base and are replaced")
         tell_problems(answer, stored.problems)
         answer.facts = stored.details()
 

@@ -26,7 +26,7 @@ def tell_added(answer: Answer, place: str, added: "Added") -> None:
     if added.copies:
         answer.say(f"{added.copies} files are copies of others")
     if added.without_action:
-        answer.say(f"{added.without_action} clips tell of no action; they are found by no prompt")
+        answer.say(f"{added.without_action} captions name no action; search will not return these clips")
     if added.left_out:
         answer.say(f"{added.left_out} videos and rows were left out")
     tell_problems(answer, added.problems)

@@ -14,7 +14,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the recipe; repeatable."),
 ]
-Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="Settings; see recipes/.")]
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="A file of settings; see recipes/.")]
 Base = Annotated[
     str | None, typer.Option(metavar="DIR|ID", help="A diffusers pipeline. Default: the embedded one.")
 ]
@@ -36,14 +36,14 @@ Lora = Annotated[
     typer.Option(
         "--lora",
         metavar="FILE|DIR|ID",
-        help="For the base; repeatable. Of two denoisers: transformer_2=FILE.",
+        help="A LoRA for the base; repeatable. For a second denoiser: transformer_2=FILE.",
     ),
 ]
 Frames = Annotated[
-    int | None, typer.Option("--frames", metavar="N", help="Of the video. Default: the base's.")
+    int | None, typer.Option("--frames", metavar="N", help="Frames of the video. Default: the base's.")
 ]
 Size = Annotated[
-    str | None, typer.Option(metavar="WxH", help="Pixels, such as 832x480. Default: the base's.")
+    str | None, typer.Option(metavar="WxH", help="Size in pixels, such as 832x480. Default: the base's.")
 ]
 FirstFrame = Annotated[
     Path | None, typer.Option("--image", metavar="FILE", help="The first frame, for image-to-video bases.")

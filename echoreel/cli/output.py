@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -45,6 +46,7 @@ def answering(as_json: bool, debug: bool) -> Iterator[Answer]:
     error is raised as it is. A reader that closed the pipe is typer's business: exit code 1 without a word.
     """
     answer = Answer(as_json)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read once, when transformers is imported
     try:
         yield answer
         if as_json:
@@ -85,7 +87,6 @@ def hush() -> None:
     libraries: tuple[Any, ...] = (of_diffusers, of_transformers)
     for library in libraries:
         library.disable_progress_bar()
-    libraries[1].set_verbosity_error()
     for name in ("configuration_utils", "pipelines.pipeline_utils"):  # our errors say it in one sentence
         logging.getLogger(f"diffusers.{name}").setLevel(logging.ERROR)
 

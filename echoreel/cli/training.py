@@ -14,13 +14,14 @@ from echoreel.cli.output import answering, hush
     epilog="Example: echoreel train recipes/adapter.toml --set fit.steps=2000 --set folder=runs/mine"
 )
 def train(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Train an adapter on a base from prepared pairs. Stopped at any moment, the same command goes on."""
+    """Train an adapter on a base from prepared pairs. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         hush()
         from echoreel.common.settings import load_settings
-        from echoreel.training.train_adapter import AdapterRecipe, train_adapter
+        from echoreel.training.train_adapter import AdapterRecipe
+        from echoreel.training.train_adapter import train as trained
 
-        folder = train_adapter(load_settings(recipe, AdapterRecipe, overrides or ()))
+        folder = trained(load_settings(recipe, AdapterRecipe, overrides or ()))
         answer.say(f"wrote {folder}; use it with --adapter {folder}")
         answer.facts = {"adapter": str(folder)}
 

@@ -4,9 +4,10 @@ import tomllib
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic._internal._model_construction import ModelMetaclass
 from pydantic_core import ErrorDetails
 
 from echoreel.common.errors import SettingsError
@@ -21,7 +22,16 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Pixels: TypeAlias = Annotated[int, Field(ge=16, le=16_384)]  # a side
 
 
-class Settings(BaseModel):
+class _Told(ModelMetaclass):
+    """Calls of the class answer as files do: SettingsError with the nearest key, not pydantic's own error."""
+
+    if not TYPE_CHECKING:  # which would hide the keys from type checkers
+
+        def __call__(cls, **values: Any) -> Any:
+            return validated(cls, values)
+
+
+class Settings(BaseModel, metaclass=_Told):
     """Base of every settings class: frozen; a misspelt key is an error, and so are nan, inf and whole numbers
     of more than 64 bits."""
 

@@ -20,7 +20,7 @@ def checked_text(what: str, text: str) -> str:
     """The text. Raises SettingsError where it holds what no tokenizer and no file can take."""
     if found := NO_TEXT.search(text):
         raise SettingsError(
-            f"{what}: character {found.start() + 1} is no text ({found[0]!r}); write it in UTF-8 without it"
+            f"{what}: character {found.start() + 1} is not text ({found[0]!r}); write it in UTF-8 without it"
         )
     return text
 

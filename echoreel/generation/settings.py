@@ -21,7 +21,24 @@ Rate: TypeAlias = Annotated[float, Field(gt=0, le=MOST_FPS)]
 
 
 class GenerationSettings(Settings):
-    """How to generate. None means: as the base recommends, else its pipeline's own default."""
+    """How to generate. None means: as the base recommends, else its pipeline's own default.
+
+    Attributes:
+        steps: denoising steps.
+        guidance_scale: of classifier-free guidance.
+        num_frames: of the video.
+        height: of the video in pixels.
+        width: of the video in pixels.
+        negative_prompt: what the video should not show.
+        fps: of the written files.
+        scale: how much of all references is added: 0 none, 1 as trained, at most 10.
+        guidance: the branch of classifier-free guidance that reads references, "positive" or "both".
+        window: the part of the denoising steps in which references act, from 0 to 1.
+        compare: also make the base's own video for every seed.
+
+    Raises:
+        SettingsError: a name is unknown or a value out of range; it names the nearest known one.
+    """
 
     steps: Steps | None = None  # of denoising
     guidance_scale: Guidance | None = None
@@ -93,10 +110,10 @@ def resolved(base: BaseLike, settings: GenerationSettings) -> GenerationSettings
     return settings.model_copy(update=filled)
 
 
-def recommended_size(base: BaseLike) -> tuple[int, int]:
-    """(height, width) in pixels of the base's videos unless told otherwise. Raises SettingsError."""
+def recommended_size(base: BaseLike, settings: GenerationSettings | None = None) -> tuple[int, int]:
+    """(height, width) in pixels of the base's videos with these settings. Raises SettingsError."""
     base = base_of(base)
-    return base.video_size(resolved(base, GenerationSettings()).size)
+    return base.video_size(resolved(base, settings or GenerationSettings()).size)
 
 
 def _recommended(pipe: Any) -> RecommendedSettings:
@@ -118,9 +135,7 @@ def checked_request(
     if not seeds or len(set(seeds)) < len(seeds):
         raise EchoReelError(f"got seeds {list(seeds)}, need at least one, and each once")
     if settings.compare and not references:
-        raise EchoReelError(
-            "nothing to compare: without a reference the video is the base's own; give a reference"
-        )
+        raise EchoReelError("nothing to compare without a reference; give one, or leave out --compare")
     if settings.window[0] >= settings.window[1]:
         raise EchoReelError(f"got window {settings.window}, need a start before its end, both from 0 to 1")
     return seeds

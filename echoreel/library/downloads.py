@@ -145,9 +145,9 @@ class _Download:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError as error:
-            raise DownloadError(f"{url}: no proper URL ({error})") from error
+            raise DownloadError(f"{url}: not a valid URL ({error})") from error
         if parts.scheme not in ("http", "https") or not host or parts.username is not None:
-            raise DownloadError(f"{url}: got no plain http(s) URL; download it yourself and give the file")
+            raise DownloadError(f"{url}: not a plain http(s) URL; download it yourself and give the file")
         port = port or (443 if parts.scheme == "https" else 80)
         connection = http.client.HTTPConnection(host, port)
         address = (self._resolve(host, port), port)
@@ -171,7 +171,7 @@ class _Download:
         """Take the socket for the one that `_stop` shuts. Raises DownloadError where that was called."""
         with self._lock:
             if self._is_over:
-                raise DownloadError(f"{self._url}: out of time")
+                raise DownloadError(f"{self._url}: timed out")
             self._socket = connected
 
     def _receive(self, answer: http.client.HTTPResponse) -> None:
@@ -185,7 +185,7 @@ class _Download:
                 file.write(piece)
         if declared is not None and self._received < declared:
             raise DownloadError(
-                f"{self._url}: broke off after {self._received} of {declared} bytes; try again"
+                f"{self._url}: connection lost after {self._received} of {declared} bytes; try again"
             )
 
 

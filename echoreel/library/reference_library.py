@@ -41,7 +41,10 @@ PER_QUERY = 128  # so many, those first in whose captions the index finds words 
 
 
 class ReferenceLibrary:
-    """A library in a folder or an object store; several processes may use one at once."""
+    """Videos that show actions, found by the action that a prompt asks for.
+
+    `ReferenceLibrary.open` gives one, of a folder or an object store. Several processes may use one at once.
+    """
 
     def __init__(self, store: Store, embedder: str | None, downloads: DownloadSettings) -> None:
         """embedder: the name of one, the library's own (None), or "none"."""
@@ -57,21 +60,41 @@ class ReferenceLibrary:
         embedder: str | None = None,
         downloads: DownloadSettings | None = None,
     ) -> Self:
-        """The library of a folder, or of a place such as s3://bucket/library.
+        """Open a library, or make one.
 
-        embedder: the name of one that `load_embedder` knows, or "none" to compare words alone; the library's
-        own unless given, and of a new library the default one, if it is installed. Raises LibraryError,
-        MissingExtra.
+        Args:
+            uri: a folder, or a place such as s3://bucket/library.
+            create: make it if there is none.
+            embedder: compares actions: a hub id, or "none" for words alone. Default: the library's own.
+            downloads: limits of what is fetched from URLs.
+
+        Returns:
+            The library.
+
+        Raises:
+            LibraryError: there is none, or it cannot be read.
+            MissingExtra: the extra `library` is not installed.
         """
         return cls(Store(uri, create), embedder, downloads or DownloadSettings())
 
     def add(
         self, sources: Sequence[Path | str], settings: AddSettings | None = None, quiet: bool = False
     ) -> Added:
-        """Add folders of videos, videos, catalogues and libraries; what is there already is not added again.
+        """Add videos with their captions. What is there already is not added again.
 
-        Stopped at any moment, the same call goes on. Raises LibraryError and CatalogueError for what is no
-        source; what is wrong with single files and rows is in the result.
+        Stopped at any moment, the same call resumes.
+
+        Args:
+            sources: folders of videos, videos, catalogues (.csv, .parquet, .jsonl), other libraries.
+            settings: how videos are cut and captions found.
+            quiet: show no progress.
+
+        Returns:
+            What was added, and what was wrong with single files and rows.
+
+        Raises:
+            LibraryError: a source cannot be used.
+            CatalogueError: a catalogue lacks columns or names files outside its folder.
         """
         settings, rows = settings or AddSettings(), self.store.count("clips")
         check_sources(sources, settings)
@@ -94,9 +117,19 @@ class ReferenceLibrary:
         return dropped
 
     def search(self, prompt: str, count: int = 10, action: str | None = None) -> Answer:
-        """The clips that show the prompt's action best, the likeliest first, and different from each other.
+        """Find the clips that show the prompt's action best, the likeliest first, different from each other.
 
-        action: the action in words, where the prompt does not tell it. Raises LibraryError, EchoReelError.
+        Args:
+            prompt: what a video should show; its action is found in it.
+            count: how many clips.
+            action: the action in words. Default: found in the prompt.
+
+        Returns:
+            The action that was understood (or None), and clips with scores.
+
+        Raises:
+            LibraryError: the library cannot be read.
+            EchoReelError: the prompt is empty, or `count` is below 1.
         """
         _check_count(count)
         if not prompt.strip() and not action:
@@ -128,7 +161,19 @@ class ReferenceLibrary:
         return replace(answer, results=tuple(found for found in answer.results if found.score >= FITS))
 
     def take(self, prompt: str, count: int = 1, action: str | None = None) -> Taken:
-        """Of the clips that fit, the first `count` that can be read. Raises LibraryError."""
+        """Read the best matching clips as references, for `generate`.
+
+        Args:
+            prompt: as in `search`.
+            count: how many references.
+            action: as in `search`.
+
+        Returns:
+            References, and the clips that could not be read.
+
+        Raises:
+            LibraryError: the library cannot be read.
+        """
         answer = self.pick(prompt, 3 * count, action)
         taken: list[tuple[Found, ReferenceVideo]] = []
         problems = []

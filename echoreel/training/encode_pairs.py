@@ -220,11 +220,11 @@ def _line(row: str, source: str, references: int, root: Path) -> ManifestLine:
 
 
 def _inside(root: Path, file: Path, source: str) -> Path:
-    """The file in the root folder. Raises PairSetError for a path that leads out of it."""
+    """The file in the root folder. Raises PairSetError for a path that points outside it."""
     found = (root / file).resolve()
     if not found.is_relative_to(root.resolve()):
         raise PairSetError(
-            f"{source}: {file} leads out of {root}, which videos must be in; give another root"
+            f"{source}: {file} points outside {root}, which videos must be in; give another root"
         )
     return found
 

@@ -76,6 +76,16 @@ def test_the_main_job(call: Any, tmp_path: Path) -> None:
     assert notes["references"][0]["caption"] == "a man doing a cartwheel"
 
 
+def test_the_last_video_is_not_replaced_without_a_word(
+    call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = ("generate", PROMPT, "--base", str(world / "base"), "--steps", "1")
+    assert "wrote out.mp4\n" in call(*plain).stdout
+    assert "wrote out2.mp4\n" in call(*plain).stdout
+    assert "wrote out.mp4 over the one that was there\n" in call(*plain, "-o", "out.mp4").stdout
+
+
 def test_json_is_all_that_is_printed(call: Any, tmp_path: Path) -> None:
     done = call(*WHOLE, "--seed", "7", "--seed", "8", "--json")
     assert (done.exit_code, done.stderr) == (0, "")
@@ -120,12 +130,12 @@ def test_a_long_vertical_video_of_a_phone_is_an_ordinary_reference(call: Any, tm
     )
     assert (done.exit_code, done.stderr) == (0, "")
     assert "16 frames, 4.00 s to 5.87 s of phone.mp4 at 8 fps (it is 10.00 s long; " in done.stdout
-    assert probe(tmp_path / "a-compare.mp4").width < 2 * (256 + 16) + 0.6 * 256 + 16  # it stands upright
+    assert probe(tmp_path / "a-compare.mp4").width < 3 * (256 + 16)  # as the base sees it: its square middle
 
 
 WRONG = {
     "a reference that is missing": (["-r", "missing.mp4"], "missing.mp4: there is no such file"),
-    "a text file as reference": (["-r", "notes.txt"], "notes.txt: not a video that can be read"),
+    "a text file as reference": (["-r", "notes.txt"], "notes.txt: not a readable video"),
     "a start beyond the end": (["--start", "100"], "no frame from 100.00 s on; choose an earlier start"),
     "an end before the start": (["--start", "2", "--end", "1"], "end: got 1.0, need seconds after the start"),
     "a negative strength": (["--strength", "-1"], "strength: got -1.0, need 0 or more"),

@@ -23,6 +23,7 @@ CALLS = {  # what is right ends in a sentence about NONE, which there is not, be
     "measure": [CARTWHEEL],
     "prepare clips": ["clips", "--motions", "NONE"],
     "prepare manifest": ["NONE", "pairs.jsonl"],
+    "reference save": ["a.safetensors", "-r", CARTWHEEL, "--base", "NONE"],
     "prepare pairs": ["pairs.jsonl", "pairs", "--base", "NONE"],
 }
 MAY_BE_NOTHING = {"seed", "start", "strength", "guidance_scale", "scale", "still", "similar"}

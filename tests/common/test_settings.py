@@ -158,6 +158,11 @@ def test_checked_tells_mistakes_as_a_file_would() -> None:
         checked(Fit, steps=0)
 
 
+def test_a_call_of_the_class_tells_mistakes_as_a_file_does() -> None:
+    with pytest.raises(SettingsError, match=r"^step: unknown key; did you mean steps\?$"):
+        Fit(step=3)
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Fit().steps = 3  # type: ignore[misc]

@@ -128,5 +128,7 @@ def test_links_lead_somewhere(page: str) -> None:
         if not re.match(r"\w+:", target):
             path, _, anchor = target.partition("#")
             file = (ROOT / page).parent / path if path else ROOT / page
+            if file.resolve().parent == ROOT / "docs" / "reference":
+                continue  # generated for the site, where tests/docs/test_public_surface.py looks for them
             assert file.exists(), f"{page}: {target}"
             assert not anchor or anchor in anchors(file), f"{page}: {target}"

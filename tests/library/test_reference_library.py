@@ -172,7 +172,7 @@ def test_a_path_that_leads_out_is_not_opened(tmp_path: Path) -> None:
     library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
     added = library.add([tmp_path / "root" / "a.csv"], quiet=True)
     assert (added.clips, added.left_out) == (1, 1)
-    assert "leads out of its folder" in library.take("a man carving").problems[0][1]
+    assert "points outside its folder" in library.take("a man carving").problems[0][1]
 
 
 def test_a_url_is_only_recorded_and_a_private_one_is_not_fetched(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from helpers.make_videos import counting, film, numbers
 from numpy.testing import assert_allclose
 
 from echoreel.common.errors import ClipTooShort, SettingsError, VideoMissing
+from echoreel.media.images import dimmed_outside
 from echoreel.media.reference_video import (
     CAPTION_BYTES,
     DEFAULT_FPS,
@@ -128,3 +129,14 @@ def test_the_sheet_shows_every_frame_taken() -> None:
     sheet = ReferenceVideo(film_, fps=8).sheet(columns=4)
     assert sheet.shape[1] == 4 * (96 + 8)
     assert {int(frame[16, 20, 0]) for frame in film_} <= set(np.unique(sheet[..., 0]).tolist())
+
+
+def test_the_sheet_greys_what_a_square_base_cuts_away() -> None:
+    frames = np.full((2, 32, 64, 3), 250, np.uint8)
+    shown = dimmed_outside(frames, (16, 16))
+    assert (shown[:, :, 16:48] == 250).all()
+    assert (shown[:, :, :16] < 170).all()
+    assert (shown[:, :, 48:] < 170).all()
+    assert (dimmed_outside(frames, (10, 20)) == 250).all()
+    reference = ReferenceVideo(frames)
+    assert (reference.sheet(size=(16, 16)) != reference.sheet()).any()

@@ -85,12 +85,12 @@ def test_a_killed_preparation_goes_on_where_it_was(manifest: Path, tmp_path: Pat
         (
             '{"target": "../a.mp4", "caption": "", "references": [{"path": "a.mp4"}]}',
             PairSetError,
-            r"leads out",
+            r"points outside",
         ),
         (
             '{"target": "/a.mp4", "caption": "", "references": [{"path": "a.mp4"}]}',
             PairSetError,
-            r"leads out",
+            r"points outside",
         ),
         (
             '{"target": "no.mp4", "caption": "", "references": [{"path": "a.mp4"}]}',
@@ -224,9 +224,9 @@ def test_line_ends_of_other_systems_and_inside_captions_are_none_of_a_manifest(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"a.mp4"', '"a\\u0000.mp4"', "path: character 2 is no text"),
-        ('"a.mp4"', '"a\\ud800.mp4"', "path: character 2 is no text"),
-        ('"b.mp4"', '"b.mp4", "caption": "\\ud800"', "caption: character 1 is no text"),
+        ('"a.mp4"', '"a\\u0000.mp4"', "path: character 2 is not text"),
+        ('"a.mp4"', '"a\\ud800.mp4"', "path: character 2 is not text"),
+        ('"b.mp4"', '"b.mp4", "caption": "\\ud800"', "caption: character 1 is not text"),
         ('"b.mp4"', '"b.mp4", "start": ' + "9" * 5000, "start"),
         ('"b.mp4"', '"b.mp4", "start": NaN', "start"),
         ('"b.mp4"', '"b.mp4", "end": 1e999', "end"),

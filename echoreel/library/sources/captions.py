@@ -1,8 +1,8 @@
 """Captions of ordinary videos: beside them, in a table, or in their names. Text only, nothing is decoded.
 
-In this order: a line of the folder's table (`captions.*` or `metadata.*`: .csv, .tsv, .jsonl, .json), a file
-of the same name (.txt, .json, .srt, .vtt), the words of the file's name, those of its folder's name (as of
-class folders). Several captions of one video all count.
+In this order: a line of the folder's table (`captions.*` or `metadata.*`: .csv, .tsv, .jsonl, .json), what a
+reference file says of itself, a file of the same name (.txt, .json, .srt, .vtt), the words of the file's
+name, those of its folder's name (as of class folders). Several captions of one video all count.
 """
 
 import os
@@ -30,6 +30,7 @@ from echoreel.library.sources.table_values import (
     captions_in,
     seconds,
 )
+from echoreel.media.reference_file import is_reference_file, read_reference
 
 SIDECAR_BYTES = 2 * 2**20  # of a caption file
 NAME_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\w*\d\w*")
@@ -90,7 +91,7 @@ class FolderCaptions:
                 return self._listed[each].said
         if path.parent not in self._beside:
             self._beside[path.parent] = _sidecars(path.parent)
-        return _beside(path, self._beside[path.parent], tell)
+        return _stored(path) or _beside(path, self._beside[path.parent], tell)
 
     def tell_unused(self) -> None:
         """Tell of captions in tables that are of no video that was asked for."""
@@ -116,9 +117,9 @@ class FolderCaptions:
                     f"{path.name}: got columns {columns}; need a file (file_name) and a caption; "
                     "rename them, or the table if it is none of captions"
                 ) from error
-            self._tell(path, "holds no rows; it is passed over", 0)
+            self._tell(path, "holds no rows; it is skipped", 0)
         except CatalogueError as error:
-            self._tell(path, f"{error}; it is passed over", 0)
+            self._tell(path, f"{error}; it is skipped", 0)
 
     def _take(self, number: int, location: Any, caption: Any, start: Any, end: Any, refused: Refused) -> None:
         name = composed(str(location or "").strip().replace("\\", "/")).removeprefix("./")
@@ -193,12 +194,23 @@ def _beside(path: Path, sidecars: Mapping[str, list[Path]], tell: Tell) -> list[
     return []
 
 
+def _stored(path: Path) -> list[Said]:
+    """What a reference file says of itself; empty for videos, and where it cannot be read."""
+    if not is_reference_file(path):
+        return []
+    try:
+        caption = read_reference(path).caption
+    except EchoReelError:  # told where its frames are read
+        return []
+    return [Said(caption)] if caption else []
+
+
 def _read(file: Path) -> tuple[list[Said], list[str]]:
     """What a caption file says, and what is wrong with it. Raises EchoReelError."""
     suffix = file.suffix.lower()
     size = regular_file(file, EchoReelError, "a text file").st_size
     if size > SIDECAR_BYTES and suffix != ".txt":
-        raise EchoReelError(f"{size} bytes, at most {SIDECAR_BYTES} are read; it is passed over")
+        raise EchoReelError(f"{size} bytes, at most {SIDECAR_BYTES} are read; it is skipped")
     try:
         with file.open("rb") as stream:
             text, note = decoded(stream.read(SIDECAR_BYTES))
@@ -217,7 +229,7 @@ def _from_json(text: str) -> tuple[list[Said], list[str]]:
     try:
         data = json_value(text.lstrip("\ufeff"))
     except ValueError as error:
-        raise EchoReelError(f"not JSON ({error}); it is passed over") from error
+        raise EchoReelError(f"not JSON ({error}); it is skipped") from error
     found, problems = list[Said](), Counter[str]()
     for entry in _entries(data):
         texts = (value for value in _values(entry, CAPTION_KEYS) if isinstance(value, str | list))

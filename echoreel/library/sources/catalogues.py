@@ -56,7 +56,7 @@ def read_catalogue(
         import pyarrow  # noqa: F401
     top = (root or path.parent).resolve()
     if not is_text(str(top)):
-        raise CatalogueError(f"{top}: its name is no UTF-8; rename the folder")
+        raise CatalogueError(f"{top}: its name is not UTF-8; rename the folder")
     if path.suffix.lower() == ".parquet":
         (chosen, batches), refused = read_parquet(path, columns or {}), Refused()
         by_id = is_id(chosen["location"])
@@ -71,7 +71,7 @@ def inside(root: Path, path: str) -> Path:
     """The file at `path` below `root`, links followed. Raises CatalogueError where it leads out."""
     found = (root / path).resolve()
     if not found.is_relative_to(root.resolve()):
-        raise CatalogueError(f"{path}: leads out of its catalogue's folder {root}; move the video there")
+        raise CatalogueError(f"{path}: points outside its catalogue's folder {root}; move the video there")
     return found
 
 

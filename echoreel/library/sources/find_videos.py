@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from echoreel.media.decoding import SUFFIXES
+from echoreel.media.decoding import SUFFIXES, named_as_video
 
 SIDECARS = (".txt", ".json", ".srt", ".vtt")  # captions beside a video, the first that says something
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 TABLES = frozenset(name + suffix for name in ("captions", "metadata") for suffix in TABLE_SUFFIXES)
 CATALOGUES = (*TABLE_SUFFIXES, ".parquet")
 
-NO_UTF8 = "its name is no UTF-8; rename it"
+NO_UTF8 = "its name is not UTF-8; rename it"
 
 Tell: TypeAlias = Callable[[Path, str, int], None]  # a place, what is wrong, how many videos are left out
 
@@ -63,7 +63,7 @@ def find_videos(folder: Path, tell: Tell) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add((state.st_dev, state.st_ino))
-        videos = [name for name in sorted(files) if is_video(name) and not name.startswith(".")]
+        videos = [name for name in sorted(files) if named_as_video(Path(root, name))]
         for name in videos:
             if is_text(path := os.path.join(root, name)):
                 yield Path(path)

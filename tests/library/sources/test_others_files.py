@@ -119,7 +119,7 @@ SAME: dict[str, tuple[str, str | bytes, str]] = {  # name of the file, its data,
     "a half character in a place": (
         "c.jsonl",
         '{"path": "\\ud800.mp4", "text": "x"}\n' + lines(*({"path": p, "text": t} for p, t in BOTH)),
-        "1 rows whose place is no text (the first: row 1",
+        "1 rows whose place is not text (the first: row 1",
     ),
 }
 
@@ -368,8 +368,8 @@ def test_odd_files_in_a_folder_cost_no_other(tmp_path: Path, good: bytes) -> Non
         "metadata.json": "this is a folder",
         "self.mp4": "cannot be read",
         "round": "read by another name",
-        "bad\udcff.mp4": "no UTF-8",
-        "z.mp4": "no UTF-8",
+        "bad\udcff.mp4": "not UTF-8",
+        "z.mp4": "not UTF-8",
         ".hidden.mp4": "hidden files",
         "photo.jpg": "not named as a video (.jpg)",
         "README": "not named as a video (no suffix)",
@@ -411,6 +411,6 @@ def test_a_catalogues_captions_all_count_in_whatever_order_they_come(tmp_path: P
 
 def test_a_source_of_a_name_that_is_no_text_is_told(tmp_path: Path, good: bytes) -> None:
     path = write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.mp4")), good)
-    assert add(tmp_path / "library", path)[2].endswith("its name is no UTF-8; rename it")
+    assert add(tmp_path / "library", path)[2].endswith("its name is not UTF-8; rename it")
     with pytest.raises((CatalogueError, LibraryError)):
         add(tmp_path / "library", write(tmp_path / "c.json", "[" * 60_000))
