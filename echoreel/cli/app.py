@@ -1,6 +1,6 @@
 """The command itself, which the other modules of this package add theirs to."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,8 +20,20 @@ app.add_typer(prepare, name="prepare")
 
 @app.callback(invoke_without_command=True)
 def common(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of any command's error.")
+    ] = False,
 ) -> None:
     if version:
         typer.echo(f"echoreel {__version__}")
         raise typer.Exit
+    if debug:
+        context.default_map = _every_command(context.command, {"debug": True})
+
+
+def _every_command(command: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """The same defaults for a command and all below it."""
+    below = getattr(command, "commands", {})
+    return values | {name: _every_command(each, values) for name, each in below.items()}

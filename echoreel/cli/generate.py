@@ -24,7 +24,7 @@ from echoreel.cli.output import Answer, answering, hush
 from echoreel.common.errors import EchoReelError, SettingsError
 
 if TYPE_CHECKING:
-    from echoreel.library.reference_library import Taken
+    from echoreel.library.clips import Taken
     from echoreel.media.reference_video import ReferenceVideo
 
 EACH = "Once for all references, or once for each."
@@ -79,7 +79,10 @@ def generate(
         typer.Option(metavar="LIBRARY", help="Take references from this library, by the prompt's action."),
     ] = None,
     count: Annotated[
-        int, typer.Option("--references", metavar="N", min=1, help="With --library: number of references.")
+        int,
+        typer.Option(
+            "--references", metavar="N", min=1, max=100, help="With --library: how many references."
+        ),
     ] = 1,
     action: Annotated[
         str | None,

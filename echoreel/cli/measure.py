@@ -48,7 +48,9 @@ def measure(
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(metavar="X", min=0.1, help="Measure only the first X seconds. Default: all."),
+        typer.Option(
+            metavar="X", min=0.1, max=86_400, help="Measure only the first X seconds. Default: all."
+        ),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,

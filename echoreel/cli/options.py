@@ -54,7 +54,7 @@ def pixels(size: str | None) -> tuple[int, int] | None:
     """Height and width of "832x480". Raises SettingsError."""
     if size is None:
         return None
-    found = re.fullmatch(r"(\d+)x(\d+)", size.lower())
+    found = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", size.lower())
     if found is None:
-        raise SettingsError(f"--size: got {size}, need width x height in pixels, such as 832x480")
+        raise SettingsError(f"--size: got {size[:40]}, need width x height in pixels, such as 832x480")
     return int(found[2]), int(found[1])

@@ -33,7 +33,9 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Another motion library than the recipe's.")
     ] = None,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="The one split to measure.")] = None,
-    prompts: Annotated[int | None, typer.Option(metavar="N", min=1, help="Prompts of each action.")] = None,
+    prompts: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=10_000, help="Prompts of each action.")
+    ] = None,
     json: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the table here too, as JSON; - prints it instead."),

@@ -18,8 +18,10 @@ from echoreel.bases.encoding import encode_references, encoders_of
 from echoreel.bases.loading import model_name
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
-from echoreel.library.reference_library import LibraryClip, ReferenceLibrary
-from echoreel.library.tables import one_of, schemas, sql
+from echoreel.library.clips import LibraryClip
+from echoreel.library.conditions import one_of, sql
+from echoreel.library.reference_library import ReferenceLibrary
+from echoreel.library.table_schemas import schemas
 from echoreel.media.reference_file import EncodedFrames
 from echoreel.media.reference_video import ReferenceVideo
 

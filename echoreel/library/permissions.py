@@ -47,7 +47,7 @@ class Permissions:
             changed = self._file.stat().st_mtime_ns
             if self._state is None or self._state[0] != changed:
                 self._state = changed, Allowed.model_validate_json(self._file.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # none yet, or no home to write it to
             return Allowed(library=self._place)
         except (OSError, ValidationError) as error:
             raise LibraryError(

@@ -111,9 +111,9 @@ def _wide(strip: Frames, width: int) -> Frames:
 
 def _text(label: str, width: int, lines: int | None = None) -> Frames:
     """A band (h, width, 3) with the label, wrapped; if `lines` is given, of that height, cut with dots."""
-    font = ImageFont.load_default(TEXT_HEIGHT - 3)
+    font = ImageFont.load_default(TEXT_HEIGHT - 3)  # which draws other scripts than Latin as boxes
     rows = [""]
-    for word in label.split():
+    for word in label.encode("cp1252", "backslashreplace").decode("cp1252").split():
         longer = f"{rows[-1]} {word}".strip()
         if rows[-1] and font.getlength(longer) > width - 2 * GAP:
             rows.append(word)

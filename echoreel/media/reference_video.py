@@ -3,7 +3,6 @@
 import warnings
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from math import isfinite
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
@@ -31,6 +30,7 @@ LONGEST_SIDE = 1024  # pixels; larger videos are read smaller, since no base tak
 CROPS = ("middle", "moving")
 CropKind: TypeAlias = Literal["middle", "moving"]
 MOST_STRENGTH = 10.0
+MOST_SECONDS = 1e6  # of a start or an end: eleven days
 CAPTION_BYTES = 65_536  # read from a caption file at most
 
 
@@ -255,10 +255,12 @@ class ReferenceVideo:
 def _span(start: float | None, end: float | None, fps: float | None, frames: int | None) -> Span:
     """What to read, by the rules of `ReferenceVideo.from_file`."""
     start = 0.0 if start is None else start
-    if not isfinite(start) or start < 0:
-        raise SettingsError(f"start: got {start}, need seconds from the beginning, 0 or more")
-    if end is not None and (not isfinite(end) or end <= start):
-        raise SettingsError(f"end: got {end}, need seconds after the start at {start}")
+    if not 0 <= start <= MOST_SECONDS:
+        raise SettingsError(f"start: got {start}, need seconds from the beginning, 0 to {MOST_SECONDS:g}")
+    if end is not None and not start + 1 / MOST_FPS <= end <= MOST_SECONDS:
+        raise SettingsError(
+            f"end: got {end}, need seconds after the start at {start}, at most {MOST_SECONDS:g}"
+        )
     if fps is not None:
         _check_rate(fps)
     if frames is not None and frames < 2:

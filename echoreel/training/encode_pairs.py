@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,10 @@ from echoreel.bases.encoding import encode_video
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import ClipTooShort, VideoError
 from echoreel.common.places import regular_file
-from echoreel.common.settings import Settings, validated
+from echoreel.common.settings import Pixels, Settings, validated
 from echoreel.common.text import checked_text, json_value
 from echoreel.media.images import Frames
-from echoreel.media.video_files import Span, read_frames
+from echoreel.media.video_files import MOST_FPS, Span, read_frames
 from echoreel.training.autoencoder_probe import probe_of, same_probe
 from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetWriter
 
@@ -32,10 +32,10 @@ from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetW
 class PrepareSettings(Settings):
     """How the videos of a manifest are read."""
 
-    frames: PositiveInt = 16
-    fps: PositiveFloat = 8.0
-    size: tuple[PositiveInt, PositiveInt] | None = None  # pixels (height, width); none = the base's own
-    references: PositiveInt = 1  # of each pair: a line's first so many
+    frames: Annotated[int, Field(ge=1, le=10_000)] = 16
+    fps: Annotated[float, Field(gt=0, le=MOST_FPS)] = 8.0
+    size: tuple[Pixels, Pixels] | None = None  # pixels (height, width); none = the base's own
+    references: Annotated[int, Field(ge=1, le=100)] = 1  # of each pair: a line's first so many
     shard: PositiveInt = 256  # pairs in a file
 
 

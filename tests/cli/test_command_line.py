@@ -139,7 +139,7 @@ WRONG = {
     "a start beyond the end": (["--start", "100"], "no frame from 100.00 s on; choose an earlier start"),
     "an end before the start": (["--start", "2", "--end", "1"], "end: got 1.0, need seconds after the start"),
     "a negative strength": (["--strength", "-1"], "strength: got -1.0, need 0 or more"),
-    "no steps": (["--steps", "0"], "steps: got 0, need greater than 0"),
+    "no steps": (["--steps", "0"], "steps: got 0, need greater than or equal to 1"),
     "a scale out of range": (["--scale", "11"], "scale: got 11.0, need less than or equal to 10"),
     "a seed twice": (["--seed", "1", "--seed", "1"], "got seeds [1, 1], need at least one, and each once"),
     "an output of no known kind": (["-o", "OUT/a.avi"], "a.avi: cannot write '.avi' videos"),
@@ -183,7 +183,7 @@ def test_an_unknown_key_of_a_recipe_names_the_nearest(call: Any, world: Path) ->
     assert "2 mistakes: " in done.stderr
     assert "task.batc: unknown key; did you mean batch?" in done.stderr
     assert "fit.learning_rat: unknown key; did you mean learning_rate?" in done.stderr
-    assert call("train", "missing.toml").stderr.startswith("error: missing.toml: cannot be read")
+    assert call("train", "missing.toml").stderr.startswith("error: missing.toml: there is no such file")
     assert not (world / "run").exists()
 
 

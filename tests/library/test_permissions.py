@@ -11,7 +11,8 @@ from echoreel.common.errors import EchoReelError
 from echoreel.library.actions.text_embedder import load_embedder
 from echoreel.library.permissions import Permissions
 from echoreel.library.reference_library import ReferenceLibrary
-from echoreel.library.tables import LibraryError, Store, schemas
+from echoreel.library.table_schemas import schemas
+from echoreel.library.tables import LibraryError, Store
 
 
 def foreign(place: Path, root: Path, path: str) -> ReferenceLibrary:

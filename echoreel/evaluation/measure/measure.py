@@ -21,6 +21,8 @@ from echoreel.evaluation.measure.motion import opencv
 from echoreel.evaluation.measure.subjects import Subject, subjects, videos_of
 from echoreel.media.video_files import probe
 
+SHORTEST, LONGEST = 0.1, 86_400.0  # seconds of a video that may be asked for
+
 TITLES = {  # of the columns: field, decimals
     "text alignment": ("text_alignment", 3),
     "frame consistency": ("frame_consistency", 3),
@@ -141,12 +143,14 @@ def measure_subjects(
     real: videos to take the Fréchet distance to. clip, videomae: folders or hub ids of the models; without
     `clip` the usual one, or no measure of CLIP's where that cannot be had. Raises VideoError's family,
     ModelMissing for a model that was asked for, MissingExtra, SettingsError for fewer than two videos to
-    take a distance of.
+    take a distance of, or `seconds` out of range.
     """
     if real and min(len(chosen), len(real)) < 2:
         raise SettingsError(
             f"Fréchet distance: got {len(chosen)} videos and {len(real)} real ones, need 2 of each at least"
         )
+    if seconds is not None and not SHORTEST <= seconds <= LONGEST:
+        raise SettingsError(f"seconds: got {seconds}, need {SHORTEST:g} to {LONGEST:g}")
     opencv()
     for path in [*(subject.path for subject in chosen), *real]:
         probe(path)  # a file that cannot be read is told now, not after the others

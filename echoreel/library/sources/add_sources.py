@@ -27,7 +27,8 @@ from echoreel.library.sources.catalogues import is_catalogue, read_catalogue
 from echoreel.library.sources.find_videos import NO_UTF8, find_videos, is_text
 from echoreel.library.sources.shots import ClipSettings, FoundClip, content_of, read_clips
 from echoreel.library.sources.table_rows import Intake, Labelled, of_catalogue, of_clips
-from echoreel.library.tables import LibraryError, Store, is_library, schemas
+from echoreel.library.table_schemas import schemas
+from echoreel.library.tables import LibraryError, Store, is_library
 
 ROWS_OF_A_WRITE = 1_000_000  # of catalogues; some 200 MB of memory, some ten seconds of work
 CLIPS_OF_A_WRITE = 256
@@ -163,12 +164,9 @@ def _add_library(intake: Intake, source: Path, settings: AddSettings, added: Add
     other = Store(source)
     if other.uri == intake.store.uri:
         raise LibraryError(f"{source}: is the library itself; add another one to it")
-    known = {
-        row["action"]: Action(row["action"], row["verb"], tuple(row["lemmas"]))
-        for row in other.rows("actions").to_pylist()
-    }
+    known = {row["action"]: Action.of(row) for row in other.rows("actions", "action <> ''").to_pylist()}
     tell.of(other.count("clips"))
-    for batch in other.batches("clips"):
+    for batch in other.batches("clips", "id IS NOT NULL AND video IS NOT NULL"):
         rows = batch.select(schemas()["clips"].names)
         actions = {text: known[text] for text in set(rows.column("action").to_pylist()) if text in known}
         intake.take(Labelled(rows, actions))

@@ -12,11 +12,10 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-from pydantic import PositiveFloat
 
 from echoreel.common.errors import ClipTooShort, VideoMissing
 from echoreel.common.extras import needs
-from echoreel.common.settings import Settings
+from echoreel.common.settings import Longest, Seconds, Settings
 from echoreel.library.sources.captions import Said, captions_of
 from echoreel.media.colours import upright
 from echoreel.media.decoding import VideoLimits, decoded, opened
@@ -32,8 +31,8 @@ CUT_LIMITS = VideoLimits(decoded_frames=1_000_000, decoded_pixels=10**13)  # a w
 class ClipSettings(Settings):
     """How videos become clips; all in seconds."""
 
-    longest: PositiveFloat = 12.0  # longer videos are cut into shots, longer shots into equal parts
-    shortest: PositiveFloat = 1.0  # shorter shots are left out
+    longest: Longest = 12.0  # longer videos are cut into shots, longer shots into equal parts
+    shortest: Seconds = 1.0  # shorter shots are left out
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from echoreel.library.actions.find_action import Action, find_actions
 from echoreel.library.sources.shots import FoundClip
-from echoreel.library.tables import LOOK_WIDTH, Store, schemas
+from echoreel.library.table_schemas import LOOK_WIDTH, schemas
+from echoreel.library.tables import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
