@@ -4,7 +4,8 @@
 section 4.3); `Noised` lets the base start from the noisy reference (SDEdit: Meng et al. 2022).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import process_time
 from typing import Any, NamedTuple, Protocol
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from echoreel.bases.encoding import decode_video, encode_references
 from echoreel.bases.lookup import base_of
@@ -70,14 +71,27 @@ class TunedLora:
     settings: LoraSettings
 
     def film(self, pipe: Any, shots: Sequence[Shot], settings: GenerationSettings) -> Made:
-        """Raises BaseUnsupported for a base without motion modules of diffusers, MissingExtra."""
+        """Raises as `added`."""
+        began = process_time()
+        with self.added(pipe, shots[0].seed) as parameters:
+            for _ in self.tuned(pipe, shots[0], parameters):
+                pass
+            seconds = process_time() - began
+            frames = film(pipe, shots, settings)
+        return _made(frames, seconds, sum(each.nbytes for each in parameters))
+
+    @contextmanager
+    def added(self, pipe: Any, seed: int) -> Iterator[Sequence[nn.Parameter]]:
+        """Within, the base has a fresh LoRA, which changes nothing yet, of these parameters.
+
+        Raises BaseUnsupported for a base without motion modules of diffusers, MissingExtra.
+        """
         with needs("peft", "the condition lora"):
             from peft import LoraConfig
         denoiser: Any = base_of(pipe).denoiser
         config = LoraConfig(r=self.settings.rank, lora_alpha=self.settings.rank, target_modules=TUNED)
-        began = process_time()
         with torch.random.fork_rng():
-            torch.manual_seed(shots[0].seed)
+            torch.manual_seed(seed)
             try:
                 denoiser.add_adapter(config, "rival")
             except (AttributeError, ValueError) as error:
@@ -86,28 +100,23 @@ class TunedLora:
                     f"such as AnimateDiff's ({error})"
                 ) from error
         try:
-            parameters = [each for name, each in denoiser.named_parameters() if "lora_" in name]
-            self._tune(pipe, shots[0], parameters)
-            seconds = process_time() - began
-            frames = film(pipe, shots, settings)
+            yield [each for name, each in denoiser.named_parameters() if "lora_" in name]
         finally:
             denoiser.unload_lora()
-        return _made(frames, seconds, sum(each.nbytes for each in parameters))
 
-    def _tune(self, pipe: Any, shot: Shot, parameters: Sequence[torch.nn.Parameter]) -> None:
-        base, schedule, batch = base_of(pipe), NoiseSchedule(pipe.scheduler), self.settings.batch
+    def tuned(self, pipe: Any, shot: Shot, parameters: Sequence[nn.Parameter]) -> Iterator[int]:
+        """Tune these parameters on the shot's references; yields after each step how many were taken."""
         clips, texts = _encoded(pipe, shot.references)
         generator = seeded(shot.seed)
         optimizer = torch.optim.AdamW(parameters, self.settings.learning_rate, weight_decay=0.01)
-        with torch.enable_grad(), fast_kernels(clips.device, "bf16"):
-            for _ in range(self.settings.steps):
-                drawn = torch.randint(len(clips), (batch,), generator=generator)
-                noise = noise_like(clips[drawn], generator)
-                mixed = schedule.mix(clips[drawn], noise, sample_levels(batch, 0, generator))
-                said = base.family.predict(base.denoiser, mixed.noisy, mixed.timesteps, texts[drawn], {})
-                torch.autograd.backward((said.float() - mixed.target).square().mean())
-                optimizer.step()
-                optimizer.zero_grad()
+        for step in range(self.settings.steps):
+            drawn = torch.randint(len(clips), (self.settings.batch,), generator=generator)
+            with torch.enable_grad(), fast_kernels(clips.device, "bf16"):
+                loss = _base_loss(pipe, clips[drawn], texts[drawn], generator)
+            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+            yield step + 1
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,15 @@ def _encoded(pipe: Any, references: Sequence[ReferenceVideo]) -> tuple[Tensor, T
     encoded = encode_references(pipe, references, native_size(pipe))
     latents, texts = (torch.cat(parts).float() for parts in zip(*encoded, strict=True))
     return latents, texts
+
+
+def _base_loss(pipe: Any, clips: Tensor, texts: Tensor, generator: torch.Generator) -> Tensor:
+    """Scalar: the base's own denoising error on clips (B, C, T, h, w) with their captions."""
+    base, noise = base_of(pipe), noise_like(clips, generator)
+    levels = sample_levels(len(clips), 0, generator)
+    mixed = NoiseSchedule(pipe.scheduler).mix(clips, noise, levels)
+    said = base.family.predict(base.denoiser, mixed.noisy, mixed.timesteps, texts, {})
+    return (said.float() - mixed.target).square().mean()
 
 
 def _made(frames: Frames, seconds: float, size: int) -> Made:
