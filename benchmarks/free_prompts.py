@@ -21,8 +21,10 @@ import torch
 from echoreel.actors.actor_clips import ActorDomain, ActorSettings
 from echoreel.actors.looks import full_caption
 from echoreel.actors.motion_library import MotionLibrary
+from echoreel.bases.base import Base
 from echoreel.bases.encoding import decode_video, encode_video
 from echoreel.bases.loading import load_base
+from echoreel.bases.lookup import base_of
 from echoreel.evaluation.actorbench.benchmark import find_motions
 from echoreel.evaluation.actorbench.filming import as_reference
 from echoreel.evaluation.actorbench.judge import Judge
@@ -51,15 +53,15 @@ def right(judge: Judge, videos: Frames, asked: Sequence[dict[str, str]]) -> dict
     return {part: float(np.mean(values)) for part, values in found.items()}
 
 
-def filmed(pipe: Any, shots: Sequence[Shot], settings: GenerationSettings, adapter: Any) -> Frames:
+def filmed(base: Base, shots: Sequence[Shot], settings: GenerationSettings, adapter: Any) -> Frames:
     """Videos (B, T, H, W, 3), of the base alone or with the adapter and the shots' references."""
     made = []
-    for chunk in batches(pipe, shots, 10):
+    for chunk in batches(base, shots, 10):
         if adapter is None:
-            made.append(film(pipe, chunk, settings))
+            made.append(film(base, chunk, settings))
         else:
-            with acting(adapter, pipe, chunk, settings):
-                made.append(film(pipe, chunk, settings))
+            with acting(adapter, base, chunk, settings):
+                made.append(film(base, chunk, settings))
         print(f"{sum(map(len, made))} of {len(shots)}", flush=True)
     return np.concatenate(made)
 
@@ -86,8 +88,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/free-prompts"))
     options = parser.parse_args()
     asked = [*csv.DictReader(PROMPTS.open(encoding="utf-8"))]
-    pipe, judge = load_base(options.base), Judge.load()
-    settings = resolved(pipe, GenerationSettings(steps=options.steps))
+    base, judge = base_of(load_base(options.base)), Judge.load()
+    settings = resolved(base, GenerationSettings(steps=options.steps))
     domain = ActorDomain(
         MotionLibrary.load(find_motions(options.motions)).split("train"),
         ActorSettings(splice=0.0, reverse=0.0, hide_action=0.0),
@@ -96,7 +98,7 @@ def main() -> None:
     real = np.stack([clip.frames for clip in clips])
     looks = [{part: getattr(clip.look, part) for part in PARTS} for clip in clips]
     rows = {"real renders": right(judge, real, looks)}
-    handed_back = np.concatenate([decode_video(pipe, encode_video(pipe, each)) for each in real])
+    handed_back = np.concatenate([decode_video(base, encode_video(base, each)) for each in real])
     rows["real renders through the autoencoder"] = right(judge, handed_back, looks)
     adapter = load_adapter(options.adapter)
     plain = [full_caption(clip.look, clip.take.action) for clip in clips]
@@ -110,7 +112,7 @@ def main() -> None:
         shots = [
             Shot(prompt, i, (as_reference(clips[i]),) if reader else ()) for i, prompt in enumerate(prompts)
         ]
-        videos = filmed(pipe, shots, settings, reader)
+        videos = filmed(base, shots, settings, reader)
         rows[name] = right(judge, videos, wanted)
         write_image(options.out / f"{name.replace(', ', '-').replace(' ', '-')}.png", sheet(videos))
     lines = ["| videos | shirt | trousers | all that is named |", "| --- | --- | --- | --- |"]

@@ -80,13 +80,13 @@ def main() -> None:
         rival = Noised(NoisedSettings(level=level, steps=max(4, round(8 * level))))
         measure(f"noised to {level:g}", studio.film(shots, f"level {level:g}", rival).frames)
     lora = TunedLora(LoraSettings(rank=options.rank, steps=max(STEPS), learning_rate=options.rate))
-    pipe, made = studio.pipe, {steps: [] for steps in STEPS}
-    generation = resolved(pipe, recipe.generation)
+    base, made = studio.base, {steps: [] for steps in STEPS}
+    generation = resolved(base, recipe.generation)
     for number, shot in enumerate(shots):
-        with lora.added(pipe, shot.seed) as parameters:
-            for steps in lora.tuned(pipe, shot, parameters):
+        with lora.added(base, shot.seed) as parameters:
+            for steps in lora.tuned(base, shot, parameters):
                 if steps in STEPS:
-                    made[steps].append(film(pipe, [shot], generation)[0])
+                    made[steps].append(film(base, [shot], generation)[0])
         print(f"{number + 1} of {len(shots)}", flush=True)
     for steps, videos in made.items():
         measure(f"LoRA of rank {options.rank}, {steps} steps at {options.rate:g}", np.stack(videos))

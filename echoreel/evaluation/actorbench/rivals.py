@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from echoreel.bases.base import Base
 from echoreel.bases.encoding import decode_video, encode_references
-from echoreel.bases.lookup import base_of
 from echoreel.bases.noise_schedule import NoiseSchedule, sample_levels
 from echoreel.common.errors import BaseUnsupported
 from echoreel.common.extras import needs
@@ -25,7 +25,7 @@ from echoreel.common.randomness import noise_like, seeded
 from echoreel.common.settings import Settings
 from echoreel.evaluation.actorbench.sdedit import check_base, sdedit
 from echoreel.generation.filming import Shot, film
-from echoreel.generation.settings import GenerationSettings, native_size
+from echoreel.generation.settings import GenerationSettings
 from echoreel.media.images import Frames
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.training.precision import fast_kernels
@@ -60,7 +60,7 @@ class Made(NamedTuple):
 class Rival(Protocol):
     """Another way to the action of references. Its `repr` tells all its settings."""
 
-    def film(self, pipe: Any, shots: Sequence[Shot], settings: GenerationSettings) -> Made:
+    def film(self, base: Base, shots: Sequence[Shot], settings: GenerationSettings) -> Made:
         """Videos of one prompt and its references, of several seeds."""
 
 
@@ -70,25 +70,25 @@ class TunedLora:
 
     settings: LoraSettings
 
-    def film(self, pipe: Any, shots: Sequence[Shot], settings: GenerationSettings) -> Made:
+    def film(self, base: Base, shots: Sequence[Shot], settings: GenerationSettings) -> Made:
         """Raises as `added`."""
         began = process_time()
-        with self.added(pipe, shots[0].seed) as parameters:
-            for _ in self.tuned(pipe, shots[0], parameters):
+        with self.added(base, shots[0].seed) as parameters:
+            for _ in self.tuned(base, shots[0], parameters):
                 pass
             seconds = process_time() - began
-            frames = film(pipe, shots, settings)
+            frames = film(base, shots, settings)
         return _made(frames, seconds, sum(each.nbytes for each in parameters))
 
     @contextmanager
-    def added(self, pipe: Any, seed: int) -> Iterator[Sequence[nn.Parameter]]:
+    def added(self, base: Base, seed: int) -> Iterator[Sequence[nn.Parameter]]:
         """Within, the base has a fresh LoRA, which changes nothing yet, of these parameters.
 
         Raises BaseUnsupported for a base without motion modules of diffusers, MissingExtra.
         """
         with needs("peft", "the condition lora"):
             from peft import LoraConfig
-        denoiser: Any = base_of(pipe).denoiser
+        denoiser: Any = base.denoiser
         config = LoraConfig(r=self.settings.rank, lora_alpha=self.settings.rank, target_modules=TUNED)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -104,15 +104,15 @@ class TunedLora:
         finally:
             denoiser.unload_lora()
 
-    def tuned(self, pipe: Any, shot: Shot, parameters: Sequence[nn.Parameter]) -> Iterator[int]:
+    def tuned(self, base: Base, shot: Shot, parameters: Sequence[nn.Parameter]) -> Iterator[int]:
         """Tune these parameters on the shot's references; yields after each step how many were taken."""
-        clips, texts = _encoded(pipe, shot.references)
+        clips, texts = _encoded(base, shot.references)
         generator = seeded(shot.seed)
         optimizer = torch.optim.AdamW(parameters, self.settings.learning_rate, weight_decay=0.01)
         for step in range(self.settings.steps):
             drawn = torch.randint(len(clips), (self.settings.batch,), generator=generator)
             with torch.enable_grad(), fast_kernels(clips.device, "bf16"):
-                loss = _base_loss(pipe, clips[drawn], texts[drawn], generator)
+                loss = _base_loss(base, clips[drawn], texts[drawn], generator)
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
                 parameter.grad = gradient
             optimizer.step()
@@ -125,36 +125,36 @@ class Noised:
 
     settings: NoisedSettings
 
-    def film(self, pipe: Any, shots: Sequence[Shot], settings: GenerationSettings) -> Made:
+    def film(self, base: Base, shots: Sequence[Shot], settings: GenerationSettings) -> Made:
         """Raises BaseUnsupported as `check_base`."""
-        check_base(pipe)
+        check_base(base)
         began = process_time()
-        clip, _ = _encoded(pipe, shots[0].references[:1])
+        clip, _ = _encoded(base, shots[0].references[:1])
         seconds = process_time() - began
         level, steps = self.settings.level, self.settings.steps
-        made = [sdedit(pipe, clip, [shot.prompt], level, steps, seeded(shot.seed)) for shot in shots]
-        return _made(decode_video(pipe, torch.cat(made)), seconds, clip.nbytes)
+        made = [sdedit(base, clip, [shot.prompt], level, steps, seeded(shot.seed)) for shot in shots]
+        return _made(decode_video(base, torch.cat(made)), seconds, clip.nbytes)
 
 
 @torch.no_grad()
-def bytes_to_store(pipe: Any, references: Sequence[ReferenceVideo]) -> int:
+def bytes_to_store(base: Base, references: Sequence[ReferenceVideo]) -> int:
     """Of what a library keeps of references, in float32 (docs/decisions/0010)."""
-    return sum(tensor.nbytes for tensor in _encoded(pipe, references))
+    return sum(tensor.nbytes for tensor in _encoded(base, references))
 
 
-def _encoded(pipe: Any, references: Sequence[ReferenceVideo]) -> tuple[Tensor, Tensor]:
+def _encoded(base: Base, references: Sequence[ReferenceVideo]) -> tuple[Tensor, Tensor]:
     """Latents (R, C, T, h, w) and caption tokens (R, L, D) of references of one length."""
-    encoded = encode_references(pipe, references, native_size(pipe))
+    encoded = encode_references(base, references, base.video_size())
     latents, texts = (torch.cat(parts).float() for parts in zip(*encoded, strict=True))
     return latents, texts
 
 
-def _base_loss(pipe: Any, clips: Tensor, texts: Tensor, generator: torch.Generator) -> Tensor:
+def _base_loss(base: Base, clips: Tensor, texts: Tensor, generator: torch.Generator) -> Tensor:
     """Scalar: the base's own denoising error on clips (B, C, T, h, w) with their captions."""
-    base, noise = base_of(pipe), noise_like(clips, generator)
+    noise = noise_like(clips, generator)
     levels = sample_levels(len(clips), 0, generator)
-    mixed = NoiseSchedule(pipe.scheduler).mix(clips, noise, levels)
-    said = base.family.predict(base.denoiser, mixed.noisy, mixed.timesteps, texts, {})
+    mixed = NoiseSchedule(base.pipe.scheduler).mix(clips, noise, levels)
+    said = base.predict(base.denoiser, mixed.noisy, mixed.timesteps, texts, {})
     return (said.float() - mixed.target).square().mean()
 
 
