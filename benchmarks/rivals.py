@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--motions", type=Path)
     parser.add_argument("--prompts", type=int, default=1, help="of each of 16 trained actions")
+    parser.add_argument("--every", type=int, default=1, help="only every so many of these cases")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--folder", type=Path, default=Path("runs/rivals-chosen"))
@@ -72,7 +73,7 @@ def main() -> None:
     library = choose_actions(whole.split("train"), 16, SEED)
     studio = Studio(recipe, options.folder / "videos", recipe.generation)
     settings = studio.clip_settings(recipe.actors)
-    cases = make_cases(library, settings, CaseCounts(16, options.prompts, 1, 1), SEED)
+    cases = make_cases(library, settings, CaseCounts(16, options.prompts, 1, 1), SEED)[:: options.every]
     shots = [studio.shot(case.prompt, case.seeds[0], case.references, case.target) for case in cases]
     measure = Measure(cases, MotionBank(library, settings.frames, recipe.metrics))
     measure("ours", studio.film(shots, "ours").frames)

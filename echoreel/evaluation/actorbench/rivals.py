@@ -72,8 +72,8 @@ class TunedLora:
 
     def film(self, base: Base, shots: Sequence[Shot], settings: GenerationSettings) -> Made:
         """Raises as `added`."""
-        began = process_time()
         with self.added(base, shots[0].seed) as parameters:
+            began = process_time()
             for _ in self.tuned(base, shots[0], parameters):
                 pass
             seconds = process_time() - began
