@@ -69,8 +69,8 @@ def write_tradeoff(report: EvaluationReport, path: Path) -> None:
             title=f"{split} actions",
             xlabel="look leakage",
             ylabel="action accuracy",
-            xlim=(0, 1),
-            ylim=(0, 1),
+            xlim=(-0.02, 1),
+            ylim=(-0.02, 1),
         )
     with written_beside(path) as partial:
         figure.savefig(partial, dpi=80)
