@@ -94,8 +94,8 @@ def filmed(
         ]
         with_one = [shot for shot in shots if shot.references]  # a batch has references or has none
         without = [shot for shot in shots if not shot.references]
-        videos = iter(studio.film(with_one, name)) if with_one else iter(())
-        others = iter(studio.film(without, name)) if without else iter(())
+        videos = iter(studio.film(with_one, name).frames) if with_one else iter(())
+        others = iter(studio.film(without, name).frames) if without else iter(())
         film = np.stack([next(videos if shot.references else others) for shot in shots])
         named = bank.nearest_actions(judge.read(film).joints)
         good = [float(one == case.action) for one, case in zip(named, cases, strict=True)]

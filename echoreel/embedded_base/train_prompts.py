@@ -135,10 +135,10 @@ def train_prompts(recipe: PromptRecipe) -> Path:
     task = PromptTask(recipe, MotionLibrary.load(recipe.motions).split(recipe.split).actions, base)
     fit(task, recipe.fit, recipe.folder)
     load_trained(recipe.folder, task.module)
-    base.register_modules(text_encoder=task.module.eval(), tokenizer=task.tokenizer)
+    parts = base.components | {"text_encoder": task.module.eval(), "tokenizer": task.tokenizer}
     finished = recipe.folder / "base"
     recommended = Path(base.name_or_path) / "generation.json"
-    base.to(dtype=torch.float16).save_pretrained(finished)
+    type(base)(**parts).to(dtype=torch.float16).save_pretrained(finished)  # anew: the path is not saved
     if recommended.is_file():
         (finished / recommended.name).write_bytes(recommended.read_bytes())
     return finished

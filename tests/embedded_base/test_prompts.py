@@ -133,6 +133,7 @@ def test_the_new_encoder_gives_what_the_old_one_gives_for_the_meaning(base: Path
     for name, weight in old.unet.state_dict().items():
         assert_close(new.unet.state_dict()[name], weight, atol=1e-3, rtol=1e-3)  # in half precision on disk
     assert (tmp_path / "run" / "base" / "generation.json").read_text() == '{"num_frames": 4}\n'
+    assert str(tmp_path) not in (tmp_path / "run" / "base" / "model_index.json").read_text()
     video = new("a woman in red jeans waving", num_inference_steps=1, num_frames=4, output_type="np").frames
     assert video.shape == (1, 4, 32, 32, 3)
 

@@ -3,7 +3,8 @@
 Conditions: `base` without references, `ours` with them, `shuffled` with references of another action,
 `copied` (the reference itself as if it were the output), `ceiling` (a real render of the prompt, by another
 actor and camera than the reference's), `autoencoded` (the same through the base's autoencoder: no video of
-this base can be better), `restyled` (references in a look that nothing was trained on).
+this base can be better), `restyled` (references in a look that nothing was trained on). Rivals of `ours`:
+`lora` (tuned on the references) and `noised` (the first reference, noised and denoised with the prompt).
 """
 
 import math
@@ -32,14 +33,17 @@ from echoreel.evaluation.actorbench.pose_metrics import (
     prompt_appearance,
 )
 from echoreel.evaluation.actorbench.report import MEASURES, EvaluationReport, Row
-from echoreel.evaluation.actorbench.report_page import write_page, write_plot
+from echoreel.evaluation.actorbench.report_page import write_page, write_plot, write_tradeoff
+from echoreel.evaluation.actorbench.rivals import LoraSettings, Made, Noised, NoisedSettings, Rival, TunedLora
 from echoreel.evaluation.frechet_distance import frechet_distance
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.images import Frames, contact_sheet
 from echoreel.media.video_files import write_image
 
-Condition = Literal["base", "ours", "shuffled", "restyled", "copied", "autoencoded", "ceiling"]
-GIVEN = {"base": "references", "ours": "references", "shuffled": "shuffled", "restyled": "restyled"}
+Condition = Literal[
+    "base", "ours", "shuffled", "restyled", "lora", "noised", "copied", "autoencoded", "ceiling"
+]
+READERS: set[Condition] = {"ours", "shuffled", "restyled"}  # of references, by the adapter
 CHECKOUT = Path(__file__).parents[3]
 
 
@@ -57,11 +61,13 @@ class EvaluateSettings(StudioSettings):
     seeds: PositiveInt = 1  # videos of each prompt
     references: tuple[PositiveInt, ...] = (
         1,
-    )  # how many `ours` has: a row for each; the others have the first
+    )  # how many `ours` and `lora` have: a row for each; the others have the first
     seed: NonNegativeInt = 0
     actors: ActorSettings = ActorSettings()  # frames and size are the base's
     generation: GenerationSettings = GenerationSettings()
     metrics: MetricSettings = MetricSettings()
+    lora: LoraSettings = LoraSettings()
+    noised: NoisedSettings = NoisedSettings()
 
 
 def evaluate(
@@ -84,7 +90,7 @@ def evaluate(
     library = MotionLibrary.load(find_motions(recipe.motions))
     parts = {name: choose_actions(library.split(name), recipe.actions, recipe.seed) for name in recipe.splits}
     judge = Judge.load(recipe.judge)
-    if not {"ours", "shuffled", "restyled"} & {*recipe.conditions}:
+    if not READERS & {*recipe.conditions}:
         recipe = recipe.model_copy(update={"adapter": None})
     studio = Studio(recipe, recipe.folder / "videos", recipe.generation)
     everything = MotionBank(library, studio.clip_settings(recipe.actors).frames, recipe.metrics)
@@ -100,9 +106,10 @@ def evaluate(
     settings = recipe.model_dump(mode="json") | {"weights": studio.weights}
     report = EvaluationReport(tuple(rows), judges, settings, recipe.seed, _commit(), recipe.folder)
     report.write(json)
-    plot = recipe.folder / "report.png"
-    write_plot(report, plot)
-    write_page(report, [plot, *pictures])
+    plots = [recipe.folder / "report.png", recipe.folder / "tradeoff.png"]
+    write_plot(report, plots[0])
+    write_tradeoff(report, plots[1])
+    write_page(report, [*plots, *pictures])
     return report
 
 
@@ -133,7 +140,11 @@ class _Trial:
         self._bank = MotionBank(library, actors.frames, recipe.metrics)
         self._everything = everything
         self._actions = library.actions
-        self._videos: dict[tuple[Condition, int], Frames] = {}
+        self._made: dict[tuple[Condition, int], Made] = {}
+        self._rivals: dict[Condition, Rival] = {
+            "lora": TunedLora(recipe.lora),
+            "noised": Noised(recipe.noised),
+        }
 
     def rows(self) -> list[Row]:
         """A row per condition, and for `ours` per number of references."""
@@ -167,7 +178,8 @@ class _Trial:
             ("base", 0),
             ("ours", self.recipe.references[0]),
         ]
-        shown = [key for key in wanted if key in self._videos or key[0] == "copied"]
+        wanted += [key for key in self._made if key[0] in self._rivals]
+        shown = [key for key in wanted if key in self._made or key[0] == "copied"]
         label = " | ".join("reference" if name == "copied" else name for name, _ in shown)
         first = {case.action: i for i, (case, _) in reversed([*enumerate(self.takes)])}
         rows = []
@@ -183,10 +195,11 @@ class _Trial:
     def _conditions(self) -> Iterator[tuple[Condition, int]]:
         recipe = self.recipe
         for condition in self.recipe.conditions:
-            if condition == "ours":
+            if condition in ("ours", "lora"):
                 yield from ((condition, count) for count in self.recipe.references)
             else:
-                count = {"shuffled": recipe.references[0], "restyled": recipe.references[0], "copied": 1}
+                first = recipe.references[0]
+                count = {"shuffled": first, "restyled": first, "copied": 1, "noised": 1}
                 yield condition, count.get(condition, 0)
 
     def _row(self, condition: Condition, count: int) -> Row:
@@ -216,8 +229,19 @@ class _Trial:
         intervals = {
             name: bootstrap(each, prompts, recipe.metrics, recipe.seed) for name, each in values.items()
         }
-        distance = self._distance(condition, reading)
-        return Row(condition, self.split, count, len(takes), frechet_distance=distance, **intervals)
+        distance, price = self._distance(condition, reading), [math.nan] * 2
+        if count and (condition, count) in self._made:
+            price = [float(np.mean(values)) for values in self._made[condition, count][1:]]
+        return Row(
+            condition,
+            self.split,
+            count,
+            len(takes),
+            frechet_distance=distance,
+            seconds=price[0],
+            bytes=price[1],
+            **intervals,
+        )
 
     def _classified(self, reading: Reading) -> list[str]:
         """The likeliest of this split's actions for each video; none if the judge knows not all of them."""
@@ -241,15 +265,15 @@ class _Trial:
             return np.stack([case.references[0].frames for case, _ in self.takes])
         if condition == "autoencoded":
             return self._studio.autoencoded(self._film("ceiling", 0))
-        if (condition, count) not in self._videos:
-            given = GIVEN[condition]
+        if (condition, count) not in self._made:
+            given = condition if condition in ("shuffled", "restyled") else "references"
             label, studio = f"{self.split}, {condition}", self._studio
             shots = [
                 studio.shot(case.prompt, seed, getattr(case, given)[:count], case.target)
                 for case, seed in self.takes
             ]
-            self._videos[condition, count] = studio.film(shots, label)
-        return self._videos[condition, count]
+            self._made[condition, count] = studio.film(shots, label, self._rivals.get(condition))
+        return self._made[condition, count].frames
 
 
 def _commit() -> str | None:

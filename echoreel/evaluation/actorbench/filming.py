@@ -7,8 +7,10 @@ goes on with what it has.
 import hashlib
 import io
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
 from echoreel.common.files import write_atomic
 from echoreel.common.settings import Settings
+from echoreel.evaluation.actorbench.rivals import Made, Rival, bytes_to_store
 from echoreel.generation.filming import Shot, acting, batches, film
 from echoreel.generation.settings import GenerationSettings, resolved
 from echoreel.media.images import Frames
@@ -47,21 +50,21 @@ class Studio:
 
     def __init__(self, settings: StudioSettings, folder: Path, generation: GenerationSettings) -> None:
         """`folder`: where the videos are kept."""
-        self._base = base_of(load_base(settings.base))
+        self.base = base_of(load_base(settings.base))
         self._adapter = None if settings.adapter is None else load_adapter(settings.adapter)
-        self._settings = resolved(self._base, generation)
+        self._settings = resolved(self.base, generation)
         self._folder, self._batch, self._precision = folder, settings.batch, settings.precision
-        if self._precision == "bf16" and not computes_in_bf16(self._base.device):
+        if self._precision == "bf16" and not computes_in_bf16(self.base.device):
             Console(stderr=True).print(EMULATED, highlight=False, soft_wrap=True)
             self._precision = "fp32"
-        modules = [part for part in self._base.pipe.components.values() if isinstance(part, nn.Module)]
+        modules = [part for part in self.base.pipe.components.values() if isinstance(part, nn.Module)]
         self.weights = {"base": _fingerprint(modules)}
         if self._adapter is not None:
             self.weights["adapter"] = _fingerprint([self._adapter])
 
     def clip_settings(self, actors: ActorSettings) -> ActorSettings:
         """The actor domain with the frames and the size that the base makes. Raises EchoReelError."""
-        size = (self._base.native_size or (actors.size,))[0]
+        size = (self.base.native_size or (actors.size,))[0]
         asked = (self._settings.height or size, self._settings.width or size)
         if asked[0] != asked[1]:
             raise EchoReelError(f"got videos of {asked[1]}x{asked[0]}; the actor domain's are square")
@@ -71,43 +74,52 @@ class Studio:
 
     def shot(self, prompt: str, seed: int, references: Sequence[ActorClip], target: ActorClip) -> Shot:
         """Of a case; an image-to-video base starts from the target's first frame."""
-        image = target.frames[0] if self._base.needs_image else None
+        image = target.frames[0] if self.base.needs_image else None
         return Shot(prompt, seed, tuple(map(as_reference, references)), image)
 
-    def film(self, shots: Sequence[Shot], label: str) -> Frames:
-        """Videos (B, T, H, W, 3), made in batches where they are not in the folder."""
-        keys = {shot: self._folder / f"{self._key(shot)}.npz" for shot in shots}
+    def film(self, shots: Sequence[Shot], label: str, rival: Rival | None = None) -> Made:
+        """Videos, made in batches where they are not in the folder; by a rival, prompt by prompt."""
+        keys = {shot: self._folder / f"{self._key(shot, rival)}.npz" for shot in shots}
         missing = [shot for shot in shots if not keys[shot].exists()]
+        chunks = batches(self.base, missing, self._batch)
+        if rival is not None:
+            chunks = [[*same] for _, same in groupby(missing, lambda shot: shot.prompt)]
         told = f"{label}: {len(missing)} of {len(shots)} videos"
-        for chunk in track(batches(self._base, missing, self._batch), told, console=Console(stderr=True)):
-            for shot, frames in zip(chunk, self._make(chunk), strict=True):
+        for chunk in track(chunks, told, console=Console(stderr=True)):
+            for shot, values in zip(chunk, zip(*self._make(chunk, rival), strict=True), strict=True):
                 file = io.BytesIO()
-                np.savez_compressed(file, frames=frames)
+                np.savez_compressed(file, **dict(zip(Made._fields, values, strict=True)))
                 write_atomic(keys[shot], file.getvalue())
-        return np.stack([np.load(keys[shot])["frames"] for shot in shots])
+        files = [np.load(keys[shot]) for shot in shots]
+        return Made(*(np.stack([file[name] for file in files]) for name in Made._fields))
 
     @torch.no_grad()
     def autoencoded(self, videos: Frames) -> Frames:
         """Videos (B, T, H, W, 3) as the base's autoencoder hands them back."""
         chunks = np.array_split(videos, range(self._batch, len(videos), self._batch))
-        return np.concatenate([decode_video(self._base, encode_video(self._base, chunk)) for chunk in chunks])
+        return np.concatenate([decode_video(self.base, encode_video(self.base, chunk)) for chunk in chunks])
 
-    def _make(self, shots: Sequence[Shot]) -> Frames:
+    def _make(self, shots: Sequence[Shot], rival: Rival | None) -> Made:
         """In one call of the pipeline."""
-        base, settings = self._base, self._settings
-        reads: AbstractContextManager[None] = nullcontext()
-        if shots[0].references:
-            assert self._adapter is not None
-            reads = acting(self._adapter, base, shots, settings)
-        with reads, fast_kernels(base.device, self._precision):
-            return film(base, shots, settings)
+        base, settings = self.base, self._settings
+        price = np.full((2, len(shots)), np.nan)
+        with ExitStack() as stack:
+            if rival is None and shots[0].references:
+                assert self._adapter is not None
+                began = process_time()
+                stack.enter_context(acting(self._adapter, base, shots, settings))
+                price[0] = (process_time() - began) / len(shots)
+                price[1] = bytes_to_store(base, shots[0].references)
+            stack.enter_context(fast_kernels(base.device, self._precision))
+            return rival.film(base, shots, settings) if rival else Made(film(base, shots, settings), *price)
 
-    def _key(self, shot: Shot) -> str:
+    def _key(self, shot: Shot, rival: Rival | None) -> str:
         """Names a video by all that it is made from."""
         settings = self._settings.model_dump(mode="json", exclude={"compare", "fps"})
         told = [self.weights["base"], self._precision, shot.prompt, shot.seed]
         if shot.references:
-            told += [self.weights["adapter"], *(reference.caption for reference in shot.references)]
+            maker = self.weights["adapter"] if rival is None else repr(rival)
+            told += [maker, *(reference.caption for reference in shot.references)]
             told += [_hash(reference.frames) for reference in shot.references]
             if settings["guidance"] == "both":
                 told.append("each branch reads what its own prompt made of the references")

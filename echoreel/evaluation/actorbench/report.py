@@ -19,6 +19,8 @@ CLAIMS = (
 )
 QUALITY = ("action_accuracy_of_all", "temporal_consistency", "amount_of_motion", "frechet_distance")
 MEASURES = CLAIMS + QUALITY
+PRICE = ("seconds", "bytes")  # of a new action
+FORMS = {"seconds": ".2g", "bytes": ",.0f"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Row:
     temporal_consistency: Interval  # cosine of neighbouring frames in the judge's features
     amount_of_motion: Interval  # centimetres a frame
     frechet_distance: float  # from real renders, in the judge's features; nan for one video
+    seconds: float = math.nan  # of one processor for a new action, before anything is filmed
+    bytes: float = math.nan  # to keep a new action
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class EvaluationReport:
 
     def markdown(self) -> str:
         """The tables of the method's claims and of quality, and below them the judges' own accuracy."""
-        lines = [*self._table(CLAIMS), "", *self._table(QUALITY), ""]
+        lines = [*self._table(CLAIMS), "", *self._table(QUALITY + PRICE), ""]
         for name, numbers in self.judges.items():
             told = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in numbers.items())
             lines.append(f"Judges on real renders ({name}): {told}.")
@@ -96,7 +100,9 @@ def _told(row: Row, measure: str) -> str:
     value: Interval | float = getattr(row, measure)
     if math.isnan(value.mean if isinstance(value, Interval) else value):
         return "-"
-    return str(value) if isinstance(value, Interval) else f"{value:.1f}"
+    if isinstance(value, Interval):
+        return str(value)
+    return f"{value:{FORMS.get(measure, '.1f')}}"
 
 
 def _line(cells: Sequence[str]) -> str:

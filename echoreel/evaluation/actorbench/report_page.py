@@ -50,6 +50,32 @@ def write_plot(report: EvaluationReport, path: Path) -> None:
         figure.savefig(partial, dpi=80)
 
 
+def write_tradeoff(report: EvaluationReport, path: Path) -> None:
+    """Action accuracy against look leakage (.png), a picture for each split and a point for each row."""
+    splits = list(dict.fromkeys(row.split for row in report.rows))
+    figure = Figure(figsize=(7 * len(splits), 5.5), layout="constrained")
+    axes: Any = figure.subplots(1, len(splits), squeeze=False)
+    for axis, split in zip(axes.flat, splits, strict=True):
+        for row in report.rows:
+            leak, right = _interval(row, "look_leakage"), _interval(row, "action_accuracy")
+            if row.split != split or leak is None or right is None:
+                continue
+            errors = [[[v.mean - v.low], [v.high - v.mean]] for v in (leak, right)]
+            axis.errorbar(leak.mean, right.mean, errors[1], errors[0], fmt="o", capsize=2)
+            axis.annotate(
+                _name(row), (leak.mean, right.mean), xytext=(6, 5), textcoords="offset points", fontsize=9
+            )
+        axis.set(
+            title=f"{split} actions",
+            xlabel="look leakage",
+            ylabel="action accuracy",
+            xlim=(-0.02, 1),
+            ylim=(-0.02, 1),
+        )
+    with written_beside(path) as partial:
+        figure.savefig(partial, dpi=80)
+
+
 def write_page(report: EvaluationReport, pictures: list[Path]) -> Path:
     """`report.html` in the report's folder: its tables, and the pictures, which lie in that folder too."""
     shown = "".join(

@@ -185,9 +185,9 @@ def test_a_video_is_the_same_alone_and_in_a_batch(recipe: EvaluateSettings, tmp_
     cases = make_cases(synthetic_library(), ACTORS, COUNTS, seed=0)[:3]
     studio = Studio(recipe, tmp_path / "a", recipe.generation)
     shots = [studio.shot(case.prompt, case.seeds[0], case.references, case.target) for case in cases]
-    together = studio.film(shots, "together")
+    together = studio.film(shots, "together").frames
     studio = Studio(recipe, tmp_path / "b", recipe.generation)
-    alone = np.concatenate([studio.film([shot], "alone") for shot in shots])
+    alone = np.concatenate([studio.film([shot], "alone").frames for shot in shots])
     assert np.abs(together.astype(int) - alone).max() <= 2
 
 

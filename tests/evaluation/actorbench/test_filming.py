@@ -54,13 +54,13 @@ def test_every_setting_does_what_it_does_in_generate(
     settings = GenerationSettings(**(QUICK | SETTINGS[name]))
     bench = studio(monkeypatch, pipe, tmp_path, settings)
     shots = [bench.shot(case.prompt, 5, case.references, case.target) for case in cases]
-    videos = bench.film(shots, name)
+    videos = bench.film(shots, name).frames
     for shot, video in zip(shots, videos, strict=True):
         made = generate(
             shot.prompt, shot.references, base=pipe, adapter=toy_adapter(pipe), seed=5, settings=settings
         )
         assert np.abs(made.videos[0].astype(int) - video).max() <= 1  # two in one batch: the last bit
-    alone = Studio(StudioSettings(batch=1), tmp_path / "alone", settings).film(shots[:1], name)
+    alone = Studio(StudioSettings(batch=1), tmp_path / "alone", settings).film(shots[:1], name).frames
     first = generate(
         shots[0].prompt, shots[0].references, base=pipe, adapter=toy_adapter(pipe), seed=5, settings=settings
     )
@@ -75,7 +75,7 @@ def test_bases_whose_call_has_other_words(
     settings = GenerationSettings(**QUICK, height=32, width=32, guidance_scale=2.0)
     bench = studio(monkeypatch, pipe, tmp_path, settings)
     shots = [bench.shot(case.prompt, 5, case.references, case.target) for case in cases]
-    videos = bench.film(shots, base)
+    videos = bench.film(shots, base).frames
     assert videos.shape == (2, FRAMES, 32, 32, 3)
     for case, video in zip(cases, videos, strict=True):
         made = generate(
