@@ -17,8 +17,12 @@ def pairs(
     ],
     folder: Annotated[Path, typer.Argument(help="Where to.")],
     base: Base = None,
-    frames: Annotated[int, typer.Option(metavar="N", help="Of each video.")] = 16,
-    fps: Annotated[float, typer.Option(metavar="X", help="Frames a second.")] = 8.0,
+    frames: Annotated[
+        int | None, typer.Option(metavar="N", help="Of each video. Default: as `echoreel recipe` has it.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(metavar="X", help="Frames a second. Default: the base's own.")
+    ] = None,
     references: Annotated[int, typer.Option(metavar="N", help="Of each pair: a line's first so many.")] = 1,
     size: Size = None,
     root: Annotated[

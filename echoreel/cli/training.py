@@ -1,4 +1,4 @@
-"""`echoreel train` and `evaluate`: recipes to adapters, adapters to tables."""
+"""`echoreel recipe`, `train` and `evaluate`: bases to recipes, recipes to adapters, adapters to tables."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,31 @@ import typer
 from echoreel.cli.app import app
 from echoreel.cli.options import AsJson, Debug, Overrides, Recipe
 from echoreel.cli.output import answering, hush
+
+
+@app.command(epilog="Example: echoreel recipe wan-1.3b > my.toml")
+def recipe(
+    base: Annotated[
+        str,
+        typer.Argument(
+            metavar="BASE",
+            help="A short name (wan-1.3b, wan-14b, wan2.2-5b, wan2.2-a14b, ltx, cogvideox-2b, cogvideox-5b, "
+            "animatediff, modelscope), a folder or a hub id.",
+        ),
+    ],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write a recipe for `train` that fits a base: every key, explained. No weights are downloaded."""
+    with answering(as_json, debug) as answer:
+        with answer.busy("looking at the base"):
+            hush()
+            from echoreel.bases.sketch import sketched
+            from echoreel.training.write_recipe import recipe_for
+
+            text = recipe_for(sketched(base)[0])
+        answer.say(text.rstrip())
+        answer.facts = {"recipe": text}
 
 
 @app.command(
