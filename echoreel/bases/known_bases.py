@@ -127,7 +127,7 @@ KNOWN: dict[str, KnownBase] = {
         "zai-org/CogVideoX-5b",
         lambda: _cogvideox(num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True),
     ),
-    "animatediff": KnownBase("animatediff", _animatediff),  # a folder that users put together
+    "animatediff": KnownBase("./animatediff", _animatediff),  # a folder that users put together
     "modelscope": KnownBase("ali-vilab/text-to-video-ms-1.7b", _modelscope),
 }
 

@@ -11,6 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from echoreel.bases.base import Base
+from echoreel.bases.known_bases import known_base
 from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, transformers_parts
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
@@ -34,7 +35,7 @@ def load_base(
     offload: Offload | None = None,
     loras: Sequence[str | Path] = (),
 ) -> DiffusionPipeline:
-    """A supported video pipeline: the embedded one (None or "embedded"), a folder, or a hub id.
+    """A supported video pipeline: the embedded one (None or "embedded"), a folder, a hub id or a short name.
 
     Safetensors only. On the GPU where there is one; in float32, other bases on a GPU in bfloat16. offload:
     what is brought to the device only while it computes, whole "model"s or single "layers", which is slower
@@ -135,6 +136,8 @@ def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:
             raise EchoReelError(f"this installation has no embedded {kind}; give one: a folder or a hub id")
         return WEIGHTS / kind
     folder = Path(name).expanduser()
+    if kind == "base" and not folder.exists() and (known := known_base(str(name))):
+        return known.hub_id
     if not folder.exists() and HUB_ID.fullmatch(str(name)):
         return str(name)
     if not folder.is_dir():

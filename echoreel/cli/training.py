@@ -38,16 +38,41 @@ def recipe(
 @app.command(
     epilog="Example: echoreel train recipes/adapter.toml --set fit.steps=2000 --set folder=runs/mine"
 )
-def train(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+def train(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what it needs: memory, time, and whether this machine has it (else exit code 1). "
+            "Nothing is downloaded but small files; encoded pairs are shown on a sheet.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
     """Train an adapter on a base from prepared pairs. Stopped at any moment, the same command goes on."""
     with answering(as_json, debug) as answer:
         hush()
         from echoreel.common.settings import load_settings
-        from echoreel.training.train_adapter import AdapterRecipe, train_adapter
+        from echoreel.training import train_adapter as training
 
-        folder = train_adapter(load_settings(recipe, AdapterRecipe, overrides or ()))
-        answer.say(f"wrote {folder}; use it with --adapter {folder}")
-        answer.facts = {"adapter": str(folder)}
+        settings, fits = load_settings(recipe, training.AdapterRecipe, overrides or ()), True
+        if dry_run:
+            from echoreel.training.dry_run import dry_run as needs_of
+
+            with answer.busy("counting what a step needs"):
+                needs = needs_of(settings)
+            for line in needs.told():
+                answer.say(line)
+            answer.facts, fits = needs.details(), needs.fits
+        else:
+            folder = training.train_adapter(settings)
+            answer.say(f"wrote {folder}; use it with --adapter {folder}")
+            answer.facts = {"adapter": str(folder)}
+    if not fits:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: echoreel evaluate recipes/actorbench.toml --prompts 4 --json table.json")

@@ -37,6 +37,13 @@ def clip_shape(base: BaseLike, size: tuple[int, int] | None = None) -> ClipShape
     return ClipShape(frames, fps, height, width)
 
 
+def latent_shape(base: BaseLike, shape: ClipShape) -> tuple[int, int, int, int]:
+    """Latents (C, T, h, w) that the base's autoencoder makes of such a clip."""
+    base = base_of(base)
+    side, step = base.pixels_per_place, _time_step(base)
+    return base.latent_channels, -(-(shape.frames - 1) // step) + 1, shape.height // side, shape.width // side
+
+
 def _time_step(base: BaseLike) -> int:
     """Frames that one latent frame stands for."""
     pipe = base_of(base).pipe

@@ -60,6 +60,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "prepare prism": ([f"{ROOT}/recipes/none.toml"], REFUSES_INPUT),
     "recipe": (["wan-1.3b"], WORKS),
     "train": (["OUT/train.toml"], "train"),
+    "train --dry-run": (["OUT/train.toml", "--dry-run"], WORKS),
 }
 
 
