@@ -41,6 +41,10 @@ def recipe(
 def train(
     recipe: Recipe,
     overrides: Overrides = None,
+    init: Annotated[
+        str | None,
+        typer.Option("--init", metavar="DIR|ID", help="Go on from these weights: the recipe's `start`."),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -58,7 +62,8 @@ def train(
         from echoreel.common.settings import load_settings
         from echoreel.training import train_adapter as training
 
-        settings, fits = load_settings(recipe, training.AdapterRecipe, overrides or ()), True
+        told = [*(overrides or ()), *([f"start={init}"] if init else [])]
+        settings, fits = load_settings(recipe, training.AdapterRecipe, told), True
         if dry_run:
             from echoreel.training.dry_run import dry_run as needs_of
 

@@ -60,10 +60,12 @@ precision = "bf16"  # or "fp32": slower, more memory
 # prefetch = 1  # batches that are read ahead
 # minutes = 0  # stop with a checkpoint after so long; 0 = never
 # checkpoint_every = 500  # steps; 0 = only at the end
+# checkpoint_minutes = 10  # also after so long, so that a crash costs no more; 0 = off
 # validate_every = 500  # steps
 sheet_every = {sheets}  # steps between pictures of progress; 0 = none
 # log_every = 50  # steps between lines of the log
 # tensorboard = false  # also write a log for TensorBoard
+# trackers = []  # further logs: "wandb", "tensorboard", "mlflow", …, each by its own package
 # seed = 0  # of noise and of noise levels
 """
 

@@ -93,10 +93,13 @@ def test_a_written_recipe_trains_with_what_its_header_says(
     Path("my.toml").write_text(done.stdout)
     told = re.search(r"# 2\. echoreel (.*) \\\n#( .*)", done.stdout)
     assert told is not None
-    for command in (told[1] + told[2], "train my.toml --set fit.steps=1 --set task.held_back=2"):
+    train = "train my.toml --set fit.steps=1 --set task.held_back=2"
+    goes_on = f"{train} --init runs/toy-wan/adapter --set folder=runs/second"
+    for command in (told[1] + told[2], train, goes_on):
         done = CliRunner().invoke(app, command.split())
         assert done.exit_code == 0, done.stderr
     assert Path("runs/toy-wan/adapter/config.json").is_file()
+    assert json.loads(Path("runs/second/recipe.json").read_text())["start"] == "runs/toy-wan/adapter"
 
 
 def test_what_is_no_base_is_refused_with_the_names_that_are_known() -> None:
