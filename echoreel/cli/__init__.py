@@ -11,6 +11,7 @@ from echoreel.cli import (  # noqa: F401 - they add their commands
     measure,
     models,
     prepare,
+    publish,
     training,
 )
 from echoreel.cli.app import app

@@ -163,10 +163,10 @@ def generate(
             hush()
             from echoreel.generation import generate
             from echoreel.generation.model_facts import introduction
-            from echoreel.method.loading import load_adapter
+            from echoreel.method.published import adapter_for
 
-            loaded = load_adapter(adapter) if shown else None
             pipe = loading_options(base)
+            loaded = adapter_for(pipe, adapter) if shown else None
         loading = time.perf_counter() - began
         for line in introduction(pipe, loaded):
             answer.say(line)

@@ -58,6 +58,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "prepare pairs": (["OUT/pairs.jsonl", "OUT/pairs", "--size", "64x64"], WORKS),
     "prepare prompts": ([f"{ROOT}/recipes/none.toml"], REFUSES_INPUT),
     "prepare prism": ([f"{ROOT}/recipes/none.toml"], REFUSES_INPUT),
+    "publish": (["OUT/none", "mine", "--license", "mit"], REFUSES_INPUT),
     "recipe": (["wan-1.3b"], WORKS),
     "train": (["OUT/train.toml"], "train"),
     "train --dry-run": (["OUT/train.toml", "--dry-run"], WORKS),
