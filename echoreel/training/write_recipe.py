@@ -15,8 +15,9 @@ TEMPLATE = """\
 # A training of an action adapter for {name} ({family}, {size:.2f} B parameters in the denoiser).
 # A line that begins with "#" is a default: remove the "#" to change it.
 #
-# 1. Collect clips and choose pairs of the same action (docs/your-own-base.md): videos/pairs.jsonl.
-# 2. echoreel prepare pairs videos/pairs.jsonl {pairs} --base {name} \\
+# 1. echoreel prepare dataset ucf101 UCF-101 videos --holdout 10  (other data: docs/your-own-base.md)
+#    It says which --root to add to the next command.
+# 2. echoreel prepare pairs videos/train.jsonl {pairs} --base {name} \\
 #        --frames {frames} --fps {fps:g} --size {width}x{height}
 # 3. echoreel train THIS_FILE
 # Stopped at any moment, both commands go on when they are called again.

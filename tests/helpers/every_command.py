@@ -53,6 +53,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "measure": ([f"{ROOT}/{CARTWHEEL}"], "eval"),
     "prepare actors": ([f"{ROOT}/recipes/embedded-base.toml"], "actors"),
     "prepare clips": (["OUT/clips", "--motions", "none"], "actors"),
+    "prepare dataset": (["folders", "OUT/none", "OUT/dataset"], REFUSES_INPUT),
     "prepare judges": ([f"{ROOT}/recipes/judges.toml"], "actors"),
     "prepare manifest": (["OUT/library", "OUT/chosen.jsonl"], "library"),
     "prepare pairs": (["OUT/pairs.jsonl", "OUT/pairs", "--size", "64x64"], WORKS),

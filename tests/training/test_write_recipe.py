@@ -87,7 +87,7 @@ def test_a_written_recipe_trains_with_what_its_header_says(
     for name in "ab":
         film(tmp_path / "videos" / f"{name}.mp4", counting(24), fps=8)
     pair = {"target": "a.mp4", "caption": "a man dancing", "references": [{"path": "b.mp4"}]}
-    Path("videos/pairs.jsonl").write_text(4 * f"{json.dumps(pair)}\n")
+    Path("videos/train.jsonl").write_text(4 * f"{json.dumps(pair)}\n")
     done = CliRunner().invoke(app, ["recipe", "toy-wan"])
     assert done.exit_code == 0
     Path("my.toml").write_text(done.stdout)
