@@ -24,7 +24,7 @@ from echoreel.embedded_base.train_base import BaseRecipe, make_pairs
 from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, evaluate
 from echoreel.training.loop import load_trained
 from echoreel.training.pair_cache import PairSet
-from echoreel.training.train_adapter import AdapterRecipe, train_adapter
+from echoreel.training.train_adapter import AdapterRecipe, train
 from echoreel.training.train_prism import PrismRecipe, PrismTask, train_prism
 
 DEV_ACTIONS = 16
@@ -179,7 +179,7 @@ def adapter_row(bench: Bench, variant: Variant, steps: int, prompts: int) -> lis
             "fit": bench.fit | {"steps": steps // 2, "learning_rate": 1e-3, "validate_every": steps},
         }
     )
-    adapter = train_adapter(recipe)
+    adapter = train(recipe)
     studied = EvaluateSettings.model_validate(
         {
             "motions": bench.folder / "motion",

@@ -11,7 +11,7 @@ import numpy as np
 
 from echoreel.actors.actor_clips import ActorDomain, ActorSettings
 from echoreel.actors.motion_library import MotionLibrary
-from echoreel.evaluation.measure.measure import SIDE
+from echoreel.evaluation.measure.meter import SIDE
 from echoreel.evaluation.measure.motion import Tracks, point_tracks, trajectory_fidelity
 from echoreel.media.images import Frames, fitted
 from echoreel.media.video_files import Clip

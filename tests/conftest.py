@@ -1,6 +1,7 @@
 """For every test: one thread, so that results repeat and other work on the machine is left in peace. For the
 contract: every base, and an adapter that acts."""
 
+import gc
 import os
 import tempfile
 
@@ -19,6 +20,14 @@ from helpers.toy_models import toy_adapter
 from echoreel.method.adapter import ActionAdapter
 
 torch.set_num_threads(1)
+
+pytest_plugins = ["helpers.skips", "pytester"]
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of garbage collections, each of which looks at millions of objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=TOYS)

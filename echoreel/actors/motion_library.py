@@ -83,7 +83,7 @@ class MotionLibrary:
 def motions_digest(folder: Path | str | None) -> str:
     """Names what a motion library has: other recordings, another name. Raises MotionLibraryError."""
     if folder is None or not all((Path(folder) / name).is_file() for name in FILES):
-        raise MotionLibraryError(f"{folder} is no motion library; need {NEED}")
+        raise MotionLibraryError(f"{folder} is not a motion library; need {NEED}")
     parts = []
     for name in FILES:
         with (Path(folder) / name).open("rb") as file:

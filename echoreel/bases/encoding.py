@@ -3,6 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import VideoError
 from echoreel.media.images import fitted
+from echoreel.media.reference_file import EncodedFrames
 from echoreel.media.reference_video import ReferenceVideo
 
 CAPTION_MEMORY = 2**30  # bytes of text tokens that `CaptionTokens` keeps
@@ -102,9 +104,30 @@ def encode_references(
     """Latents (1, C, T, h, w), caption tokens (1, L, D) of each: as stored where these encoders made them."""
     maker = encoders_of(base, size) if any(each.encoded for each in references) else ""
     for reference in references:
-        stored = reference.encoded
-        if stored is not None and stored.maker == maker:
+        if stored := next((each for each in reference.encoded if each.maker == maker), None):
             yield torch.from_numpy(stored.latents)[None], torch.from_numpy(stored.caption)[None]
         else:
             frames = np.stack([fitted(frame, size) for frame in reference.frames])
             yield encode_video(base, frames), encode_captions(base, [reference.caption])
+
+
+def encoded_for(
+    base: BaseLike, reference: ReferenceVideo, size: tuple[int, int], name: str
+) -> ReferenceVideo:
+    """The reference with what the encoders of this base, `name`, make of it at `size` (height, width)."""
+    base = base_of(base)
+    maker = encoders_of(base, size)
+    ((latents, caption),) = encode_references(base, [reference], size)
+    shown, said = (np.ascontiguousarray(each[0].float().cpu().numpy()) for each in (latents, caption))
+    made = EncodedFrames(shown, said, maker, base.name, name, size)
+    others = tuple(each for each in reference.encoded if each.maker != maker)
+    return replace(reference, encoded=(*others, made))
+
+
+def encoded_elsewhere(
+    base: BaseLike, references: Sequence[ReferenceVideo], size: tuple[int, int]
+) -> list[ReferenceVideo]:
+    """Those from reference files that hold nothing for this base at this size: their kept frames are used."""
+    stored = [each for each in references if each.stored is not None]
+    maker = encoders_of(base, size) if stored else ""
+    return [each for each in stored if maker not in [known.maker for known in each.encoded]]

@@ -35,13 +35,26 @@ def load_base(
     offload: Offload | None = None,
     loras: Sequence[str | Path] = (),
 ) -> DiffusionPipeline:
-    """A supported video pipeline: the embedded one (None or "embedded"), a folder, a hub id or a short name.
+    """Load a supported video pipeline from a folder, the Hugging Face Hub, or this package.
 
-    Safetensors only. On the GPU where there is one; in float32, other bases on a GPU in bfloat16. offload:
-    what is brought to the device only while it computes, whole "model"s or single "layers", which is slower
-    and needs the least. loras: files, folders or hub ids, all of which act; for a base with two denoisers
-    each as "transformer=FILE" or "transformer_2=FILE". Raises BaseUnsupported for what is no pipeline of a
-    supported family or cannot be had, EchoReelError for the rest.
+    Only safetensors are read, and no code of a model is run.
+
+    Args:
+        name: a folder, a hub id, or a short name such as "wan-1.3b". Default, or "embedded": that of this
+            package.
+        dtype: of the weights. Default: bfloat16 on a GPU, float32 elsewhere and for the embedded base.
+        device: Default: the GPU, if there is one.
+        offload: keep on the GPU only what computes: whole parts of the base ("model"), or single layers
+            ("layers"), which is slower and needs the least.
+        loras: files, folders or hub ids, all of which act. For a base with two denoisers each as
+            "transformer=FILE" or "transformer_2=FILE".
+
+    Returns:
+        A diffusers pipeline.
+
+    Raises:
+        BaseUnsupported: it is no pipeline of a supported family, or cannot be loaded.
+        EchoReelError: a LoRA or an offloading does not work with it.
     """
     source = find_model("base", name, "model_index.json")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -97,7 +110,7 @@ def _place(pipe: Any, device: torch.device, offload: Offload | None) -> None:
 def _add_lora(base: Base, told: str, name: str) -> None:
     """Raises EchoReelError unless it was loaded and acts."""
     if not hasattr(base.denoiser, "add_adapter"):
-        raise EchoReelError(f"lora {told}: a {type(base.denoiser).__name__} takes none; leave it out")
+        raise EchoReelError(f"lora {told}: a {type(base.denoiser).__name__} cannot use LoRAs; leave it out")
     pipe, (part, source) = base.pipe, _denoiser_of_lora(base, told)
     with needs("peft", "--lora"):
         import peft  # noqa: F401 - diffusers uses it
@@ -144,7 +157,9 @@ def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:
         what = "is a file" if folder.exists() else "there is no such folder"
         raise EchoReelError(f"{kind} {name}: {what}; give a folder or a hub id")
     if not (folder / marker).is_file():
-        raise EchoReelError(f"{kind} {name}: holds no {marker}; give a folder that save_pretrained wrote")
+        inside = (folder / kind / marker).is_file()  # a run's folder
+        advice = f"did you mean {folder / kind}?" if inside else "give a folder that save_pretrained wrote"
+        raise EchoReelError(f"{kind} {name}: holds no {marker}; {advice}")
     return folder
 
 

@@ -1,17 +1,22 @@
 """The command line: parse, check, call one public function, show the result.
 
 Results go to stdout (for people, or as one JSON object with --json), progress and errors to stderr. Exit code
-2 for anything the user can mend, 130 after Ctrl-C. Heavy packages are imported inside the commands only. A
-command has one parameter per option, however many that are.
+2 for anything the user can mend, 1 for a fault of ours, 130 after Ctrl-C. Heavy packages are imported inside
+the commands only. A command has one parameter per option, however many that are.
 """
 
+import io
+import sys
+
 from echoreel.cli import (  # noqa: F401 - they add their commands
+    doctor,
     generate,
     library,
     measure,
     models,
     prepare,
     publish,
+    reference,
     training,
 )
 from echoreel.cli.app import app
@@ -20,5 +25,8 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """The `echoreel` command."""
+    """The `echoreel` command. What the terminal's encoding lacks is written with escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where the caller has closed it
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -1,6 +1,6 @@
 """The command itself, which the other modules of this package add theirs to."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -8,20 +8,32 @@ from echoreel import __version__
 
 app = typer.Typer(
     name="echoreel",
-    help="Make a video diffusion model perform an action by showing it reference videos.",
+    help="Teach a frozen video diffusion model a new action by showing it a clip of someone doing it.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-prepare = typer.Typer(no_args_is_help=True, help="Make what trainings and tests read.")
+prepare = typer.Typer(no_args_is_help=True, help="Prepare data for training and evaluation.")
 app.add_typer(prepare, name="prepare")
 
 
 @app.callback(invoke_without_command=True)
 def common(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of any command's error.")
+    ] = False,
 ) -> None:
     if version:
         typer.echo(f"echoreel {__version__}")
         raise typer.Exit
+    if debug:
+        context.default_map = _every_command(context.command, {"debug": True})
+
+
+def _every_command(command: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """The same defaults for a command and all below it."""
+    below = getattr(command, "commands", {})
+    return values | {name: _every_command(each, values) for name, each in below.items()}

@@ -24,24 +24,35 @@ from echoreel.cli.output import Answer, answering, hush
 from echoreel.common.errors import EchoReelError, SettingsError
 
 if TYPE_CHECKING:
-    from echoreel.library.reference_library import Taken
+    from echoreel.library.clips import Taken
     from echoreel.media.reference_video import ReferenceVideo
 
 EACH = "Once for all references, or once for each."
 
 
 @app.command(
-    epilog='Example: echoreel generate "a person in a red sweater doing a cartwheel" '
-    "--reference cartwheel.mp4 --seed 7 --compare -o out.mp4"
+    epilog='Example: echoreel generate "a person with brown hair in a red sweater and blue trousers doing a '
+    'cartwheel on a grassy field" --reference echoreel/assets/cartwheel.mp4 --compare -o out.mp4'
 )
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the video should show.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to: .mp4, .gif or .webp.")
-    ] = Path("out.mp4"),
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Output file: .mp4, .gif or .webp. Default: out.mp4, or the next free number.",
+        ),
+    ] = None,
     reference: Annotated[
         list[Path] | None,
-        typer.Option("--reference", "-r", metavar="FILE", help="A video that shows the action; repeatable."),
+        typer.Option(
+            "--reference",
+            "-r",
+            metavar="FILE",
+            help="A video that shows the action, or a reference file; repeatable.",
+        ),
     ] = None,
     caption: Annotated[
         list[str] | None,
@@ -61,28 +72,29 @@ def generate(
         typer.Option(metavar="X", help=f"Weight of the reference: 0 none, 1 as trained. {EACH}"),
     ] = None,
     crop: Annotated[
-        str, typer.Option(metavar="middle|moving", help="Of references: the middle, or what moves.")
+        str, typer.Option(metavar="middle|moving", help="Crop references to the middle, or to what moves.")
     ] = "middle",
     library: Annotated[
         str | None,
-        typer.Option(metavar="LIBRARY", help="Take references from it, by the prompt's action."),
+        typer.Option(metavar="LIBRARY", help="Take references from this library, by the prompt's action."),
     ] = None,
     count: Annotated[
-        int, typer.Option("--references", metavar="N", min=1, help="With --library: how many.")
+        int,
+        typer.Option(
+            "--references", metavar="N", min=1, max=100, help="With --library: how many references."
+        ),
     ] = 1,
     action: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="With --library: the action, where the prompt does not tell it."),
+        typer.Option(metavar="TEXT", help="With --library: the action, if the prompt does not name it."),
     ] = None,
     require_reference: Annotated[
         bool,
-        typer.Option(
-            "--require-reference", help="Fail where the library has none, instead of going without."
-        ),
+        typer.Option("--require-reference", help="Fail if no reference is found, instead of going without."),
     ] = False,
     show_frames: Annotated[
         bool,
-        typer.Option("--show-frames", help="Write FILE-frames.png: the frames that the references gave."),
+        typer.Option("--show-frames", help="Write FILE-frames.png: the frames taken from each reference."),
     ] = False,
     base: Base = None,
     adapter: Annotated[
@@ -105,9 +117,11 @@ def generate(
         float | None, typer.Option(metavar="X", help="Classifier-free guidance. Default: the base's.")
     ] = None,
     negative_prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What it should not show.")
+        str | None, typer.Option(metavar="TEXT", help="What the video should not show.")
     ] = None,
-    scale: Annotated[float, typer.Option(metavar="X", help="Of all references: 0 none, 1 as trained.")] = 1.0,
+    scale: Annotated[
+        float, typer.Option(metavar="X", help="Weight of all references: 0 none, 1 as trained.")
+    ] = 1.0,
     compare: Annotated[
         bool,
         typer.Option("--compare", help="Also make the base's own video; write FILE-compare.png and .mp4."),
@@ -115,15 +129,17 @@ def generate(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Make a video of PROMPT in which the action is that of the reference videos.
+    """Make a video of PROMPT that shows the action of the reference videos.
 
-    FILE.json beside it tells how it was made. The videos of several seeds are named FILE-SEED.
+    FILE.json beside it says how it was made. The videos of several seeds are named FILE-SEED.
     """
     with answering(as_json, debug) as answer:
         from echoreel.common.settings import checked
-        from echoreel.generation.result import check_output
+        from echoreel.generation.result import check_output, free_name
         from echoreel.generation.settings import GenerationSettings, checked_request
 
+        out = out or free_name("out")
+        there = out.exists()
         check_output(
             out, tuple(dict.fromkeys(seed or (0,))), [*(reference or ()), *([image] if image else ())]
         )
@@ -161,16 +177,17 @@ def generate(
         began = time.perf_counter()
         with answer.busy("loading the models"):
             hush()
+            from echoreel.bases.lookup import base_of
             from echoreel.generation import generate
             from echoreel.generation.model_facts import introduction
-            from echoreel.method.published import adapter_for
+            from echoreel.generation.settings import recommended_size
 
-            pipe = loading_options(base)
-            loaded = adapter_for(pipe, adapter) if shown else None
+            pipe = base_of(loading_options(base))
+            loaded = generate.adapter_for(pipe, adapter) if shown else None
         loading = time.perf_counter() - began
-        for line in introduction(pipe, loaded):
+        for line in introduction(pipe, loaded, prompt):
             answer.say(line)
-        files = write_sheets(shown, out) if show_frames else []
+        files = write_sheets(shown, out, recommended_size(pipe, settings)) if show_frames else []
         result = generate.generate(
             prompt,
             references,
@@ -183,14 +200,19 @@ def generate(
         )
         if result.stale:
             answer.say(
-                f"{result.stale} references were encoded by other weights; `echoreel library embed` makes "
-                "them anew"
+                f"{result.stale} references were encoded with other weights; run "
+                "`echoreel library embed` to encode them again"
+            )
+        for name in result.reencoded:
+            answer.say(
+                f"{name} holds nothing for this base, size and caption; encoded its kept frames. `echoreel "
+                "reference save` with --base stores that"
             )
         files += result.save(out)
         if compare:
             files += result.save_comparison(out)
         for file in files:
-            answer.say(f"wrote {file}")
+            answer.say(f"wrote {file}" + (" over the one that was there" if there and file == out else ""))
         answer.say(f"{result.summary()} ({loading:.1f} s to load)")
         answer.facts = result.details() | {
             "files": [str(file) for file in files],
@@ -222,14 +244,14 @@ def tell_taken(taken: "Taken", answer: Answer) -> None:
     """Each reference of the library with why it was taken; or that there is none."""
     understood = taken.answer.action
     for place, why in taken.problems:
-        answer.say(f"passed over {place}: {why}")
+        answer.say(f"skipped {place}: {why}")
     for found, _ in taken.references:
         clip = found.clip
         answer.say(f'took {clip.id} "{clip.caption}" ({clip.phrase}: {found.why}, {found.score:.2f})')
     if understood is None:
-        answer.say("no action understood in the prompt; name it with --action")
+        answer.say("could not find an action in the prompt; pass --action")
     elif not taken.references:
-        answer.say(f'nothing in the library fits "{understood.phrase}"')
+        answer.say(f'nothing in the library matches "{understood.phrase}"')
 
 
 def read_references(
@@ -257,15 +279,18 @@ def read_references(
     ]
 
 
-def write_sheets(references: "Sequence[ReferenceVideo]", out: Path) -> list[Path]:
-    """Pictures of the frames taken, beside the output: out-frames.png, or out-frames-1.png and so on."""
+def write_sheets(references: "Sequence[ReferenceVideo]", out: Path, size: tuple[int, int]) -> list[Path]:
+    """Pictures of the frames taken, beside the output: out-frames.png, or out-frames-1.png and so on.
+
+    What a video of this (height, width) does not show is greyed.
+    """
     from echoreel.media.video_files import write_image
 
     written = []
     for number, reference in enumerate(references, 1):
         suffix = f"-{number}" if len(references) > 1 else ""
         written.append(out.with_name(f"{out.stem}-frames{suffix}.png"))
-        write_image(written[-1], reference.sheet())
+        write_image(written[-1], reference.sheet(size=size))
     return written
 
 

@@ -1,20 +1,15 @@
 """`echoreel library`: videos that show actions, added once and found by the action that a prompt asks for."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from echoreel.cli.app import app
+from echoreel.cli.library_answers import table, tell_added, tell_problems, write_sheet
 from echoreel.cli.options import AsJson, Base, Debug
-from echoreel.cli.output import Answer, answering
+from echoreel.cli.output import answering
 from echoreel.common.errors import EchoReelError
-from echoreel.common.text import printable
-
-if TYPE_CHECKING:
-    from echoreel.library.reference_library import LibraryClip, ReferenceLibrary
-    from echoreel.library.sources.add_sources import Added
 
 library = typer.Typer(
     no_args_is_help=True, help="Reference videos, found by the action that a prompt asks for."
@@ -27,7 +22,7 @@ Library = Annotated[
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Clips, by the ids that `list` shows.")]
 ActionText = Annotated[
     str | None,
-    typer.Option("--action", metavar="TEXT", help="The action, where the prompt does not tell it."),
+    typer.Option("--action", metavar="TEXT", help="The action, if the prompt does not name it."),
 ]
 EmbedderName = Annotated[
     str | None,
@@ -35,7 +30,7 @@ EmbedderName = Annotated[
         "--embedder", metavar="NAME", help='Compares actions: a hub name, or "none" for words alone.'
     ),
 ]
-PROBLEMS_SHOWN = 20
+MOST_RESULTS, MOST_CLIPS = 10_000, 10_000_000
 
 
 @library.command(epilog="Example: echoreel library add references videos/ catalogue.csv")
@@ -44,12 +39,15 @@ def add(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...", help="Folders of videos, videos, .csv .parquet .jsonl, other libraries."
+            metavar="SOURCE...",
+            help="Folders of videos, videos, .csv .parquet .json .jsonl, other libraries.",
         ),
     ],
     root: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where a catalogue's paths begin. Default: its own folder."),
+        typer.Option(
+            metavar="DIR", help="Folder that a catalogue's paths are relative to. Default: its own."
+        ),
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -61,11 +59,11 @@ def add(
     ] = 12.0,
     shortest: Annotated[float, typer.Option(metavar="SECONDS", help="Shorter shots are left out.")] = 1.0,
     embedder: EmbedderName = None,
-    ray: Annotated[bool, typer.Option("--ray", help="Share the sources out among Ray's workers.")] = False,
+    ray: Annotated[bool, typer.Option("--ray", help="Distribute the work over Ray's workers.")] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Add videos with their captions. What is there already is skipped; stopped, the same command goes on."""
+    """Add videos with their captions. What is there already is skipped. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         from echoreel.common.settings import checked
         from echoreel.library.reference_library import ReferenceLibrary
@@ -83,7 +81,7 @@ def add(
             added = add_with_ray(found, sources, settings)
         else:
             added = found.add(sources, settings)
-        _tell_added(answer, place, added)
+        tell_added(answer, place, added)
 
 
 @library.command(
@@ -92,7 +90,9 @@ def add(
 def search(
     place: Library,
     prompt: Annotated[str, typer.Argument(help="What the video should show.")],
-    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="Results.")] = 10,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="Number of results.")
+    ] = 10,
     action: ActionText = None,
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a picture with frames of the results.")
@@ -109,25 +109,27 @@ def search(
         result = found.search(prompt, count, action)
         answer.facts = result.details()
         if result.action is None:
-            answer.say("no action understood in the prompt; name it with --action")
+            answer.say("could not find an action in the prompt; pass --action")
             return
         answer.say(f'action: "{result.action.phrase}"')
         if not result.results:
-            answer.say("nothing near it in the library")
+            answer.say("nothing similar in the library")
             return
         rows = [
             (f"{each.score:.2f}", each.clip.id, each.clip.phrase, each.why, each.clip.caption)
             for each in result.results
         ]
-        _table(answer, ("score", "id", "action", "why", "caption"), rows)
+        table(answer, ("score", "id", "action", "why", "caption"), rows)
         if sheet is not None:
-            _write_sheet(found, [each.clip for each in result.results], sheet, answer)
+            write_sheet(found, [each.clip for each in result.results], sheet, answer)
 
 
 @library.command("list", epilog="Example: echoreel library list references --action running")
 def list_clips(
     place: Library,
-    count: Annotated[int, typer.Option("--count", "-n", metavar="N", min=1, help="Clips.")] = 20,
+    count: Annotated[
+        int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_CLIPS, help="Number of clips.")
+    ] = 20,
     action: Annotated[str | None, typer.Option(metavar="TEXT", help="Only those of this action.")] = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -138,7 +140,7 @@ def list_clips(
 
         clips = ReferenceLibrary.open(place).clips(count, action)
         answer.facts = {"clips": [clip.details() for clip in clips]}
-        _table(
+        table(
             answer,
             ("id", "action", "caption", "place"),
             [(clip.id, clip.phrase, clip.caption, clip.place) for clip in clips],
@@ -163,7 +165,7 @@ def show(
         for name, value in answer.facts.items():
             answer.say(f"{name:8} {value}")
         if sheet is not None:
-            _write_sheet(found, [clip], sheet, answer)
+            write_sheet(found, [clip], sheet, answer)
 
 
 @library.command(epilog="Example: echoreel library remove references 4be1d3c8a0f2e917")
@@ -199,13 +201,16 @@ def trust(
 @library.command(epilog='Example: echoreel library export references out --prompt "a woman juggling"')
 def export(
     place: Library,
-    folder: Annotated[Path, typer.Argument(help="Where to: the videos and manifest.jsonl.")],
+    folder: Annotated[Path, typer.Argument(help="Output folder for the videos and manifest.jsonl.")],
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Clips. Default: all.")] = None,
     prompt: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Those that `search` finds for it.")
+        str | None, typer.Option(metavar="TEXT", help="Export what `search` finds for this prompt.")
     ] = None,
     count: Annotated[
-        int, typer.Option("--count", "-n", metavar="N", min=1, help="With --prompt: results.")
+        int,
+        typer.Option(
+            "--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="With --prompt: number of results."
+        ),
     ] = 10,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -224,7 +229,7 @@ def export(
         with answer.busy(f"copying {len(clips)} clips"):
             files, problems = found.export(folder, clips)
         answer.say(f"wrote {len(files)} videos and manifest.jsonl to {folder}")
-        _tell_problems(answer, problems)
+        tell_problems(answer, problems)
         answer.facts = {"files": [str(file) for file in files], "problems": problems}
 
 
@@ -252,7 +257,7 @@ def embed(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Store clips encoded for a base, so that `generate --library` need not. Stopped, it goes on."""
+    """Encode clips for a base ahead of time, for `generate --library`. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         from echoreel.cli.output import hush
         from echoreel.library.reference_library import ReferenceLibrary
@@ -271,74 +276,9 @@ def embed(
         stored = encode_library(found, pipe, recommended_size(pipe))
         answer.say(f"encoded {stored.clips} clips; {stored.known} were encoded already")
         if stored.stale:
-            answer.say(f"{stored.stale} were encoded by other weights of this base and are replaced")
-        _tell_problems(answer, stored.problems)
+            answer.say(f"{stored.stale} were encoded with other weights of this base and are replaced")
+        tell_problems(answer, stored.problems)
         answer.facts = stored.details()
-
-
-def _tell_added(answer: Answer, place: str, added: "Added") -> None:
-    rate = (added.clips + added.known) / max(added.seconds, 1e-3)
-    answer.say(
-        f"added {added.clips} clips to {place} in {added.seconds:.1f} s ({rate:,.0f} a second); "
-        f"{added.known} were there"
-    )
-    if added.copies:
-        answer.say(f"{added.copies} files are copies of others")
-    if added.without_action:
-        answer.say(f"{added.without_action} clips tell of no action; they are found by no prompt")
-    if added.left_out:
-        answer.say(f"{added.left_out} videos and rows were left out")
-    _tell_problems(answer, added.problems)
-    answer.facts = {
-        "clips": added.clips,
-        "known": added.known,
-        "videos": added.videos,
-        "copies": added.copies,
-        "without_action": added.without_action,
-        "left_out": added.left_out,
-        "problems": [{"place": where, "why": why} for where, why in added.problems],
-        "seconds": round(added.seconds, 2),
-    }
-
-
-def _tell_problems(answer: Answer, problems: list[tuple[str, str]]) -> None:
-    for where, why in problems[:PROBLEMS_SHOWN]:
-        answer.say(f"  {where}: {why}")
-    if len(problems) > PROBLEMS_SHOWN:
-        answer.say(f"  and {len(problems) - PROBLEMS_SHOWN} more; --json lists them")
-
-
-def _table(answer: Answer, names: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    if answer.as_json:
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in names:
-        table.add_column(name, no_wrap=name in ("id", "score"), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))  # captions of others are never markup
-    Console(soft_wrap=False).print(table)
-
-
-def _write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Path, answer: Answer) -> None:
-    """A picture with a row for each clip that can be read."""
-    from echoreel.media.images import contact_sheet
-    from echoreel.media.video_files import write_image
-
-    rows = []
-    for clip in clips:
-        try:
-            rows.append((f"{clip.phrase}: {clip.caption}", found.reference(clip).frames))
-        except (EchoReelError, OSError) as error:
-            answer.say(f"  {clip.place}: {error}")
-    if not rows:
-        raise EchoReelError("none of the clips can be read; see above")
-    write_image(path, contact_sheet(rows))
-    answer.say(f"wrote {path}")
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -48,7 +48,9 @@ def measure(
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(metavar="X", min=0.1, help="Of each video the first so many. Default: all."),
+        typer.Option(
+            metavar="X", min=0.1, max=86_400, help="Measure only the first X seconds. Default: all."
+        ),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -58,14 +60,12 @@ def measure(
     docs/metrics.md says what each number is. What a measure needs and was not given leaves it out.
     """
     with answering(as_json, debug) as answer:
-        from echoreel.evaluation.measure.subjects import subjects, videos_of
-
-        chosen = subjects(videos_of(videos), prompt or (), reference or ())
-        others = videos_of([real]) if real else []
         with answer.busy("loading"):
             hush()
             from echoreel.evaluation.measure.measure import measure as measured
-        found = measured(chosen, others, clip=clip, videomae=videomae, seconds=seconds)
+        found = measured(
+            videos, prompt or (), reference or (), real=real, clip=clip, videomae=videomae, seconds=seconds
+        )
         for line in found.lines():
             answer.say(line)
         answer.facts = found.details()

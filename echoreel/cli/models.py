@@ -16,10 +16,14 @@ def convert(
     kind: Annotated[
         str, typer.Option(metavar="KIND", help="echoreel-lvdm, lvdm, videocrafter2 or videocrafter1-i2v.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to: DIR/base, DIR/adapter.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder; gets base/ and adapter/.")
+    ],
     tokenizer: Annotated[
         str | None,
-        typer.Option(metavar="DIR|ID", help="CLIP ViT-L/14's. Default: openai/clip-vit-large-patch14."),
+        typer.Option(
+            metavar="DIR|ID", help="Tokenizer of CLIP ViT-L/14. Default: openai/clip-vit-large-patch14."
+        ),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -27,10 +31,11 @@ def convert(
     """Turn the paper's own weights into a base and an adapter for `generate`."""
     with answering(as_json, debug) as answer:
         hush()
-        from echoreel.released.convert_file import TOKENIZER, convert_file
+        from echoreel.released.convert_file import TOKENIZER
+        from echoreel.released.convert_file import convert as converted
 
         with answer.busy("converting"):
-            folders = convert_file(source, kind, out, tokenizer or TOKENIZER)
+            folders = converted(source, kind, out, tokenizer or TOKENIZER)
         for folder in folders:
             answer.say(f"wrote {folder}; use it with --{folder.name} {folder}")
         answer.facts = {folder.name: str(folder) for folder in folders}

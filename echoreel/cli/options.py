@@ -14,7 +14,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the recipe; repeatable."),
 ]
-Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="Settings; see recipes/.")]
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="A file of settings; see recipes/.")]
 Base = Annotated[
     str | None, typer.Option(metavar="DIR|ID", help="A diffusers pipeline. Default: the embedded one.")
 ]
@@ -36,14 +36,14 @@ Lora = Annotated[
     typer.Option(
         "--lora",
         metavar="FILE|DIR|ID",
-        help="For the base; repeatable. Of two denoisers: transformer_2=FILE.",
+        help="A LoRA for the base; repeatable. For a second denoiser: transformer_2=FILE.",
     ),
 ]
 Frames = Annotated[
-    int | None, typer.Option("--frames", metavar="N", help="Of the video. Default: the base's.")
+    int | None, typer.Option("--frames", metavar="N", help="Frames of the video. Default: the base's.")
 ]
 Size = Annotated[
-    str | None, typer.Option(metavar="WxH", help="Pixels, such as 832x480. Default: the base's.")
+    str | None, typer.Option(metavar="WxH", help="Size in pixels, such as 832x480. Default: the base's.")
 ]
 FirstFrame = Annotated[
     Path | None, typer.Option("--image", metavar="FILE", help="The first frame, for image-to-video bases.")
@@ -54,7 +54,7 @@ def pixels(size: str | None) -> tuple[int, int] | None:
     """Height and width of "832x480". Raises SettingsError."""
     if size is None:
         return None
-    found = re.fullmatch(r"(\d+)x(\d+)", size.lower())
+    found = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", size.lower())
     if found is None:
-        raise SettingsError(f"--size: got {size}, need width x height in pixels, such as 832x480")
+        raise SettingsError(f"--size: got {size[:40]}, need width x height in pixels, such as 832x480")
     return int(found[2]), int(found[1])

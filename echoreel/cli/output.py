@@ -13,6 +13,10 @@ import typer
 from echoreel.common.errors import EchoReelError
 from echoreel.common.text import printable
 
+STOPPED = 130  # exit code after Ctrl-C
+LONGEST_LINE = 300  # characters of a message that nobody wrote for people
+OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate memory", "Unable to allocate")  # of torch, of NumPy
+
 
 class Answer:
     """What a command has to tell: lines for people, or facts for machines."""
@@ -36,27 +40,47 @@ class Answer:
 
 @contextmanager
 def answering(as_json: bool, debug: bool) -> Iterator[Answer]:
-    """Turn the user's errors into one sentence and exit code 2, Ctrl-C into 130, facts into JSON."""
+    """The one net below every command: what fails is told in a sentence, facts become JSON.
+
+    Exit code 2 for what the user can mend, 1 for what nobody foresaw, 130 after Ctrl-C. With `debug` the
+    error is raised as it is. A reader that closed the pipe is typer's business: exit code 1 without a word.
+    """
     answer = Answer(as_json)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read once, when transformers is imported
     try:
         yield answer
-    except (EchoReelError, OSError) as error:
-        if debug or isinstance(error, BrokenPipeError):
-            raise
-        typer.secho(f"error: {printable(_sentence(error))}", fg="red", err=True)
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt as stop:
+        if as_json:
+            typer.echo(json.dumps(answer.facts))
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
-        typer.echo(str(stop) or "stopped", err=True)
-        raise typer.Exit(130) from None
-    if as_json:
-        typer.echo(json.dumps(answer.facts))
+        sentence, code = explained(error)
+        typer.secho(printable(sentence), fg="red" if code != STOPPED else None, err=True)
+        raise typer.Exit(code) from None
+
+
+def explained(error: BaseException) -> tuple[str, int]:
+    """What failed, in one sentence, and the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return _line(error) or "stopped", STOPPED
+    if isinstance(error, OSError) and "temporary directory" in str(error):
+        return "error: no folder for temporary files; set TMPDIR to one that you may write to", 2
+    if isinstance(error, EchoReelError | OSError):
+        return f"error: {_line(error)}", 2
+    if isinstance(error, MemoryError) or any(each in f"{type(error)} {error}" for each in OUT_OF_MEMORY):
+        return "error: not enough memory; use fewer frames, a smaller size or batch, or close programs", 1
+    if isinstance(error, RecursionError):
+        return "error: a file nests deeper than can be read; run again with --debug to see which", 1
+    what = f"{type(error).__name__}: {_line(error)}".removesuffix(": ")
+    if len(what) > LONGEST_LINE:
+        what = f"{what[:LONGEST_LINE]}…"
+    return f"error: this is a fault of EchoReel: {what}; run again with --debug for the trace", 1
 
 
 def hush() -> None:
     """No notes of the model libraries about what nobody needs here, and no bars while models load."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
@@ -67,8 +91,8 @@ def hush() -> None:
         logging.getLogger(f"diffusers.{name}").setLevel(logging.ERROR)
 
 
-def _sentence(error: Exception) -> str:
-    """The error on one line."""
+def _line(error: BaseException) -> str:
+    """The error's message on one line."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())

@@ -15,24 +15,27 @@ def pairs(
     manifest: Annotated[
         Path, typer.Argument(metavar="MANIFEST.jsonl", help="One pair a line; see the docs.")
     ],
-    folder: Annotated[Path, typer.Argument(help="Where to.")],
+    folder: Annotated[Path, typer.Argument(help="Output folder.")],
     base: Base = None,
     frames: Annotated[
-        int | None, typer.Option(metavar="N", help="Of each video. Default: as `echoreel recipe` has it.")
+        int | None,
+        typer.Option(metavar="N", help="Frames of each video. Default: as `echoreel recipe` has it."),
     ] = None,
     fps: Annotated[
         float | None, typer.Option(metavar="X", help="Frames a second. Default: the base's own.")
     ] = None,
-    references: Annotated[int, typer.Option(metavar="N", help="Of each pair: a line's first so many.")] = 1,
+    references: Annotated[
+        int, typer.Option(metavar="N", help="References per pair; a line's first ones are taken.")
+    ] = 1,
     size: Size = None,
     root: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="What the paths are relative to. Default: the manifest's folder."),
+        typer.Option(metavar="DIR", help="Folder that paths are relative to. Default: the manifest's."),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Encode pairs of ordinary videos, of one action each, for `train`. Stopped, the same command goes on."""
+    """Encode pairs of ordinary videos, of one action each, for `train`. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         hush()
         from echoreel.bases.loading import load_base
@@ -51,18 +54,20 @@ def pairs(
 def manifest(
     library: Annotated[str, typer.Argument(metavar="LIBRARY", help="A reference library.")],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT.jsonl", help="Where to; a report is written beside it.")
+        Path, typer.Argument(metavar="OUT.jsonl", help="Output file; a report is written beside it.")
     ],
-    references: Annotated[int, typer.Option(metavar="N", min=1, help="Of each target.")] = 1,
+    references: Annotated[int, typer.Option(metavar="N", min=1, help="References per target.")] = 1,
     per_action: Annotated[
-        int, typer.Option("--per-action", metavar="N", min=2, help="Clips of one action at most.")
+        int, typer.Option("--per-action", metavar="N", min=2, help="Most clips of one action.")
     ] = 256,
-    shortest: Annotated[float, typer.Option(metavar="SECONDS", help="A clip is no shorter.")] = 2.0,
-    longest: Annotated[float, typer.Option(metavar="SECONDS", help="A clip is no longer.")] = 30.0,
+    shortest: Annotated[float, typer.Option(metavar="SECONDS", help="Drop shorter clips.")] = 2.0,
+    longest: Annotated[float, typer.Option(metavar="SECONDS", help="Drop longer clips.")] = 30.0,
     still: Annotated[float, typer.Option(metavar="X", help="Drop clips that move less, 0 to 1.")] = 0.004,
-    similar: Annotated[float, typer.Option(metavar="X", help="Drop pairs nearer in look, 0 to 1.")] = 0.03,
-    urls: Annotated[bool, typer.Option("--urls", help="List clips that are only links, too.")] = False,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Which pairs.")] = 0,
+    similar: Annotated[
+        float, typer.Option(metavar="X", help="Drop pairs that look more alike, 0 to 1.")
+    ] = 0.03,
+    urls: Annotated[bool, typer.Option("--urls", help="Include clips that are only URLs.")] = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed that chooses the pairs.")] = 0,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -154,11 +159,11 @@ def dataset(
     epilog="Example: echoreel prepare clips clips --motions ../shared/motion --split heldout --count 20"
 )
 def clips(
-    folder: Annotated[Path, typer.Argument(help="Where to: 000000.mp4 beside 000000.txt and so on.")],
+    folder: Annotated[Path, typer.Argument(help="Output folder: 000000.mp4, 000000.txt and so on.")],
     motions: Annotated[Path, typer.Option(metavar="DIR", help="A motion library.")],
-    split: Annotated[str, typer.Option(metavar="NAME", help="Which of its recordings.")] = "train",
-    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many clips.")] = 16,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Number of the first clip.")] = 0,
+    split: Annotated[str, typer.Option(metavar="NAME", help="Which recordings of the library.")] = "train",
+    count: Annotated[int, typer.Option(metavar="N", min=1, max=1_000_000, help="How many clips.")] = 16,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=10**12, help="Number of the first clip.")] = 0,
     size: Annotated[int, typer.Option(metavar="PIXELS", help="Height and width.")] = 64,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -183,12 +188,12 @@ def actors(
     recipe: Recipe,
     overrides: Overrides = None,
     pairs_only: Annotated[
-        bool, typer.Option("--pairs-only", help="No base: only pairs, by the start's autoencoder.")
+        bool, typer.Option("--pairs-only", help="Make only pairs, with the start's autoencoder.")
     ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Train the embedded base on actors, and encode the pairs for its adapter. Stopped, it goes on."""
+    """Train the embedded base and encode pairs for its adapter. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         hush()
         from echoreel.common.settings import load_settings
@@ -207,7 +212,7 @@ def actors(
 
 @prepare.command(epilog="Example: echoreel prepare prism recipes/prism.toml")
 def prism(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Teach a fresh adapter's Prism alone, for `train` to go on from. Stopped, it goes on."""
+    """Teach a fresh adapter's Prism alone, for `train` to go on from. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         hush()
         from echoreel.common.settings import load_settings
@@ -222,7 +227,7 @@ def prism(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, 
 def prompts(
     recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False
 ) -> None:
-    """Teach a base's text encoder to read prompts as people write them. Stopped, it goes on."""
+    """Teach a base's text encoder to read prompts as people write them. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         hush()
         from echoreel.common.settings import load_settings
@@ -237,7 +242,7 @@ def prompts(
 def judges(
     recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False
 ) -> None:
-    """Train the judge that `evaluate` measures actions and looks with. Stopped, it goes on."""
+    """Train the judge that `evaluate` measures actions and looks with. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         hush()
         from echoreel.common.settings import load_settings

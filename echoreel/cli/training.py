@@ -56,7 +56,7 @@ def train(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Train an adapter on a base from prepared pairs. Stopped at any moment, the same command goes on."""
+    """Train an adapter on a base from prepared pairs. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         hush()
         from echoreel.common.settings import load_settings
@@ -73,7 +73,7 @@ def train(
                 answer.say(line)
             answer.facts, fits = needs.details(), needs.fits
         else:
-            folder = training.train_adapter(settings)
+            folder = training.train(settings)
             answer.say(f"wrote {folder}; use it with --adapter {folder}")
             answer.facts = {"adapter": str(folder)}
     if not fits:
@@ -87,7 +87,9 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Another motion library than the recipe's.")
     ] = None,
     split: Annotated[str | None, typer.Option(metavar="NAME", help="The one split to measure.")] = None,
-    prompts: Annotated[int | None, typer.Option(metavar="N", min=1, help="Prompts of each action.")] = None,
+    prompts: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=10_000, help="Prompts of each action.")
+    ] = None,
     json: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the table here too, as JSON; - prints it instead."),

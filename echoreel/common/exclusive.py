@@ -34,6 +34,6 @@ def check_mine(thing: object) -> None:
     user, me = _USERS.get(thing), threading.current_thread()
     if user is not None and user is not me:
         raise InUse(
-            f"got a second use of one {type(thing).__name__}, by thread {me.name} while {user.name} makes a "
-            f"video with it; wait for that, or load a pipeline and an adapter for each thread"
+            f"{me.name} cannot use this {type(thing).__name__} while thread {user.name} generates with "
+            "it; wait, or load a pipeline and an adapter for each thread"
         )

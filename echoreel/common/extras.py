@@ -13,6 +13,7 @@ EXTRAS = {  # module -> the package that holds it, the extra that brings it
     "numba": ("numba", "actors"),
     "peft": ("peft", "lora"),
     "pyarrow": ("pyarrow", "library"),
+    "pysubs2": ("pysubs2", "library"),
     "ray": ("ray", "ray"),
     "scenedetect": ("scenedetect-headless", "library"),
     "tensorboard": ("tensorboard", "train"),

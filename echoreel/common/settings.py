@@ -1,21 +1,49 @@
 """Settings: frozen pydantic models that refuse unknown keys; TOML files, every mistake told at once."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic._internal._model_construction import ModelMetaclass
 from pydantic_core import ErrorDetails
 
 from echoreel.common.errors import SettingsError
+from echoreel.common.places import regular_file
+from echoreel.common.text import json_value
+
+MOST = 2**63 - 1  # of any whole number: what the libraries below can hold
+FILE_BYTES = 1 << 20  # of a file of settings
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]  # a length, or the least one
+Longest: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400)]  # the greatest length of a part, in seconds
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Pixels: TypeAlias = Annotated[int, Field(ge=16, le=16_384)]  # a side
 
 
-class Settings(BaseModel):
-    """Base of every settings class: frozen; a misspelt key is an error, and so are nan and inf."""
+class _Told(ModelMetaclass):
+    """Calls of the class answer as files do: SettingsError with the nearest key, not pydantic's own error."""
+
+    if not TYPE_CHECKING:  # which would hide the keys from type checkers
+
+        def __call__(cls, **values: Any) -> Any:
+            return validated(cls, values)
+
+
+class Settings(BaseModel, metaclass=_Told):
+    """Base of every settings class: frozen; a misspelt key is an error, and so are nan, inf and whole numbers
+    of more than 64 bits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _within_reach(cls, value: Any) -> Any:
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(number, int) and not -MOST <= number <= MOST for number in numbers):
+            raise ValueError("need whole numbers that fit into 64 bits")
+        return value
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -28,17 +56,15 @@ def load_settings(path: Path | str, cls: type[Model], overrides: Sequence[str] =
     mistake by its dotted path, and for an unknown key the nearest known one.
     """
     path = Path(path)
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(
-            f"{path}: cannot be read ({error.strerror}); give the path of a TOML file"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not TOML: {error}") from error
+    data = _parsed(path, tomllib.loads, "TOML")
     for override in overrides:
         _put(data, override)
     return validated(cls, data, path.name)
+
+
+def load_json(path: Path, cls: type[Model]) -> Model:
+    """Settings from a JSON file. Raises SettingsError as `load_settings` does."""
+    return validated(cls, _parsed(path, json_value, "JSON"), str(path))
 
 
 def checked(cls: type[Model], /, **values: Any) -> Model:
@@ -55,6 +81,27 @@ def validated(cls: type[Model], data: dict[str, Any], source: str = "") -> Model
         count = "" if len(mistakes) == 1 else f"{len(mistakes)} mistakes: "
         prefix = f"{source}: " if source else ""
         raise SettingsError(f"{prefix}{count}{'; '.join(mistakes)}") from error
+
+
+def _parsed(path: Path, parse: Callable[[str], Any], kind: str) -> Any:
+    """What a small text file holds. Raises SettingsError."""
+    if regular_file(path, SettingsError, f"a {kind} file").st_size > FILE_BYTES:
+        raise SettingsError(f"{path}: over {FILE_BYTES >> 20} MiB, which no file of settings is")
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a {kind} file"
+        ) from error
+    except RecursionError as error:
+        raise SettingsError(f"{path}: not {kind}: it nests too deeply") from error
+    except ValueError as error:  # no UTF-8, no such syntax, a number of thousands of digits
+        raise SettingsError(f"{path}: not {kind}: {_without_advice(error)}") from error
+
+
+def _without_advice(error: ValueError) -> str:
+    """Its message, without Python's advice to programmers."""
+    return str(error).split("; use sys.")[0]
 
 
 def _put(data: dict[str, Any], override: str) -> None:
@@ -76,6 +123,8 @@ def _value(text: str) -> Any:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"override {text[:40]}…: need a shorter value") from error
     return parsed["value"] if parsed.keys() == {"value"} else text
 
 

@@ -4,6 +4,7 @@ Nothing of the base's call is replaced: scheduler, guidance and options are its 
 generator of its own, seeded on the CPU: a seed names a video, alone or among others.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from echoreel.generation.settings import CALL_ARGUMENTS, GenerationSettings
 from echoreel.media.images import Frames, fitted
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.adapter import ActionAdapter
+
+QUIET = 30.0  # seconds between lines of progress where there is no terminal
+LINE = "{desc}: {n_fmt} of {total_fmt} steps, {remaining} left\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +78,7 @@ def film(base: Base, shots: Sequence[Shot], settings: GenerationSettings, label:
         except ValueError as error:
             raise EchoReelError(f"{type(pipe).__name__} refuses: {error}") from error
     if not np.isfinite(video).all():
-        raise EchoReelError(f"the base made values that are no numbers in {pipe.dtype}; load it in float32")
+        raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; load it in float32")
     frames: Frames = np.round(video * 255).astype(np.uint8)
     return frames
 
@@ -115,9 +119,15 @@ def _first_frame(shot: Shot, settings: GenerationSettings) -> Image.Image | None
 
 @contextmanager
 def _progress(pipe: Any, description: str | None) -> Iterator[None]:
-    """The pipeline's own bar, named, and on terminals only unless its owner has said otherwise; or none."""
+    """The pipeline's own bar, named; or none. Its owner's wishes come first.
+
+    Where nobody sees a bar, as under nohup, a line every half minute says how long it still takes.
+    """
     before = getattr(pipe, "_progress_bar_config", {})
-    named = {"disable": None, "desc": description} | before
+    named: dict[str, Any] = {"desc": description}
+    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        named |= {"delay": QUIET, "mininterval": QUIET, "miniters": 1, "bar_format": LINE}
+    named |= before
     pipe.set_progress_bar_config(**(before | {"disable": True} if description is None else named))
     try:
         yield

@@ -6,8 +6,9 @@ from typing import Any, Self
 
 from echoreel.bases.base import Base
 from echoreel.generation.settings import GenerationSettings, recommended_size
+from echoreel.library.clips import Taken
 from echoreel.library.encoded_clips import with_encoded
-from echoreel.library.reference_library import ReferenceLibrary, Taken
+from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.reference_video import ReferenceVideo
 
 

@@ -1,84 +1,190 @@
 """Prompt and references -> videos, one per seed: what a user calls."""
 
+import secrets
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeAlias, overload
 
 from diffusers import DiffusionPipeline
 
 from echoreel.bases.base import Base
+from echoreel.bases.encoding import encoded_elsewhere
 from echoreel.bases.loading import load_base, model_name
 from echoreel.bases.lookup import base_of
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import AdapterMismatch, EchoReelError
+from echoreel.common.settings import checked
 from echoreel.common.threads import is_small, one_thread
 from echoreel.generation.filming import Shot, acting, film
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.result import GenerationResult
-from echoreel.generation.settings import GenerationSettings, checked_request, resolved
+from echoreel.generation.settings import GenerationSettings, checked_request, recommended_size, resolved
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.images import Frames
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import read_image
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
+from echoreel.method.published import how_to_get_one
 
-AS_RECOMMENDED = GenerationSettings()
+Reference: TypeAlias = ReferenceVideo | str | Path
 
 
+@overload
 def generate(
     prompt: str,
-    references: Sequence[ReferenceVideo] = (),
+    references: Reference | Sequence[Reference] = (),
     *,
     base: DiffusionPipeline | Base | str | Path | None = None,
     adapter: ActionAdapter | str | Path | None = None,
-    seed: int | Sequence[int] = 0,
-    settings: GenerationSettings = AS_RECOMMENDED,
+    seed: int | Sequence[int] | None = 0,
+    settings: GenerationSettings | None = None,
     image: Path | str | Frames | None = None,
     library: str | Path | ReferenceLibrary | FromLibrary | None = None,
     references_wanted: int = 1,
     action: str | None = None,
-) -> GenerationResult:
-    """Make the base film `prompt` with the action of the references: one video per seed.
+    **changes: Any,
+) -> GenerationResult: ...
+@overload
+def generate(
+    prompt: list[str] | tuple[str, ...],
+    references: Reference | Sequence[Reference] = (),
+    *,
+    base: DiffusionPipeline | Base | str | Path | None = None,
+    adapter: ActionAdapter | str | Path | None = None,
+    seed: int | Sequence[int] | None = 0,
+    settings: GenerationSettings | None = None,
+    image: Path | str | Frames | None = None,
+    library: str | Path | ReferenceLibrary | None = None,
+    references_wanted: int = 1,
+    action: str | None = None,
+    **changes: Any,
+) -> list[GenerationResult]: ...
+def generate(
+    prompt: str | list[str] | tuple[str, ...],
+    references: Reference | Sequence[Reference] = (),
+    *,
+    base: DiffusionPipeline | Base | str | Path | None = None,
+    adapter: ActionAdapter | str | Path | None = None,
+    seed: int | Sequence[int] | None = 0,
+    settings: GenerationSettings | None = None,
+    image: Path | str | Frames | None = None,
+    library: str | Path | ReferenceLibrary | FromLibrary | None = None,
+    references_wanted: int = 1,
+    action: str | None = None,
+    **changes: Any,
+) -> GenerationResult | list[GenerationResult]:
+    """Make videos of `prompt` in which the action is that of the references.
 
-    base: a pipeline, a folder, a hub id, or None for the embedded one; adapter: likewise. image: the first
-    frame (H, W, 3) uint8 or its file, for image-to-video bases; cropped and resized to the video's size.
-    library: take so many more references from it (its folder, say), by the prompt's action or by `action`;
-    none where nothing fits. It may also be what was taken of one already. Over six arguments: each is one
-    thing that users ask for. Afterwards a pipeline and an adapter that were given are as before. Raises
-    EchoReelError's family for what cannot work, InUse while another thread generates with one of them.
+    A pipeline and an adapter that you pass are afterwards as before. It has many arguments: each is one
+    thing that users ask for.
+
+    Args:
+        prompt: what the videos should show; a list gives a result for each prompt.
+        references: clips that show the action: files or `ReferenceVideo`s, one or several.
+        base: a pipeline, a folder or a hub id. Default: the embedded base.
+        adapter: an adapter for that base, a folder or a hub id. Default: the embedded one.
+        seed: makes one video each; None draws one, which the result tells.
+        settings: how to generate. Default: as the base recommends.
+        image: the first frame, a file or (H, W, 3) uint8, for image-to-video bases; it is cropped and
+            resized to the video's size.
+        library: a reference library to take further references from, by the prompt's action. If nothing
+            matches, none are taken.
+        references_wanted: how many to take from the library.
+        action: the action to look for in the library. Default: found in the prompt.
+        **changes: single settings, such as `steps=20` or `scale=1.2`, put over `settings`.
+
+    Returns:
+        Videos (T, H, W, 3) uint8, one per seed, and how they were made; a list for a list of prompts.
+
+    Raises:
+        SettingsError: a setting is unknown or out of range.
+        VideoError: a reference or the image cannot be used.
+        AdapterMismatch: the adapter does not fit the base, or none was given for it.
+        BaseUnsupported: the base cannot be loaded or is of no supported family.
+        InUse: another thread generates with the same pipeline or adapter.
+        EchoReelError: anything else that you can mend; all of the above derive from it.
     """
-    checked_request(prompt, len(references) + (library is not None), seed, settings)
-    if library is not None and not isinstance(library, FromLibrary):
-        library = FromLibrary.take(library, prompt, references_wanted, action)
-    given = [*references, *(library.references if library else ())]
-    seeds = checked_request(prompt, len(given), seed, settings)
+    settings = checked(GenerationSettings, **((settings or GenerationSettings()).model_dump() | changes))
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    shown = _read(references)
+    for each in prompts:
+        checked_request(each, len(shown) + (library is not None), seed, settings)
+    if library is None or isinstance(library, FromLibrary):
+        taken = [library] * len(prompts)
+    else:
+        taken = [FromLibrary.take(library, each, references_wanted, action) for each in prompts]
+    counts = [len(shown) + (len(some.references) if some else 0) for some in taken]
+    asked = [checked_request(*each, seed, settings) for each in zip(prompts, counts, strict=True)]
     found = base_of(load_base(base) if base is None or isinstance(base, str | Path) else base).whole()
-    if given and (adapter is None or isinstance(adapter, str | Path)):
-        adapter = load_adapter(adapter)
-    settings = resolved(found, settings)
-    stored, stale = library.encoded(found, settings) if library else ([], 0)
-    given = [*references, *stored]
-    shots = [Shot(prompt, each, tuple(given), _first_frame(found, image)) for each in seeds]
+    if any(counts) and (adapter is None or isinstance(adapter, str | Path)):
+        adapter = adapter_for(found, adapter)
+    wanted = resolved(found, settings)
+    results = [
+        _generated(found, adapter, each, shown, seeds, wanted, image, some)
+        for each, seeds, some in zip(prompts, asked, taken, strict=True)
+    ]
+    return results[0] if isinstance(prompt, str) else results
+
+
+def _read(references: Reference | Sequence[Reference]) -> list[ReferenceVideo]:
+    """Raises VideoError's family."""
+    given = [references] if isinstance(references, ReferenceVideo | str | Path) else references
+    return [each if isinstance(each, ReferenceVideo) else ReferenceVideo.from_file(each) for each in given]
+
+
+def adapter_for(base: Base, name: str | Path | None = None) -> ActionAdapter:
+    """The adapter of this name, or without one the embedded one if it fits. Raises AdapterMismatch."""
+    adapter = load_adapter(name)
+    if name is None and model_name(base.pipe) != "embedded":
+        try:
+            adapter.check_fits(base)
+        except AdapterMismatch as error:
+            name_of_base = model_name(base.pipe)
+            raise AdapterMismatch(
+                f"no adapter given for {name_of_base}, and the embedded one does not fit it; "
+                f"{how_to_get_one(name_of_base)}, or leave out the references"
+            ) from error
+    return adapter
+
+
+def _generated(
+    base: Base,
+    adapter: ActionAdapter | str | Path | None,
+    prompt: str,
+    shown: Sequence[ReferenceVideo],
+    seeds: tuple[int, ...],
+    settings: GenerationSettings,
+    image: Path | str | Frames | None,
+    library: FromLibrary | None,
+) -> GenerationResult:
+    """The videos of one prompt; everything was checked and loaded. Eight arguments: `generate`'s own."""
+    stored, stale = library.encoded(base, settings) if library else ([], 0)
+    given = [*shown, *stored]
+    shots = [Shot(prompt, each, tuple(given), _first_frame(base, image)) for each in seeds]
+    size = settings.size or (recommended_size(base) if given else (0, 0))
+    reencoded = encoded_elsewhere(base, given, size)
     began = time.perf_counter()
     base_videos: list[Frames] = []
-    with one_thread(is_small([*found.pipe.components.values(), adapter])) as threads:
+    with one_thread(is_small([*base.pipe.components.values(), adapter])) as threads:
         if given:
             assert isinstance(adapter, ActionAdapter)
             if settings.compare:
-                with adapter.reading(found):
-                    base_videos = _filmed(found, shots, settings, "base")
-            with acting(adapter, found, shots[:1], settings):  # all have its prompt
-                videos = _filmed(found, shots, settings, "ours")
+                with adapter.reading(base):
+                    base_videos = _filmed(base, shots, settings, "base")
+            with acting(adapter, base, shots[:1], settings):  # all have its prompt
+                videos = _filmed(base, shots, settings, "ours")
         else:
-            videos = _filmed(found, shots, settings, "base")
+            videos = _filmed(base, shots, settings, "base")
     return GenerationResult(
         prompt=prompt,
         references=tuple(given),
         seeds=seeds,
         settings=settings,
-        fps=settings.fps or found.fps,
-        base=model_name(found.pipe),
+        fps=settings.fps or base.fps,
+        base=model_name(base.pipe),
         adapter=model_name(adapter) if given else None,
         videos=tuple(videos),
         base_videos=tuple(base_videos),
@@ -88,6 +194,7 @@ def generate(
         image=str(image) if isinstance(image, str | Path) else None,
         library=library,
         stale=stale,
+        reencoded=tuple(reference.name for reference in reencoded),
     )
 
 
@@ -111,7 +218,7 @@ def _first_frame(base: Base, image: Path | str | Frames | None) -> Frames | None
     if base.needs_image != (image is not None):
         name = type(base.pipe).__name__
         raise EchoReelError(
-            f"{name} makes a video from its first frame, need it: image=FILE, or --image FILE"
+            f"{name} needs a first frame; give --image FILE, in Python image=FILE"
             if image is None
             else f"{name} makes videos from text alone; leave the image out"
         )

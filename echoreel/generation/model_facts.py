@@ -1,10 +1,12 @@
 """What a base and its adapter are, in numbers: for `echoreel info`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from echoreel.actors.looks import COLOURS, HAIRS, PLACES, TOPS
 from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.loading import WEIGHTS, load_base, model_name
 from echoreel.bases.lookup import base_of
@@ -12,6 +14,15 @@ from echoreel.generation.settings import GenerationSettings, resolved
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
 from echoreel.method.published import how_to_get_one, published_adapters
+
+EMBEDDED_WORDS = {
+    "prompt": ("a person with HAIR hair in a COLOUR TOP and COLOUR trousers ACTION PLACE",),
+    "hair": tuple(HAIRS),
+    "colour": tuple(COLOURS),
+    "top": TOPS,
+    "place": tuple(place.phrase for place in PLACES.values()),
+}
+"""What the embedded base understands; docs/embedded-model.md says more."""
 
 
 def describe(base: str | Path | None = None, adapter: str | Path | None = None) -> dict[str, Any]:
@@ -44,6 +55,8 @@ def describe(base: str | Path | None = None, adapter: str | Path | None = None) 
         loaded = load_adapter(adapter)
         name = model_name(loaded)
         loaded.check_fits(found)
+    if model_name(pipe) == "embedded":
+        facts["words"] = EMBEDDED_WORDS
     facts["memory"] = _memory(parts)
     facts["options"] = _options(found)
     facts["adapter"] = {
@@ -56,11 +69,15 @@ def describe(base: str | Path | None = None, adapter: str | Path | None = None) 
     return facts
 
 
-def introduction(base: BaseLike, adapter: ActionAdapter | None = None) -> list[str]:
-    """What will be done with a base, for people; nothing of the embedded one."""
+def introduction(base: BaseLike, adapter: ActionAdapter | None = None, prompt: str = "") -> list[str]:
+    """What will be done with a base, for people; of the embedded one only which words it does not know."""
     base = base_of(base)
     if model_name(base.pipe) == "embedded":
-        return []
+        unknown = unknown_words(base.pipe, prompt)
+        return [
+            f"the embedded model does not know {', '.join(unknown)}; echoreel info lists its words"
+            + ("; the action comes from the reference" if adapter else "")
+        ] * bool(unknown)
     told = [
         f"base: {model_name(base.pipe)} is a {type(base.pipe).__name__}, family {base.name}, in "
         f"{str(next(base.denoiser.parameters()).dtype).removeprefix('torch.')}"
@@ -70,8 +87,15 @@ def introduction(base: BaseLike, adapter: ActionAdapter | None = None) -> list[s
             f"; {len(adapter.config['sites'])} of its {len(base.find_sites())} blocks read the references"
         )
     if not base.reads_text:
-        told.append(f"{base.name} reads no text: the prompt only names the file's content")
+        told.append(f"{base.name} reads no text: the prompt is only kept in the .json")
     return told
+
+
+def unknown_words(pipe: Any, prompt: str) -> list[str]:
+    """Words of a prompt that the embedded base's text encoder reads letter by letter, in order."""
+    known = pipe.tokenizer.get_vocab()
+    words = re.findall(r"[a-z]{2,}", prompt.lower())
+    return list(dict.fromkeys(word for word in words if word not in known))
 
 
 def lines(facts: dict[str, Any]) -> list[str]:
@@ -87,10 +111,12 @@ def lines(facts: dict[str, Any]) -> list[str]:
     guidance = facts["guidance_scale"]
     size = f"{facts['width']}x{facts['height']}" if facts["width"] else "any size (--size)"
     most = f", at most {options['most_frames']} frames" if options["most_frames"] else ""
+    words = [f"{part}: {', '.join(known)}" for part, known in facts.get("words", {}).items()]
     return [
         f"base        {facts['base']}: {facts['pipeline']}, family {facts['family']}",
         f"videos      {facts['frames']} frames of {size} at {facts['fps']:g} fps{most}",
         f"needs       {needs or 'a prompt'}",
+        *(f"{'words' if row == 0 else '':<12}{line}" for row, line in enumerate(words)),
         f"sampling    {facts['steps']} steps, guidance "
         + (f"scale {guidance:g}" if guidance is not None else "as its pipeline has it")
         + f" in {options['guidance']} a step",

@@ -1,9 +1,12 @@
 """What a generation was asked for and what came of it: settings, videos, and the files made of them."""
 
+import html
 import json
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,9 @@ from echoreel.common.files import write_atomic
 from echoreel.common.places import check_outputs
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.settings import GenerationSettings
-from echoreel.media.images import Frames, contact_sheet, side_by_side
+from echoreel.media.images import Frames, contact_sheet, middle, side_by_side
 from echoreel.media.reference_video import ReferenceVideo
-from echoreel.media.video_files import write_image, write_video
+from echoreel.media.video_files import animated_webp, write_image, write_video
 
 VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
 SHORT_SIDE = 256  # pixels: players and people see little in a video of 32x32
@@ -25,7 +28,28 @@ CELL = 128  # pixels: height of one frame in sheets and videos side by side
 
 @dataclass(frozen=True, eq=False)
 class GenerationResult:
-    """Videos (T, H, W, 3) uint8, one per seed, and how they were made."""
+    """Videos of one prompt, one per seed, and how they were made.
+
+    In a notebook the last line of a cell plays them.
+
+    Attributes:
+        prompt: what was asked for.
+        references: what was read, those of a library as well.
+        seeds: one per video.
+        settings: what the pipeline got, without gaps.
+        fps: frames a second.
+        base: its folder or hub id.
+        adapter: its folder or hub id; None without references.
+        videos: (T, H, W, 3) uint8, one per seed.
+        base_videos: the same without references, if `compare` was set.
+        seconds: for the videos, without loading models.
+        peak_memory: bytes of main memory that the process held at most; 0 if the system does not say.
+        threads: of the processor that computed.
+        image: the file of the first frame.
+        library: where references came from.
+        stale: references that the library had encoded with other weights.
+        reencoded: reference files that held nothing for this base and size.
+    """
 
     prompt: str
     references: tuple[ReferenceVideo, ...]
@@ -42,13 +66,22 @@ class GenerationResult:
     image: str | None = None  # file of the first frame
     library: FromLibrary | None = None  # where some of the references are from
     stale: int = 0  # references that the library has encoded by other weights
+    reencoded: tuple[str, ...] = ()  # reference files that hold nothing for this base and size
 
     def save(self, path: Path | str, short_side: int = SHORT_SIDE) -> list[Path]:
-        """Write the videos as .mp4, .gif or .webp, and beside them, as .json, how they were made.
+        """Write the videos, and beside them, as .json, how they were made.
 
-        One seed is written to `path`, several to `name-SEED.mp4`. Small frames are enlarged by a whole number
-        until their shorter side has at least `short_side` pixels (1: never). Returns every file written.
-        Raises VideoError.
+        Args:
+            path: a name that ends in .mp4, .gif or .webp. Several seeds go to `name-SEED.mp4`.
+            short_side: small frames are enlarged by a whole number until their shorter side has so many
+                pixels; 1 never enlarges.
+
+        Returns:
+            Every file written.
+
+        Raises:
+            VideoError: the name ends otherwise.
+            OutputError: a file cannot be written.
         """
         files = output_files(path, self.seeds)
         for file, frames in zip(files, self.videos, strict=True):
@@ -59,13 +92,35 @@ class GenerationResult:
         return [*files, notes]
 
     def compare(self, path: Path | str) -> Path:
-        """Write a picture with a row of frames for every reference, base video and video of ours."""
+        """Write a picture with a row of frames for every reference, base video and video of ours.
+
+        Args:
+            path: a name that ends in .png, .jpg or .webp.
+
+        Returns:
+            The path.
+
+        Raises:
+            VideoError: the name ends otherwise.
+            OutputError: the file cannot be written.
+        """
         rows = self._references() + [row for index in range(len(self.seeds)) for row in self._made(index)]
         write_image(path, contact_sheet(rows, height=CELL))
         return Path(path)
 
     def compare_video(self, path: Path | str) -> Path:
-        """Write a video of references | base | ours, one row per seed. References last as long as ours."""
+        """Write a video of references, base and ours side by side, one row per seed, all equally long.
+
+        Args:
+            path: a name that ends in .mp4, .gif or .webp.
+
+        Returns:
+            The path.
+
+        Raises:
+            VideoError: the name ends otherwise.
+            OutputError: the file cannot be written.
+        """
         count = len(self.videos[0])
         shown = [(label, paced(frames, count)) for label, frames in self._references()]
         parts = [[*shown, *self._made(index)] for index in range(len(self.seeds))]
@@ -74,7 +129,17 @@ class GenerationResult:
         return Path(path)
 
     def save_comparison(self, path: Path | str) -> list[Path]:
-        """`compare` and `compare_video` beside `path`: out-compare.png and out-compare.mp4 for out.gif."""
+        """Write `compare` and `compare_video` beside a video: out-compare.png and out-compare.mp4.
+
+        Args:
+            path: of the video, such as out.gif.
+
+        Returns:
+            Both files.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
         sheet = Path(path).with_name(f"{Path(path).stem}-compare.png")
         return [self.compare(sheet), self.compare_video(sheet.with_suffix(".mp4"))]
 
@@ -88,6 +153,7 @@ class GenerationResult:
             "image": self.image,
             "references": [_details(reference) for reference in self.references],
             **({} if self.library is None else {"library": self.library.details()}),
+            **({"reencoded": list(self.reencoded)} if self.reencoded else {}),
             "settings": self.settings.model_dump(mode="json"),
             "fps": self.fps,
             "seconds": round(self.seconds, 2),
@@ -103,10 +169,25 @@ class GenerationResult:
         memory = f", {self.peak_memory / 2**30:.1f} GiB of memory at most" if self.peak_memory else ""
         return f"{frames} frames of {width}x{height}, {steps}{seeds}: {self.seconds:.1f} s{memory}"
 
+    def __repr__(self) -> str:
+        return f"<videos of {self.prompt!r}: {self.summary()}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the videos, playing, and the summary."""
+        shown = []
+        for frames in [*self.base_videos, *self.videos]:
+            film = animated_webp(frames, self.fps, math.ceil(SHORT_SIDE / min(frames.shape[1:3])))
+            shown.append(f'<img src="data:image/webp;base64,{b64encode(film).decode()}" alt="">')
+        return f"{''.join(shown)}<p>{html.escape(self.prompt)}<br>{html.escape(self.summary())}</p>"
+
     def _references(self) -> list[tuple[str, Frames]]:
-        many = len(self.references) > 1
+        """As the base sees them: what it cuts away is left out."""
+        many, size = len(self.references) > 1, self.videos[0].shape[1:3]
         return [
-            (f"reference{f' {index}' if many else ''}: {reference.caption or 'no caption'}", reference.frames)
+            (
+                f"reference{f' {index}' if many else ''}: {reference.caption or 'no caption'}",
+                reference.frames[:, *middle(reference.frames, size)],
+            )
             for index, reference in enumerate(self.references, 1)
         ]
 
@@ -115,6 +196,12 @@ class GenerationResult:
         base = [(f"base{seed}: {self.prompt}", self.base_videos[index])] if self.base_videos else []
         name = "ours" if self.references else "base"
         return [*base, (f"{name}{seed}: {self.prompt}", self.videos[index])]
+
+
+def free_name(stem: str) -> Path:
+    """out.mp4, or out2.mp4 and so on: the first that neither a video nor its .json has here."""
+    names = (Path(f"{stem}{number if number > 1 else ''}.mp4") for number in count(1))
+    return next(each for each in names if not (each.exists() or each.with_suffix(".json").exists()))
 
 
 def check_output(path: Path | str, seeds: Sequence[int] = (0,), inputs: Sequence[Path | str] = ()) -> None:

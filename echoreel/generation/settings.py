@@ -1,31 +1,52 @@
 """What a user may set for a generation, what a base recommends, and the two put together."""
 
 import inspect
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
-from echoreel.common.errors import EchoReelError, SettingsError
-from echoreel.common.settings import Settings, validated
+from echoreel.common.errors import EchoReelError
+from echoreel.common.settings import Pixels, Settings, Share, load_json
+from echoreel.common.text import checked_text
+from echoreel.media.video_files import MOST_FPS
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Steps: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
+FrameCount: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
+Guidance: TypeAlias = Annotated[float, Field(ge=0, le=100)]
+Rate: TypeAlias = Annotated[float, Field(gt=0, le=MOST_FPS)]
 
 
 class GenerationSettings(Settings):
-    """How to generate. None means: as the base recommends, else its pipeline's own default."""
+    """How to generate. None means: as the base recommends, else its pipeline's own default.
 
-    steps: PositiveInt | None = None  # of denoising
-    guidance_scale: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    num_frames: PositiveInt | None = None
-    height: PositiveInt | None = None  # pixels
-    width: PositiveInt | None = None
+    Attributes:
+        steps: denoising steps.
+        guidance_scale: of classifier-free guidance.
+        num_frames: of the video.
+        height: of the video in pixels.
+        width: of the video in pixels.
+        negative_prompt: what the video should not show.
+        fps: of the written files.
+        scale: how much of all references is added: 0 none, 1 as trained, at most 10.
+        guidance: the branch of classifier-free guidance that reads references, "positive" or "both".
+        window: the part of the denoising steps in which references act, from 0 to 1.
+        compare: also make the base's own video for every seed.
+
+    Raises:
+        SettingsError: a name is unknown or a value out of range; it names the nearest known one.
+    """
+
+    steps: Steps | None = None  # of denoising
+    guidance_scale: Guidance | None = None
+    num_frames: FrameCount | None = None
+    height: Pixels | None = None  # pixels
+    width: Pixels | None = None
     negative_prompt: str | None = None
-    fps: PositiveFloat | None = None  # of the written files
+    fps: Rate | None = None  # of the written files
     scale: Annotated[float, Field(ge=0, le=10)] = 1.0  # of all references: 0 = none of them, 1 = as trained
     guidance: Literal["positive", "both"] = "positive"  # branches of guidance that see references
     window: tuple[Share, Share] = (0.0, 1.0)  # share of the denoising steps in which references act
@@ -43,13 +64,13 @@ RECOMMENDATION = "generation.json"  # in a base's folder
 class RecommendedSettings(Settings):
     """What a base's folder may say in `generation.json`: values for what the user leaves open."""
 
-    num_inference_steps: PositiveInt | None = None  # these are named as in the pipeline's call
-    guidance_scale: float | None = None
-    num_frames: PositiveInt | None = None
-    height: PositiveInt | None = None
-    width: PositiveInt | None = None
+    num_inference_steps: Steps | None = None  # these are named as in the pipeline's call
+    guidance_scale: Guidance | None = None
+    num_frames: FrameCount | None = None
+    height: Pixels | None = None
+    width: Pixels | None = None
     negative_prompt: str | None = None
-    fps: PositiveFloat | None = None  # of the files made of its videos
+    fps: Rate | None = None  # of the files made of its videos
 
 
 CALL_ARGUMENTS = {  # of a pipeline: our settings
@@ -89,20 +110,15 @@ def resolved(base: BaseLike, settings: GenerationSettings) -> GenerationSettings
     return settings.model_copy(update=filled)
 
 
-def recommended_size(base: BaseLike) -> tuple[int, int]:
-    """(height, width) in pixels of the base's videos unless told otherwise. Raises SettingsError."""
+def recommended_size(base: BaseLike, settings: GenerationSettings | None = None) -> tuple[int, int]:
+    """(height, width) in pixels of the base's videos with these settings. Raises SettingsError."""
     base = base_of(base)
-    return base.video_size(resolved(base, GenerationSettings()).size)
+    return base.video_size(resolved(base, settings or GenerationSettings()).size)
 
 
 def _recommended(pipe: Any) -> RecommendedSettings:
     path = Path(pipe.name_or_path or "") / RECOMMENDATION
-    if not path.is_file():
-        return RecommendedSettings()
-    try:
-        return validated(RecommendedSettings, json.loads(path.read_bytes()), str(path))
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{path}: not JSON: {error}") from error
+    return load_json(path, RecommendedSettings) if path.is_file() else RecommendedSettings()
 
 
 def checked_request(
@@ -112,14 +128,14 @@ def checked_request(
     seeds = (seed,) if isinstance(seed, int) else tuple(seed)
     if not prompt.strip():
         raise EchoReelError("the prompt is empty; say what the video should show")
+    checked_text("prompt", prompt)
+    checked_text("negative prompt", settings.negative_prompt or "")
     if wrong := [s for s in seeds if not 0 <= s < 2**63]:
         raise EchoReelError(f"seed {wrong[0]}: need a whole number from 0 to 2^63 - 1")
     if not seeds or len(set(seeds)) < len(seeds):
         raise EchoReelError(f"got seeds {list(seeds)}, need at least one, and each once")
     if settings.compare and not references:
-        raise EchoReelError(
-            "nothing to compare: without a reference the video is the base's own; give a reference"
-        )
+        raise EchoReelError("nothing to compare without a reference; give one, or leave out --compare")
     if settings.window[0] >= settings.window[1]:
         raise EchoReelError(f"got window {settings.window}, need a start before its end, both from 0 to 1")
     return seeds

@@ -65,7 +65,7 @@ def _parts(source: Path | str, settings: AddSettings, added: Added) -> list[dict
             raise LibraryError(f"{source}: there is no such file or folder; give videos or a catalogue")
         return [{"source": str(source if "://" in str(source) else path.absolute()), "videos": []}]
     folder = path.absolute()
-    captions = FolderCaptions(folder)  # a table that is none is told before Ray begins
+    captions = FolderCaptions(folder, added.problem)  # a table that is none is told before Ray begins
     videos = [str(video) for video in videos_below(folder, captions, added)]
     return [
         {"source": str(folder), "videos": videos[first : first + VIDEOS_OF_A_PART]}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from echoreel.library.tables import LOOK_WIDTH
+from echoreel.library.table_schemas import LOOK_WIDTH
 
 SCENERY = 0.05  # of a score: less than what tells one action from another
 VARIETY = 0.05  # likewise: taken off what looks as one that was picked already

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt
 
 from echoreel.common.errors import EchoReelError, VideoError
 from echoreel.common.files import write_atomic
-from echoreel.common.settings import Settings
+from echoreel.common.settings import Longest, Seconds, Settings, Share
 from echoreel.library.actions.find_action import find_action
 from echoreel.media.video_files import probe
 
@@ -61,12 +61,14 @@ class Candidate(Protocol):
 class PairSettings(Settings):
     """Which clips make a pair. What is not known of a clip is not held against it."""
 
-    references: PositiveInt = 1  # of each target
-    per_action: PositiveInt = 256  # clips of one action at most, drawn by `seed`, so that no action rules
-    shortest: PositiveFloat = 2.0  # seconds: 16 frames at 8 a second
-    longest: PositiveFloat = 30.0  # seconds: a longer clip shows more than its caption
-    still: NonNegativeFloat = 0.004  # motion below this is a still picture
-    similar: NonNegativeFloat = 0.03  # mean difference of two looks below which they are the same
+    references: Annotated[int, Field(ge=1, le=100)] = 1  # of each target
+    per_action: Annotated[int, Field(ge=2, le=1_000_000)] = (
+        256  # clips of one action at most, drawn by `seed`, so that no action rules
+    )
+    shortest: Seconds = 2.0  # seconds: 16 frames at 8 a second
+    longest: Longest = 30.0  # seconds: a longer clip shows more than its caption
+    still: Share = 0.004  # motion below this is a still picture
+    similar: Share = 0.03  # mean difference of two looks below which they are the same
     urls: bool = False  # whether clips that are only links may be in the list
     seed: NonNegativeInt = 0
 

@@ -10,9 +10,10 @@ import ipaddress
 import os
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -45,16 +46,13 @@ def fetched(url: str, settings: DownloadSettings | None = None, resolve: Resolve
     """The file of a URL, from the cache where it is there. Raises DownloadError."""
     settings = settings or DownloadSettings()
     folder = settings.cache.expanduser()
-    path = folder / hashlib.blake2b(url.encode(), digest_size=16).hexdigest()
+    path = folder / hashlib.blake2b(url.encode("utf-8", "replace"), digest_size=16).hexdigest()
     if path.exists():
         os.utime(path)
         return path
     folder.mkdir(parents=True, exist_ok=True)
     with written_beside(path) as partial:
-        try:
-            _download(url, partial, settings, resolve or public_address)
-        except OSError as error:  # http.client's errors below are turned into DownloadError
-            raise DownloadError(f"{url}: cannot be had ({error}); download it yourself") from error
+        _Download(url, partial, settings, resolve or public_address).run()
     _make_room(folder, settings.cache_bytes, keep=path)
     return path
 
@@ -73,69 +71,123 @@ def public_address(host: str, port: int) -> str:
     return sorted(map(str, found), key=lambda address: ":" in address)[0]  # IPv4 first
 
 
-def _download(url: str, partial: Path, settings: DownloadSettings, resolve: Resolve) -> None:
-    """Follow the URL to a file. Raises DownloadError, OSError."""
-    until = time.monotonic() + settings.seconds
-    here = url
-    for _ in range(settings.redirects + 1):
-        with closing(_connection(here, settings, resolve)) as connection:
-            parts = urlsplit(here)
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            try:
-                connection.request("GET", target, headers={"User-Agent": "echoreel", "Accept": "*/*"})
-                answer = connection.getresponse()
-                if answer.status in REDIRECTS and (place := answer.headers.get("Location")):
-                    here = urljoin(here, place)
-                    continue
-                if answer.status != 200:
-                    raise DownloadError(f"{url}: the server says {answer.status} {answer.reason}")
-                _receive(answer, url, partial, settings, until)
-                return
-            except (http.client.HTTPException, UnicodeError) as error:
-                raise DownloadError(f"{url}: no proper answer ({type(error).__name__})") from error
-    raise DownloadError(f"{url}: more than {settings.redirects} redirects")
+class _Download:
+    """One download, in a thread of its own: whatever the server or the name look-up does, it ends in time."""
 
+    def __init__(self, url: str, partial: Path, settings: DownloadSettings, resolve: Resolve) -> None:
+        self._url, self._partial, self._settings, self._resolve = url, partial, settings, resolve
+        self._until = time.monotonic() + settings.seconds
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()  # of the socket and of whether it is still wanted
+        self._is_over = False
+        self._received = 0
+        self._error: Exception | None = None
 
-def _connection(url: str, settings: DownloadSettings, resolve: Resolve) -> http.client.HTTPConnection:
-    """Connected to the address that was checked, not to what the name means a moment later."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise DownloadError(f"{url}: no proper URL ({error})") from error
-    if parts.scheme not in ("http", "https") or not host or parts.username is not None:
-        raise DownloadError(f"{url}: got no plain http(s) URL; download it yourself and give the file")
-    port = port or (443 if parts.scheme == "https" else 80)
-    plain = socket.create_connection((resolve(host, port), port), timeout=min(30.0, settings.seconds))
-    connection = http.client.HTTPConnection(host, port)
-    connection.sock = plain
-    if parts.scheme == "https":
+    def run(self) -> None:
+        """Write the file. Raises DownloadError, OSError for a file that cannot be written."""
+        thread = threading.Thread(target=self._run, daemon=True)
+        thread.start()
         try:
-            connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
-        except OSError:
-            plain.close()
-            raise
-    return connection
+            thread.join(self._left())
+            late = thread.is_alive()
+        finally:
+            self._stop()
+        thread.join(1.0)  # it writes no more when the file is removed
+        if late:
+            raise DownloadError(
+                f"{self._url}: {self._received} bytes in {self._settings.seconds:g} s and not done; "
+                "download it yourself"
+            )
+        if self._error is not None:
+            raise self._error
 
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except EchoReelError as error:
+            self._error = error
+        except OSError as error:
+            self._error = DownloadError(f"{self._url}: cannot be had ({error}); download it yourself")
+        except (http.client.HTTPException, ValueError) as error:
+            self._error = DownloadError(f"{self._url}: no proper answer ({type(error).__name__})")
 
-def _receive(
-    answer: http.client.HTTPResponse, url: str, partial: Path, settings: DownloadSettings, until: float
-) -> None:
-    """Write the answer's body. Raises DownloadError past a limit, or where it ends early."""
-    declared = answer.length
-    received = 0
-    with partial.open("wb") as file:
-        while piece := answer.read1(PIECE):
-            received += len(piece)
-            if max(received, declared or 0) > settings.file_bytes:
-                raise DownloadError(f"{url}: over {settings.file_bytes} bytes; download it yourself")
-            if time.monotonic() > until:
-                raise DownloadError(
-                    f"{url}: {received} bytes in {settings.seconds:g} s and not done; download it yourself"
+    def _left(self) -> float:
+        return max(0.001, self._until - time.monotonic())
+
+    def _stop(self) -> None:
+        """What waits for the server ends at once."""
+        with self._lock:
+            self._is_over = True
+            if self._socket is not None:
+                with suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _follow(self) -> None:
+        """Follow the URL to a file. Raises DownloadError, OSError, HTTPException, ValueError."""
+        here, most = self._url, self._settings.redirects
+        for _ in range(most + 1):
+            with closing(self._connection(here)) as connection:
+                parts = urlsplit(here)
+                target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                connection.request("GET", target, headers={"User-Agent": "echoreel", "Accept": "*/*"})
+                with connection.getresponse() as answer:
+                    if answer.status == 200:
+                        return self._receive(answer)
+                    if answer.status not in REDIRECTS or not (place := answer.headers.get("Location")):
+                        raise DownloadError(
+                            f"{self._url}: the server says {answer.status} {answer.reason[:200]}"
+                        )
+                    here = urljoin(here, place)
+        raise DownloadError(f"{self._url}: more than {most} redirects")
+
+    def _connection(self, url: str) -> http.client.HTTPConnection:
+        """Connected to the address that was checked, not to what the name means a moment later."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise DownloadError(f"{url}: not a valid URL ({error})") from error
+        if parts.scheme not in ("http", "https") or not host or parts.username is not None:
+            raise DownloadError(f"{url}: not a plain http(s) URL; download it yourself and give the file")
+        port = port or (443 if parts.scheme == "https" else 80)
+        connection = http.client.HTTPConnection(host, port)
+        address = (self._resolve(host, port), port)
+        plain = socket.create_connection(address, timeout=self._left() + 1)  # `run` ends it before
+        connection.sock = plain
+        try:
+            self._use(plain)
+            if parts.scheme == "https":
+                secure = ssl.create_default_context().wrap_socket(
+                    plain, server_hostname=host, do_handshake_on_connect=False
                 )
-            file.write(piece)
-    if declared is not None and received < declared:
-        raise DownloadError(f"{url}: broke off after {received} of {declared} bytes; try again")
+                connection.sock = secure
+                self._use(secure)
+                secure.do_handshake()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _use(self, connected: socket.socket) -> None:
+        """Take the socket for the one that `_stop` shuts. Raises DownloadError where that was called."""
+        with self._lock:
+            if self._is_over:
+                raise DownloadError(f"{self._url}: timed out")
+            self._socket = connected
+
+    def _receive(self, answer: http.client.HTTPResponse) -> None:
+        """Write the answer's body. Raises DownloadError past a limit, or where it ends early."""
+        declared, most = answer.length, self._settings.file_bytes
+        with self._partial.open("wb") as file:
+            while piece := answer.read1(PIECE):
+                self._received += len(piece)
+                if max(self._received, declared or 0) > most:
+                    raise DownloadError(f"{self._url}: over {most} bytes; download it yourself")
+                file.write(piece)
+        if declared is not None and self._received < declared:
+            raise DownloadError(
+                f"{self._url}: connection lost after {self._received} of {declared} bytes; try again"
+            )
 
 
 def _make_room(folder: Path, most: int, keep: Path) -> None:

@@ -1,7 +1,7 @@
 """Clips of a library encoded for a base ahead of time: their latents and caption tokens.
 
 The Prism itself reads the prompt, too, so its tokens are made at each generation; what comes before it, and
-takes most of the time, is stored here (docs/decisions/0010-what-is-stored-of-a-reference.md).
+takes most of the time, is stored here (docs/research/decisions/0010-what-is-stored-of-a-reference.md).
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -18,9 +18,12 @@ from echoreel.bases.encoding import encode_references, encoders_of
 from echoreel.bases.loading import model_name
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
-from echoreel.library.reference_library import LibraryClip, ReferenceLibrary
-from echoreel.library.tables import one_of, schemas, sql
-from echoreel.media.reference_video import EncodedFrames, ReferenceVideo
+from echoreel.library.clips import LibraryClip
+from echoreel.library.conditions import one_of, sql
+from echoreel.library.reference_library import ReferenceLibrary
+from echoreel.library.table_schemas import schemas
+from echoreel.media.reference_file import EncodedFrames
+from echoreel.media.reference_video import ReferenceVideo
 
 CLIPS_OF_A_WRITE = 32
 
@@ -86,7 +89,9 @@ def with_encoded(
     references = []
     for clip, reference in taken:
         encoded = _read(mine.get(clip.number), maker)
-        references.append(reference if encoded is None else replace(reference, encoded=encoded))
+        references.append(
+            reference if encoded is None else replace(reference, encoded=(*reference.encoded, encoded))
+        )
     return references, len(stale)
 
 

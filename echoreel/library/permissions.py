@@ -47,7 +47,7 @@ class Permissions:
             changed = self._file.stat().st_mtime_ns
             if self._state is None or self._state[0] != changed:
                 self._state = changed, Allowed.model_validate_json(self._file.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # none yet, or no home to write it to
             return Allowed(library=self._place)
         except (OSError, ValidationError) as error:
             raise LibraryError(
@@ -92,7 +92,7 @@ class Permissions:
         """The file at `path` below `root`, links followed. Raises LibraryError where it may not be read."""
         if not self.allows(root):
             raise LibraryError(
-                f"{root}: a folder that you have not named; if its videos may be used, run: "
+                f"{root}: this folder is not allowed yet; if its videos may be used, run: "
                 f"echoreel library trust {self.uri} {root}"
             )
         top = Path(root).resolve()
@@ -101,7 +101,7 @@ class Permissions:
         except (OSError, ValueError, RuntimeError) as error:
             raise LibraryError(f"{path!r}: no path that can be opened; rename the video") from error
         if not found.is_relative_to(top):
-            raise LibraryError(f"{path}: leads out of its folder {root}; move the video there")
+            raise LibraryError(f"{path}: points outside its folder {root}; move the video there")
         return found
 
 

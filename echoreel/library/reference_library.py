@@ -8,9 +8,9 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -18,12 +18,15 @@ from echoreel.common.errors import EchoReelError
 from echoreel.common.files import write_atomic, written_beside
 from echoreel.library import choose_clips
 from echoreel.library.actions.action_index import KnownActions
-from echoreel.library.actions.find_action import Action, asked_action, find_action
+from echoreel.library.actions.find_action import asked_action, find_action
 from echoreel.library.actions.rank_actions import FITS, RankedAction
+from echoreel.library.clips import Answer, Found, LibraryClip, Taken, stored
+from echoreel.library.conditions import one_of
 from echoreel.library.downloads import DownloadSettings, fetched
 from echoreel.library.permissions import Permissions
 from echoreel.library.sources.add_sources import Added, AddSettings, add_sources, check_sources, folders_named
-from echoreel.library.tables import LibraryError, Store, local_folder, one_of, schemas
+from echoreel.library.table_schemas import schemas
+from echoreel.library.tables import ALL, LibraryError, Store, local_folder
 from echoreel.media.decoding import SUFFIXES
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import probe
@@ -35,85 +38,13 @@ READ = (
     1024  # clips of the nearest actions that are all read and compared with the scenery; of more common ones
 )
 PER_QUERY = 128  # so many, those first in whose captions the index finds words of the scenery
-COLUMNS = ["id", "video", "root", "path", "start", "end", "caption", "action", "verb", "look", "motion"]
-
-
-@dataclass(frozen=True, slots=True)
-class LibraryClip:
-    """One clip. path: in its root, or a URL. video: which one it was cut from. Times in seconds."""
-
-    id: str
-    caption: str
-    phrase: str
-    verb: str
-    root: str  # the folder that the path stays in; empty for a URL
-    path: str
-    video: str
-    start: float
-    end: float | None
-    motion: float | None  # mean difference of neighbouring frames, 0 to 1; None where nobody has looked
-    look: tuple[float, ...] | None
-
-    @property
-    def number(self) -> int:
-        """The id as it is stored."""
-        return _number(self.id)
-
-    @property
-    def is_url(self) -> bool:
-        return not self.root
-
-    @property
-    def place(self) -> str:
-        """The file's whole path, or the URL."""
-        return self.path if self.is_url else f"{self.root.rstrip('/')}/{self.path}"
-
-    def details(self) -> dict[str, Any]:
-        """For --json."""
-        named = {"id": self.id, "caption": self.caption, "action": self.phrase, "path": self.place}
-        return named | {"video": self.video, "start": self.start, "end": self.end, "motion": self.motion}
-
-
-class Found(NamedTuple):
-    """A clip, how well its action fits (0 to 1, and a little for the scenery), and why."""
-
-    clip: LibraryClip
-    score: float
-    why: str
-
-    def details(self) -> dict[str, Any]:
-        """For --json."""
-        return self.clip.details() | {"score": round(self.score, 4), "why": self.why}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a search understood and found. action: None where the prompt tells of none."""
-
-    prompt: str
-    action: Action | None
-    results: tuple[Found, ...]
-
-    def details(self) -> dict[str, Any]:
-        phrase = self.action.phrase if self.action else None
-        return {
-            "prompt": self.prompt,
-            "action": phrase,
-            "results": [found.details() for found in self.results],
-        }
-
-
-@dataclass(frozen=True)
-class Taken:
-    """The references that a generation takes, and those that it would have if they could be read."""
-
-    answer: Answer
-    references: tuple[tuple[Found, ReferenceVideo], ...]
-    problems: tuple[tuple[str, str], ...]
 
 
 class ReferenceLibrary:
-    """A library in a folder or an object store; several processes may use one at once."""
+    """Videos that show actions, found by the action that a prompt asks for.
+
+    `ReferenceLibrary.open` gives one, of a folder or an object store. Several processes may use one at once.
+    """
 
     def __init__(self, store: Store, embedder: str | None, downloads: DownloadSettings) -> None:
         """embedder: the name of one, the library's own (None), or "none"."""
@@ -129,21 +60,41 @@ class ReferenceLibrary:
         embedder: str | None = None,
         downloads: DownloadSettings | None = None,
     ) -> Self:
-        """The library of a folder, or of a place such as s3://bucket/library.
+        """Open a library, or make one.
 
-        embedder: the name of one that `load_embedder` knows, or "none" to compare words alone; the library's
-        own unless given, and of a new library the default one, if it is installed. Raises LibraryError,
-        MissingExtra.
+        Args:
+            uri: a folder, or a place such as s3://bucket/library.
+            create: make it if there is none.
+            embedder: compares actions: a hub id, or "none" for words alone. Default: the library's own.
+            downloads: limits of what is fetched from URLs.
+
+        Returns:
+            The library.
+
+        Raises:
+            LibraryError: there is none, or it cannot be read.
+            MissingExtra: the extra `library` is not installed.
         """
         return cls(Store(uri, create), embedder, downloads or DownloadSettings())
 
     def add(
         self, sources: Sequence[Path | str], settings: AddSettings | None = None, quiet: bool = False
     ) -> Added:
-        """Add folders of videos, videos, catalogues and libraries; what is there already is not added again.
+        """Add videos with their captions. What is there already is not added again.
 
-        Stopped at any moment, the same call goes on. Raises LibraryError and CatalogueError for what is no
-        source; what is wrong with single files and rows is in the result.
+        Stopped at any moment, the same call resumes.
+
+        Args:
+            sources: folders of videos, videos, catalogues (.csv, .parquet, .jsonl), other libraries.
+            settings: how videos are cut and captions found.
+            quiet: show no progress.
+
+        Returns:
+            What was added, and what was wrong with single files and rows.
+
+        Raises:
+            LibraryError: a source cannot be used.
+            CatalogueError: a catalogue lacks columns or names files outside its folder.
         """
         settings, rows = settings or AddSettings(), self.store.count("clips")
         check_sources(sources, settings)
@@ -166,12 +117,21 @@ class ReferenceLibrary:
         return dropped
 
     def search(self, prompt: str, count: int = 10, action: str | None = None) -> Answer:
-        """The clips that show the prompt's action best, the likeliest first, and different from each other.
+        """Find the clips that show the prompt's action best, the likeliest first, different from each other.
 
-        action: the action in words, where the prompt does not tell it. Raises LibraryError, EchoReelError.
+        Args:
+            prompt: what a video should show; its action is found in it.
+            count: how many clips.
+            action: the action in words. Default: found in the prompt.
+
+        Returns:
+            The action that was understood (or None), and clips with scores.
+
+        Raises:
+            LibraryError: the library cannot be read.
+            EchoReelError: the prompt is empty, or `count` is below 1.
         """
-        if count < 1:
-            raise EchoReelError(f"got {count} results asked for, need 1 or more")
+        _check_count(count)
         if not prompt.strip() and not action:
             raise EchoReelError("got an empty prompt; say what the video should show")
         self.store.refresh()
@@ -181,9 +141,10 @@ class ReferenceLibrary:
         near = dict(self.actions.rank(asked, prompt))
         rows = self._candidates(prompt, near, count)
         fit = np.array([near[phrase].score for phrase in rows["action"].to_pylist()])
-        scored = choose_clips.scores(prompt, fit, rows["caption"].to_pylist())
+        captions = [caption or "" for caption in rows["caption"].to_pylist()]
+        scored = choose_clips.scores(prompt, fit, captions)
         best = choose_clips.best(scored, count)
-        clips = [_clip(row) for row in rows.take(best).to_pylist()]
+        clips = [LibraryClip.of(row) for row in rows.take(best).to_pylist()]
         candidates = choose_clips.Candidates(
             scored[best],
             [clip.caption for clip in clips],
@@ -199,8 +160,20 @@ class ReferenceLibrary:
         answer = self.search(prompt, count, action)
         return replace(answer, results=tuple(found for found in answer.results if found.score >= FITS))
 
-    def take(self, prompt: str, count: int = 1, action: str | None = None) -> "Taken":
-        """Of the clips that fit, the first `count` that can be read. Raises LibraryError."""
+    def take(self, prompt: str, count: int = 1, action: str | None = None) -> Taken:
+        """Read the best matching clips as references, for `generate`.
+
+        Args:
+            prompt: as in `search`.
+            count: how many references.
+            action: as in `search`.
+
+        Returns:
+            References, and the clips that could not be read.
+
+        Raises:
+            LibraryError: the library cannot be read.
+        """
         answer = self.pick(prompt, 3 * count, action)
         taken: list[tuple[Found, ReferenceVideo]] = []
         problems = []
@@ -232,22 +205,23 @@ class ReferenceLibrary:
     def batches(self, where: str | None = None) -> Iterator[list[LibraryClip]]:
         """All clips, or those for which a condition in SQL holds, some ten thousand at a time."""
         for batch in self.store.batches("clips", where):
-            yield [_clip(row) for row in batch.to_pylist()]
+            yield [LibraryClip.of(row) for row in batch.to_pylist()]
 
     def clips(self, count: int = 20, action: str | None = None) -> list[LibraryClip]:
         """The first clips or, with a verb or a phrase, the first of that action."""
+        _check_count(count)
         where = None
         if action:
             asked = asked_action(action)
             where = f"{one_of('action', [asked.phrase, action])} OR {one_of('verb', [asked.verb, action])}"
-        return [_clip(row) for row in self.store.rows("clips", where, COLUMNS, count).to_pylist()]
+        return [LibraryClip.of(row) for row in self.store.rows("clips", where, limit=count).to_pylist()]
 
     def show(self, id: str) -> LibraryClip:
         """One clip. Raises LibraryError where there is none of that id."""
-        rows = self.store.rows("clips", f"id = {_number(id)}", COLUMNS, 1).to_pylist()
+        rows = self.store.rows("clips", f"id = {stored(id)}", limit=1).to_pylist()
         if not rows:
             raise LibraryError(f"{id}: the library has no such clip; `echoreel library list` shows some")
-        return _clip(rows[0])
+        return LibraryClip.of(rows[0])
 
     def remove(self, ids: Sequence[str]) -> int:
         """Take clips out; returns how many there were. Their videos stay; added again, they are there again.
@@ -256,7 +230,7 @@ class ReferenceLibrary:
         """
         if not ids:
             return 0
-        numbers = [_number(id) for id in ids]
+        numbers = [stored(id) for id in ids]
         rows = self.store.rows("clips", one_of("id", numbers), ["id", "video"])
         if len(rows):
             self.store.remove("files", one_of("content", rows["video"].to_pylist()))
@@ -324,21 +298,26 @@ class ReferenceLibrary:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        parts = [schemas()["clips"].empty_table().select(COLUMNS)]
+        parts = [schemas()["clips"].empty_table()]
         for phrases in _tiers(near):
             where = one_of("action", phrases)
             if self.store.count("clips", where) <= READ:
-                parts.append(self.store.rows("clips", where, COLUMNS))
+                parts.append(self.store.rows("clips", where))
             else:
                 scenery = choose_clips.words(prompt) - choose_clips.words(" ".join(phrases))
-                found = self.store.by_words(" ".join(sorted(scenery)), where, PER_QUERY).select(COLUMNS)
+                found = self.store.by_words(" ".join(sorted(scenery)), where, PER_QUERY)
                 parts.append(found)
                 if len(found) < 4 * count:
-                    rows = self.store.rows("clips", where, COLUMNS, max(PER_QUERY, 4 * count))
+                    rows = self.store.rows("clips", where, limit=max(PER_QUERY, 4 * count))
                     parts.append(rows.filter(pc.invert(pc.is_in(rows["id"], value_set=found["id"]))))
             if sum(map(len, parts)) >= max(PER_QUERY // 4, count):
                 break
         return pa.concat_tables(parts)
+
+
+def _check_count(count: int) -> None:
+    if not 1 <= count <= ALL:
+        raise EchoReelError(f"got {count} clips asked for, need 1 to {ALL}")
 
 
 def _tiers(near: Mapping[str, RankedAction]) -> list[list[str]]:
@@ -347,36 +326,3 @@ def _tiers(near: Mapping[str, RankedAction]) -> list[list[str]]:
     first = [phrase for phrase, each in near.items() if each.score >= best]
     rest = [phrase for phrase, each in near.items() if each.score < best]
     return [group for group in (first, rest[:4], rest[4:]) if group]
-
-
-def _clip(row: dict[str, Any]) -> LibraryClip:
-    """A row of the table."""
-    return LibraryClip(
-        id=_name(row["id"]),
-        caption=row["caption"],
-        phrase=row["action"],
-        verb=row["verb"],
-        root=row["root"],
-        path=row["path"],
-        video=_name(row["video"]),
-        start=round(row["start"] or 0.0, 3),
-        end=None if row["end"] is None else round(row["end"], 3),
-        motion=row["motion"],
-        look=None if row["look"] is None else tuple(row["look"]),
-    )
-
-
-def _name(number: int) -> str:
-    """How people see an id: 16 digits from 0 to f."""
-    return f"{number % 2**64:016x}"
-
-
-def _number(id: str) -> int:
-    """The id as stored. Raises LibraryError."""
-    try:
-        number = int(id, 16)
-    except ValueError:
-        number = -1
-    if len(id) != 16 or number < 0:
-        raise LibraryError(f"got {id!r}, need the id of a clip: 16 digits from 0 to f, as `list` shows them")
-    return number - 2**64 if number >= 2**63 else number

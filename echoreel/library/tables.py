@@ -6,25 +6,32 @@ module knows LanceDB. Tables: `clips` (a row each), `actions` (the distinct ones
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache, partial
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from random import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.extras import needs
+from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = "1"  # of the tables' columns
-LOOK_WIDTH = 24  # numbers that tell a look
 ALL = 2**31 - 1  # rows; a search without a limit would have one
-TRIES = 5  # of a commit that another process was quicker with
+LOCK = ".making.lock"  # in a library's folder, while a table is made
+TRIES = 10  # of a commit that another process was quicker with
+LONGEST_WAIT = 2.0  # seconds between two of them
 VECTOR_INDEX_FROM = 200_000  # distinct actions; fewer are compared one by one, exactly
+MADE_AGAIN = {"files": "library add", "vectors": "library add", "encoded": "library embed"}
+FAILURES = (RuntimeError, ValueError, OSError)  # what LanceDB raises
 Result = TypeVar("Result")
 
 
@@ -48,15 +55,14 @@ class Store:
         self._db = _connected(self.uri)
         if not create and not self._has("clips"):
             raise LibraryError(missing)
-        if (found := self.table("clips").schema.metadata.get(b"version", b"").decode()) != VERSION:
-            raise LibraryError(f"{uri}: a library of version {found}, need {VERSION}; make it anew")
+        self.table("clips")
 
     def table(self, name: str) -> Any:
         """A table, as it was when first used after the last `refresh`; made where it is missing."""
         if name not in self._tables:
             self._tables[name] = self._opened(name, schemas()[name])
         if name in self._stale:
-            guarded(self._tables[name].checkout_latest)
+            self._guarded(name, self._tables[name].checkout_latest)
             self._stale.discard(name)
         return self._tables[name]
 
@@ -72,7 +78,7 @@ class Store:
         query = self.table(name).search().limit(limit)
         query = query.where(where) if where else query
         query = query.select(columns) if columns else query
-        return guarded(query.to_arrow)
+        return self._guarded(name, query.to_arrow)
 
     def batches(
         self, name: str, where: str | None = None, rows: int = 65_536, columns: list[str] | None = None
@@ -80,7 +86,8 @@ class Store:
         """The same for tables that memory may not hold."""
         query = self.table(name).search().limit(ALL)
         query = query.select(columns) if columns else query
-        yield from guarded((query.where(where) if where else query).to_batches, rows)
+        query = query.where(where) if where else query
+        yield from self._guarded(name, query.to_batches, rows)
 
     def by_words(self, words: str, where: str, limit: int) -> "pa.Table":
         """Rows of clips for which `where` holds and whose caption has one of the words, best first."""
@@ -88,10 +95,11 @@ class Store:
             return schemas()["clips"].empty_table()
         query = self.table("clips").search(words, query_type="fts").where(where, prefilter=True)
         columns = [*schemas()["clips"].names, "_score"]
-        return guarded(query.select(columns).limit(limit).to_arrow).drop_columns(["_score"])
+        query = query.select(columns).limit(limit)
+        return self._guarded("clips", query.to_arrow).drop_columns(["_score"])
 
     def count(self, name: str, where: str | None = None) -> int:
-        return int(guarded(self.table(name).count_rows, where))
+        return int(self._guarded(name, self.table(name).count_rows, where))
 
     def version(self, name: str) -> int:
         """A number that changes with every write."""
@@ -109,11 +117,11 @@ class Store:
         table = self.table(name)
         if not isinstance(rows, pa.Table):
             rows = pa.RecordBatchReader.from_batches(table.schema, rows)
-        guarded(table.add, rows)
+        self._guarded(name, table.add, rows)
 
     def remove(self, name: str, where: str) -> None:
         """Delete the rows for which `where` holds. Raises LibraryError."""
-        self._committed(lambda: self.table(name).delete(where))
+        self._committed(name, lambda: self.table(name).delete(where))
 
     def drop_copies(self, name: str, column: str) -> int:
         """Delete all but the first of rows with the same value, which two writers of one source may make.
@@ -123,41 +131,44 @@ class Store:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        found = guarded(self.table(name).search().limit(ALL).select([column]).with_row_id(True).to_arrow)
-        first = found.group_by(column).aggregate([("_rowid", "min")])["_rowid_min"]
-        copies = found.filter(pc.invert(pc.is_in(found["_rowid"], value_set=pa.chunked_array(first))))
-        if len(copies):
+        rows = self.count(name)
+        for _ in range(TRIES):  # the number of a row is another one after another process has optimised
+            search = self.table(name).search().limit(ALL).select([column]).with_row_id(True)
+            found = self._guarded(name, search.to_arrow)
+            first = found.group_by(column).aggregate([("_rowid", "min")])["_rowid_min"]
+            copies = found.filter(pc.invert(pc.is_in(found["_rowid"], value_set=pa.chunked_array(first))))
+            if not len(copies):
+                break
             self.remove(name, f"_rowid IN ({','.join(map(str, copies['_rowid'].to_pylist()))})")
-        return len(copies)
+        return rows - self.count(name)
 
     def index(self) -> None:
         """Bring the indexes up to date with the rows; the first time, make them. Raises LibraryError."""
         from lancedb.index import FTS, Bitmap, BTree, IvfRq
 
-        clips = self.table("clips")
-        if not clips.count_rows():
+        if not self.count("clips"):
             return
-        wanted = {
-            "caption": FTS(with_position=False, stem=True, remove_stop_words=True),
-            "verb": Bitmap(),
-            "action": BTree(),
-        }
-        have = self.indexed("clips")
-        if have:
-            self._committed(clips.optimize)
-        for column, config in wanted.items():
-            if column not in have:
-                self._committed(partial(clips.create_index, column, config=config))
+        text = FTS(with_position=False, stem=True, remove_stop_words=True)
+        self._index("clips", {"caption": text, "verb": Bitmap(), "action": BTree()})
         if self._has("vectors") and self.count("vectors") >= VECTOR_INDEX_FROM:
-            vectors = self.table("vectors")
-            make = partial(vectors.create_index, "vector", config=IvfRq(distance_type="cosine"))
-            self._committed(vectors.optimize if self.indexed("vectors") else make)
-        self.refresh()
+            self._index("vectors", {"vector": IvfRq(distance_type="cosine")})
+
+    def _index(self, name: str, wanted: Mapping[str, Any]) -> None:
+        """Bring a table's indexes up to date, then make those of the columns that have none."""
+
+        def make(column: str) -> None:
+            if column not in self.indexed(name):  # another process may have made it since the last try
+                self.table(name).create_index(column, config=wanted[column])
+
+        if self.indexed(name):
+            self._committed(name, lambda: self.table(name).optimize())
+        for column in wanted:
+            self._committed(name, partial(make, column))
 
     def indexed(self, name: str) -> set[str]:
         """Columns of a table that have an index; without one, a condition on a column reads every row."""
         if name not in self._indexed:
-            indexes = guarded(self.table(name).list_indices)
+            indexes = self._guarded(name, self.table(name).list_indices)
             self._indexed[name] = {column for index in indexes for column in index.columns}
         return self._indexed[name]
 
@@ -165,17 +176,12 @@ class Store:
         """Name and width of the embedder that the vectors are from; None where there are no vectors."""
         if not self._has("vectors"):
             return None
-        schema = self._tables["vectors"].schema
+        schema = self.table("vectors").schema
         return schema.metadata[b"embedder"].decode(), schema.field("vector").type.list_size
 
     def make_vectors(self, embedder: str, width: int) -> None:
         """Make the table of vectors. Raises LibraryError where there is one of another embedder."""
-        import pyarrow as pa
-
-        schema = pa.schema(
-            [("action", pa.string()), ("vector", pa.list_(pa.float16(), width))], {"embedder": embedder}
-        )
-        self._tables["vectors"] = self._opened("vectors", schema)
+        self._tables["vectors"] = self._opened("vectors", vectors_schema(embedder, width))
         if (found := self.embedder()) != (embedder, width):
             raise LibraryError(
                 f"{self.uri}: its actions are embedded by {found and found[0]}, got {embedder}; use the same"
@@ -184,46 +190,76 @@ class Store:
     def nearest(self, vector: NDArray[np.float32], limit: int) -> "pa.Table":
         """The actions whose vectors are the nearest, by cosine, and their vectors."""
         query = self.table("vectors").search(vector.astype(np.float16)).distance_type("cosine")
-        return guarded(query.nprobes(50).refine_factor(20).select(["action", "vector"]).limit(limit).to_arrow)
+        query = query.nprobes(50).refine_factor(20).select(["action", "vector"]).limit(limit)
+        return self._guarded("vectors", query.to_arrow)
 
     def _opened(self, name: str, schema: "pa.Schema") -> Any:
-        """The table, made if need be; another process may be making it, too."""
+        """The table, made if need be; another process may be making it, too.
+
+        On a disk one at a time does: LanceDB would let the second put an empty table over the first's rows.
+        """
+        if self._has(name):
+            return self._tables[name]
+        folder = local_folder(self.uri)
         for _ in range(TRIES):
             try:
-                return self._db.open_table(name)
-            except ValueError as error:
-                if "not found" not in str(error):
-                    raise LibraryError(f"{self.uri}: damaged: {_told(error)}") from error
-            try:
-                return self._db.create_table(name, schema=schema)
-            except (ValueError, RuntimeError, OSError) as error:
+                with nullcontext() if folder is None else FileLock(folder / LOCK):
+                    if self._has(name):
+                        return self._tables[name]
+                    return self._db.create_table(name, schema=schema)
+            except FAILURES as error:
                 missing = error
         raise LibraryError(f"{self.uri}: cannot be written: {_told(missing)}") from missing
 
-    def _has(self, name: str) -> bool:
-        if name in self._tables:
-            return True
+    def _found(self, name: str) -> Any:
+        """The table, or None where there is none. Raises LibraryError for one that is damaged."""
         try:
-            self._tables[name] = self._db.open_table(name)
-        except ValueError as error:
-            if "not found" in str(error):
-                return False
-            raise LibraryError(f"{self.uri}: damaged: {_told(error)}") from error
-        except (RuntimeError, OSError) as error:
-            raise LibraryError(f"{self.uri}: cannot be read: {_told(error)}") from error
-        return True
+            table = self._db.open_table(name)
+            wrong = mismatch(name, table.schema)
+        except FAILURES as error:
+            if isinstance(error, ValueError) and "not found" in str(error):
+                return None
+            wrong = _told(error)
+        if wrong:
+            raise LibraryError(self._damaged(name, wrong))
+        return table
 
-    def _committed(self, work: Callable[[], Any]) -> None:
-        """Do it again where another process changed the same at the same time."""
-        for left in reversed(range(TRIES)):
+    def _has(self, name: str) -> bool:
+        if name not in self._tables and (found := self._found(name)) is not None:
+            self._tables[name] = found
+        return name in self._tables
+
+    def _guarded(self, name: str, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Call LanceDB about a table; its errors, all of common types, become LibraryError."""
+        try:
+            return work(*arguments)
+        except EchoReelError:
+            raise
+        except FAILURES as error:
+            raise LibraryError(self._damaged(name, _told(error))) from error
+
+    def _damaged(self, name: str, wrong: str) -> str:
+        """What is wrong with a table, and what to do."""
+        where = f"{self.uri.rstrip('/')}/{name}.lance"
+        if how := MADE_AGAIN.get(name):
+            return f"{where}: {wrong}; if it stays so, delete this folder: `{how}` makes it again"
+        return f"{where}: {wrong}; if it stays so, move the library away and add its videos again"
+
+    def _committed(self, name: str, work: Callable[[], Any]) -> None:
+        """Do it again where another process changed the same at the same time.
+
+        `work` asks `table` each time: after a conflict the table is another one.
+        """
+        for attempt in range(TRIES):
             try:
-                guarded(work)
+                self._guarded(name, work)
                 self.refresh()
                 return
             except LibraryError as error:
-                if not left or "conflict" not in str(error).lower():
+                if attempt == TRIES - 1 or "conflict" not in str(error).lower():
                     raise
                 self.refresh()
+                time.sleep(random() * min(0.05 * 2**attempt, LONGEST_WAIT))
 
 
 def is_library(uri: str) -> bool:
@@ -237,42 +273,6 @@ def local_folder(uri: str) -> Path | None:
     if uri.startswith("file://"):
         return Path(uri.removeprefix("file://"))
     return None if "://" in uri else Path(uri).expanduser()
-
-
-def sql(value: str | int) -> str:
-    """A value inside a condition."""
-    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
-
-
-def one_of(column: str, values: Iterable[str | int]) -> str:
-    """The condition that a column has one of the values."""
-    return f"{column} IN ({', '.join(map(sql, values))})"
-
-
-def guarded(work: Callable[..., Result], *arguments: Any) -> Result:
-    """Call LanceDB; its errors, all of common types, become LibraryError."""
-    try:
-        return work(*arguments)
-    except EchoReelError:
-        raise
-    except (RuntimeError, ValueError, OSError) as error:
-        raise LibraryError(f"the library failed: {_told(error)}") from error
-
-
-@cache
-def schemas() -> "dict[str, pa.Schema]":
-    """Columns of every table but `vectors`, whose width is the embedder's."""
-    import pyarrow as pa
-
-    text, number, seconds = pa.string(), pa.int64(), pa.float32()
-    clips = [("id", number), ("video", number), ("root", text), ("path", text)]
-    clips += [("start", seconds), ("end", seconds), ("caption", text), ("action", text), ("verb", text)]
-    clips += [("look", pa.list_(pa.float32(), LOOK_WIDTH)), ("motion", pa.float32())]
-    actions = [("action", text), ("verb", text), ("lemmas", pa.list_(text))]
-    files = [("path", text), ("size", number), ("changed", number), ("content", number)]
-    encoded = [("id", number), ("maker", text), ("recipe", text), ("tensors", pa.large_binary())]
-    tables = {"clips": clips, "actions": actions, "files": files, "encoded": encoded}
-    return {name: pa.schema(fields, {"version": VERSION}) for name, fields in tables.items()}
 
 
 def _check_place(uri: str) -> None:
@@ -290,7 +290,7 @@ def _connected(uri: str) -> Any:
     folder = local_folder(uri)
     try:
         return lancedb.connect(uri if folder is None else str(folder))
-    except (RuntimeError, ValueError, OSError) as error:
+    except FAILURES as error:
         raise LibraryError(f"{uri}: cannot be opened: {_told(error)}") from error
 
 

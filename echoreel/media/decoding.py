@@ -22,8 +22,9 @@ from pydantic import PositiveFloat, PositiveInt
 from echoreel.common.errors import VideoEmpty, VideoMissing, VideoTooLarge, VideoUnreadable
 from echoreel.common.places import regular_file
 from echoreel.common.settings import Settings
-from echoreel.media.animations import is_webp, webp_film
+from echoreel.media.animations import is_webp, reference_film, webp_film
 from echoreel.media.deinterlacing import deinterlaced
+from echoreel.media.reference_file import SUFFIX, is_reference_file
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,gif,apng,mpegts,mpeg,flv,ogg,asf,mxf,ivf"  # ffmpeg's demuxer names
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders of these drop the alpha plane
@@ -118,6 +119,8 @@ def opened(path: Path, limits: VideoLimits) -> Iterator[Source]:
 
 
 def _container(path: Path, limits: VideoLimits) -> InputContainer:
+    if path.suffix.lower() == SUFFIX:
+        return av.open(reference_film(path), mode="r")
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     try:
         with path.open("rb") as file:
@@ -130,7 +133,7 @@ def _container(path: Path, limits: VideoLimits) -> InputContainer:
         raise VideoTooLarge(f"{path.name}: {error} are too many to decode; make it smaller first") from error
     except (av.FFmpegError, OSError, ValueError, EOFError, SyntaxError) as error:
         raise VideoUnreadable(
-            f"{path.name}: not a video that can be read ({reason(error)}); export it again, as mp4 say"
+            f"{path.name}: not a readable video ({reason(error)}); export it again, for example as mp4"
         ) from error
 
 
@@ -142,7 +145,7 @@ def _shown_stream(path: Path, container: InputContainer) -> VideoStream:
         raise VideoEmpty(f"{path.name}: holds {what}; give a file with pictures")
     known = [s for s in streams if s.codec_context is not None]  # None there is, whatever PyAV's types say
     if not known:
-        raise VideoUnreadable(f"{path.name}: of a codec that is not known; export it again, as mp4 say")
+        raise VideoUnreadable(f"{path.name}: its codec is unknown; export it again, for example as mp4")
     return max(
         known, key=lambda s: (s.frames != 1, bool(s.disposition & Disposition.default), s.width * s.height)
     )
@@ -252,5 +255,12 @@ def shown_aspect(frame: av.VideoFrame, source: Source) -> float:
 
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".apng", ".mpg", ".mpeg", ".ts", ".m2ts"),
-    *(".flv", ".ogv", ".wmv", ".asf", ".mxf", ".ivf"),
+    *(".flv", ".ogv", ".wmv", ".asf", ".mxf", ".ivf", ".mts", ".m2t", ".3gp", ".3g2", ".vob", ".qt", ".f4v"),
+    *(".divx", ".mpe", ".mk3d", ".ogm"),
 )
+
+
+def named_as_video(path: Path) -> bool:
+    """Whether a file of a folder is taken for a video, or is a reference file among other safetensors."""
+    hidden = path.name.startswith(".")
+    return not hidden and (path.suffix.lower() in SUFFIXES or is_reference_file(path))

@@ -49,6 +49,23 @@ def fitted(image: Frames, size: tuple[int, int], fit: Fit = "crop", pixel_aspect
     return result
 
 
+def middle(frames: Frames, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of frames (..., H, W, 3) that `fitted` keeps for `size` (height, width)."""
+    (height, width), (rows, columns) = frames.shape[-3:-1], size
+    scale = min(height / rows, width / columns)
+    seen_h, seen_w = max(1, round(rows * scale)), max(1, round(columns * scale))
+    top, left = (height - seen_h) // 2, (width - seen_w) // 2
+    return slice(top, top + seen_h), slice(left, left + seen_w)
+
+
+def dimmed_outside(frames: Frames, size: tuple[int, int]) -> Frames:
+    """The frames, with what `fitted` cuts away for `size` nearly grey."""
+    shown = (GREY + (frames.astype(np.int16) - GREY) // 4).astype(np.uint8)
+    rows, columns = middle(frames, size)
+    shown[..., rows, columns, :] = frames[..., rows, columns, :]
+    return shown
+
+
 def contact_sheet(rows: Sequence[tuple[str, Frames]], columns: int = 8, height: int = 96) -> Frames:
     """One picture (H, W, 3) of several videos: per row its label, then `columns` frames, each `height` high.
 
@@ -94,9 +111,9 @@ def _wide(strip: Frames, width: int) -> Frames:
 
 def _text(label: str, width: int, lines: int | None = None) -> Frames:
     """A band (h, width, 3) with the label, wrapped; if `lines` is given, of that height, cut with dots."""
-    font = ImageFont.load_default(TEXT_HEIGHT - 3)
+    font = ImageFont.load_default(TEXT_HEIGHT - 3)  # which draws other scripts than Latin as boxes
     rows = [""]
-    for word in label.split():
+    for word in label.encode("cp1252", "backslashreplace").decode("cp1252").split():
         longer = f"{rows[-1]} {word}".strip()
         if rows[-1] and font.getlength(longer) > width - 2 * GAP:
             rows.append(word)

@@ -1,17 +1,27 @@
 """Reference videos: which frames of a file show the action, and how strongly they count."""
 
-from dataclasses import dataclass, field
-from math import isfinite
+import warnings
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from echoreel.common.errors import ClipTooShort, SettingsError
-from echoreel.common.text import checked_text
-from echoreel.media.images import Frames, contact_sheet
+from echoreel.common.text import checked_text, decoded, one_line
+from echoreel.media.images import Frames, contact_sheet, dimmed_outside
 from echoreel.media.moving_crop import Crop, crop_to_motion
+from echoreel.media.reference_file import (
+    SUFFIX,
+    EncodedFrames,
+    StoredReference,
+    is_reference_file,
+    read_reference,
+    write_reference,
+)
 from echoreel.media.video_files import MOST_FPS, Span, VideoInfo, probe, read_frames
 
 DEFAULT_FPS = 8.0  # frames a second taken from a file, when nothing else is asked
@@ -20,31 +30,31 @@ LONGEST_SIDE = 1024  # pixels; larger videos are read smaller, since no base tak
 CROPS = ("middle", "moving")
 CropKind: TypeAlias = Literal["middle", "moving"]
 MOST_STRENGTH = 10.0
+MOST_SECONDS = 1e6  # of a start or an end: eleven days
 CAPTION_BYTES = 65_536  # read from a caption file at most
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedFrames:
-    """What a base's encoders made of a reference: latents (C, T, h, w) and caption tokens (L, D), float32.
-
-    maker: which encoders at which size, as `latents.encoders_of` names them; others must not use it.
-    """
-
-    latents: NDArray[np.float32]
-    caption: NDArray[np.float32]
-    maker: str
-
-
-@dataclass(frozen=True, eq=False)
 class ReferenceVideo:
-    """Frames (T, H, W, 3) uint8 RGB that show the action, T >= 2, `fps` of them a second.
+    """A clip that shows the action: some frames of a video, and how strongly they count.
 
-    caption: what the video shows; may be empty. strength: 0 (ignored), 1 (as trained), at most 10.
-    timestamps: seconds in the source file of each frame (T,); counted from `fps` when not given.
-    source: the file, or None for frames made in memory. duration: of the source file, seconds, when known.
-    encoded: the same frames and caption encoded already, used where the base's encoders made it.
-    crop: the whole frames and the boxes that `frames` are, where they were cropped to what moves.
-    Raises SettingsError for frames, rates or strengths that cannot be, ClipTooShort below two frames.
+    `ReferenceVideo.from_file` reads one; frames in memory work as well.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB, T at least 2.
+        fps: frames a second.
+        caption: what the clip shows; may be empty.
+        strength: 0 ignores it, 1 is as trained, at most 10.
+        timestamps: seconds in the source file of each frame (T,). Default: counted from `fps`.
+        source: the file, if there is one.
+        duration: of the source file in seconds, if known.
+        encoded: the same frames and caption as encoders made them ahead; used by bases with these encoders.
+        crop: the whole frames, where `frames` were cropped to what moves.
+        stored: the reference file that they are from; times count from its first frame.
+
+    Raises:
+        SettingsError: frames, rate or strength are out of range.
+        ClipTooShort: there are fewer than two frames.
     """
 
     frames: Frames
@@ -54,8 +64,9 @@ class ReferenceVideo:
     timestamps: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     source: Path | None = None
     duration: float | None = None
-    encoded: EncodedFrames | None = None
+    encoded: tuple[EncodedFrames, ...] = ()
     crop: Crop | None = None
+    stored: StoredReference | None = None
 
     def __post_init__(self) -> None:
         _check_rate(self.fps)
@@ -88,27 +99,46 @@ class ReferenceVideo:
         strength: float = 1.0,
         crop: CropKind = "middle",
     ) -> Self:
-        """Frames of the file from `start` to before `end`, in seconds. `describe()` tells which were taken.
+        """Take frames of a video file. `describe()` says which ones were taken.
 
-        Without `end`: `frames` of them (16) from `start` (0) at `fps` (8), so the first two seconds of a long
-        video and all of a short one. With `end`: at most `frames` (16) over the whole part, 8 a second or
-        slower; with `end` and `fps`: all there are. `caption` defaults to the text file beside the video
-        (cartwheel.txt for cartwheel.mp4), if any. `crop` "moving" takes the square around what moves, for
-        videos of a still camera; "middle" leaves the frames whole, of which a base takes the middle.
-        Over six arguments: each is one thing that users ask for.
-        Raises VideoError's family for files that cannot be used, SettingsError for values that cannot be.
+        Without `end`, 16 frames are taken from `start` at 8 a second: the first two seconds of a long video,
+        all of a short one. With `end`, at most 16 frames are spread over the part; with `end` and `fps`, all
+        frames of the part are taken at that rate.
+
+        Args:
+            path: a video, an animated gif or webp, or a reference file, of which all frames are taken unless
+                you ask otherwise.
+            caption: what it shows. Default: the text file beside it (`a.txt` for `a.mp4`), if any.
+            start: seconds from the beginning. Default: 0.
+            end: seconds; frames are taken before it.
+            fps: frames a second. Default: 8, or slower to reach the `end`.
+            frames: how many at most. Default: 16.
+            strength: 0 ignores the reference, 1 is as trained.
+            crop: "middle" keeps frames whole, and the base takes their middle; "moving" cuts out a square
+                that follows what moves, for still cameras.
+
+        Returns:
+            The reference.
+
+        Raises:
+            VideoError: the file is missing, damaged, too large, or too short.
+            SettingsError: a value is out of range.
         """
         path = Path(path)
         span = _span(start, end, fps, frames)
         if crop not in CROPS:
             raise SettingsError(f"crop: got {crop!r}, need {' or '.join(CROPS)}")
+        if crop == "middle" and fps is None and frames is None and is_reference_file(path):
+            found = cls.load(path, caption, strength=strength)
+            if not start and (end is None or end > found.timestamps[-1]):
+                return found
         info = probe(path)
         clip = read_frames(path, span, size=_read_size(info))
         box = crop_to_motion(clip.frames, path.name) if crop == "moving" else None
         return cls(
             frames=clip.frames if box is None else box.frames(),
             fps=span.fps or DEFAULT_FPS,
-            caption=_sidecar(path) if caption is None else caption,
+            caption=_caption(path) if caption is None else caption,
             strength=strength,
             timestamps=clip.timestamps,
             source=path,
@@ -116,12 +146,79 @@ class ReferenceVideo:
             crop=box,
         )
 
+    @classmethod
+    def load(cls, path: Path | str, caption: str | None = None, *, strength: float = 1.0) -> Self:
+        """Read a reference file whole, with what it holds for bases.
+
+        Args:
+            path: a file that `save` wrote.
+            caption: another caption than the file's; what is encoded for bases is then not used.
+            strength: 0 ignores the reference, 1 is as trained.
+
+        Returns:
+            The reference.
+
+        Raises:
+            VideoError: it is not a reference file.
+        """
+        path = Path(path)
+        stored = read_reference(path)
+        kept = caption is None or caption == stored.caption
+        return cls(
+            frames=stored.frames,
+            fps=stored.fps,
+            caption=stored.caption if caption is None else caption,
+            strength=strength,
+            source=path,
+            encoded=stored.encoded if kept else (),
+            stored=stored,
+        )
+
+    def save(self, path: Path | str, overwrite: bool = True) -> None:
+        """Write a reference file: frames (no side over 512 pixels), caption and what is encoded for bases.
+
+        Args:
+            path: a name that ends in .safetensors.
+            overwrite: replace a file that is there.
+
+        Raises:
+            OutputError: the file cannot be written, or is there.
+            SettingsError: the name ends otherwise.
+        """
+        path = Path(path)
+        check_reference_name(path)
+        before = self.stored
+        whole = before is not None and len(before.frames) == len(self.frames)
+        if before is not None and whole:
+            stored = replace(before, caption=self.caption, encoded=self.encoded)
+        else:
+            stored = StoredReference(
+                frames=self.frames,
+                times=self.timestamps,
+                fps=self.fps,
+                caption=self.caption,
+                source="" if self.source is None else self.source.name,
+                duration=self.duration,
+                boxes=None if self.crop is None else self.crop.boxes,
+                encoded=self.encoded,
+            )
+        write_reference(path, stored, overwrite)
+
     @property
     def name(self) -> str:
         return "frames in memory" if self.source is None else self.source.name
 
+    def __repr__(self) -> str:
+        return f"<reference: {self.describe()}>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the sheet."""
+        picture = BytesIO()
+        Image.fromarray(self.sheet()).save(picture, format="png")
+        return picture.getvalue()
+
     def describe(self) -> str:
-        """One line, such as "16 frames, 0.00 s to 1.88 s of cartwheel.mp4 at 8 fps"."""
+        """Which frames were taken, such as "16 frames, 0.00 s to 1.88 s of cartwheel.mp4 at 8 fps"."""
         first, last = self.timestamps[0], self.timestamps[-1]
         line = f"{len(self.frames)} frames, {first:.2f} s to {last:.2f} s of {self.name} at {self.fps:g} fps"
         if self.duration is not None and self.duration > last + 1 / self.fps + 0.25:
@@ -131,10 +228,22 @@ class ReferenceVideo:
             line += f", cropped to the {side}x{side} pixels around what moves"
         return line
 
-    def sheet(self, columns: int = 8, height: int = 96) -> Frames:
-        """A picture (H, W, 3) of every frame taken, in rows under their times; cropped ones are shown whole,
-        with the box in red."""
+    def sheet(self, columns: int = 8, height: int = 96, size: tuple[int, int] | None = None) -> Frames:
+        """Draw every frame taken, in rows under their times.
+
+        Frames that were cropped to what moves are shown whole, with the box in red.
+
+        Args:
+            columns: frames in a row.
+            height: of a frame in the picture, pixels.
+            size: (height, width) of the base's videos: what it cuts away is greyed.
+
+        Returns:
+            A picture (H, W, 3), uint8 RGB.
+        """
         shown = self.frames if self.crop is None else self.crop.outlined()
+        if size is not None and self.crop is None:
+            shown = dimmed_outside(shown, size)
         rows = []
         for first in range(0, len(self.frames), columns):
             part = slice(first, first + columns)
@@ -146,10 +255,12 @@ class ReferenceVideo:
 def _span(start: float | None, end: float | None, fps: float | None, frames: int | None) -> Span:
     """What to read, by the rules of `ReferenceVideo.from_file`."""
     start = 0.0 if start is None else start
-    if not isfinite(start) or start < 0:
-        raise SettingsError(f"start: got {start}, need seconds from the beginning, 0 or more")
-    if end is not None and (not isfinite(end) or end <= start):
-        raise SettingsError(f"end: got {end}, need seconds after the start at {start}")
+    if not 0 <= start <= MOST_SECONDS:
+        raise SettingsError(f"start: got {start}, need seconds from the beginning, 0 to {MOST_SECONDS:g}")
+    if end is not None and not start + 1 / MOST_FPS <= end <= MOST_SECONDS:
+        raise SettingsError(
+            f"end: got {end}, need seconds after the start at {start}, at most {MOST_SECONDS:g}"
+        )
     if fps is not None:
         _check_rate(fps)
     if frames is not None and frames < 2:
@@ -173,11 +284,24 @@ def _read_size(info: VideoInfo) -> tuple[int, int]:
     return max(1, round(info.height * scale)), max(1, round(info.width * scale))
 
 
-def _sidecar(path: Path) -> str:
-    """The caption in the text file beside a video, on one line; empty when there is none."""
-    file = path.with_suffix(".txt")
-    if not file.is_file():
+def check_reference_name(path: Path) -> None:
+    """Raises SettingsError unless the name ends as that of a reference file."""
+    if path.suffix.lower() != SUFFIX:
+        raise SettingsError(f"{path.name}: a reference file ends in {SUFFIX}; choose such a name")
+
+
+def _caption(path: Path) -> str:
+    """Of a reference file its own; else that in the text file beside a video, on one line, or none."""
+    if is_reference_file(path):
+        return read_reference(path).caption
+    file = next((file for suffix in (".txt", ".TXT") if (file := path.with_suffix(suffix)).is_file()), None)
+    if file is None:
         return ""
     with file.open("rb") as stream:
-        text = stream.read(CAPTION_BYTES).decode("utf-8-sig", errors="replace")
-    return " ".join(text.split())
+        data = stream.read(CAPTION_BYTES + 1)
+    if len(data) > CAPTION_BYTES:
+        raise SettingsError(f"{file}: over {CAPTION_BYTES} bytes, no caption; shorten it, or give a caption")
+    text, note = decoded(data)
+    if note:
+        warnings.warn(f"{file}: {note}", stacklevel=3)
+    return one_line(text)

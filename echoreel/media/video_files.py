@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -253,7 +254,14 @@ def _write_mp4(path: Path, frames: Frames, fps: float, enlarge: int) -> None:
         container.mux(stream.encode())
 
 
-def _write_animation(path: Path, frames: Frames, fps: float, enlarge: int, kind: str) -> None:
+def animated_webp(frames: Frames, fps: float, enlarge: int = 1) -> bytes:
+    """Frames (T, H, W, 3) uint8 as the bytes of an animated webp, for pages and notebooks."""
+    buffer = BytesIO()
+    _write_animation(buffer, frames, fps, enlarge, "webp")
+    return buffer.getvalue()
+
+
+def _write_animation(path: Path | BytesIO, frames: Frames, fps: float, enlarge: int, kind: str) -> None:
     """A gif or webp that loops; a gif counts time in 1/100 s, so its rounding must not add up."""
     unit = 10 if kind == "gif" else 1
     edges = [round(index * 1000 / fps / unit) * unit for index in range(len(frames) + 1)]

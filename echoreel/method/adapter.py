@@ -20,15 +20,29 @@ from echoreel.method.references import Guidance, Held, ReferenceSet, matched, or
 
 
 class ActionAdapter(AdapterNetworks):
-    """An adapter that is attached to a base, and what the base then reads."""
+    """What makes a frozen base perform the action of references: attach it, set references, call the base.
+
+    `load_adapter` gives a trained one, `ActionAdapter.for_base` a fresh one. `save_pretrained` and
+    `from_pretrained` are diffusers' own.
+    """
 
     _attachments: tuple[Attachment, ...] = ()  # one for each denoiser of the base
 
     def attach(self, base: BaseLike) -> Self:
-        """Join a pipeline or denoiser, which stays as it is but for hooks; leave any other base first.
+        """Join a base, which stays as it is but for hooks; leave any other base first.
 
-        Moves the adapter to the device that the base computes on, and goes with the base when that is moved
-        later. Raises AdapterMismatch, BaseUnsupported, InUse while another thread generates with either.
+        The adapter moves to the base's device, and follows when the base is moved later.
+
+        Args:
+            base: a diffusers pipeline, or its denoiser alone.
+
+        Returns:
+            The adapter itself.
+
+        Raises:
+            AdapterMismatch: the adapter was made for another base.
+            BaseUnsupported: the base is of no supported family.
+            InUse: another thread generates with the base or the adapter.
         """
         self._join(base_of(base))
         return self
@@ -44,7 +58,11 @@ class ActionAdapter(AdapterNetworks):
             )
 
     def detach(self) -> None:
-        """Leave the base as it was; references and scale are kept."""
+        """Leave the base bit for bit as it was. References and scale are kept.
+
+        Raises:
+            InUse: another thread generates with the adapter.
+        """
         with used_alone(self):
             for attachment in self._attachments:
                 attachment.remove()
@@ -59,12 +77,25 @@ class ActionAdapter(AdapterNetworks):
         size: tuple[int, int] | None = None,
         negative_prompt: str | None = None,
     ) -> Iterator[Self]:
-        """Within, the pipeline acts as in these references: `with adapter.reading(pipe, references, prompt):`
+        """Use references for a `with` block: `with adapter.reading(pipe, references, prompt):`
 
-        base: a pipeline, or None for the one that this is attached to. references: videos, or a set that
-        `reference_set` made, or None to read nothing. The others as in `set_references`. Afterwards all is as
-        before: what the adapter is attached to, its references, scale, window and guidance. Other threads are
-        refused meanwhile. Raises what `attach` and `set_references` raise.
+        Afterwards everything is as before: what the adapter is attached to, its references, scale, window and
+        guidance. Other threads are refused meanwhile.
+
+        Args:
+            base: a pipeline. Default: the one that the adapter is attached to.
+            references: videos, or a set that `reference_set` made; None reads nothing.
+            prompt: as in `set_references`.
+            size: as in `set_references`.
+            negative_prompt: as in `set_references`.
+
+        Yields:
+            The adapter itself.
+
+        Raises:
+            AdapterMismatch: the adapter was made for another base, or there is no pipeline.
+            InUse: another thread generates with the base or the adapter.
+            SettingsError: the base does not say its size, and none is given.
         """
         found = self._whole_base() if base is None else base_of(base)
         with used_alone(self, *found.denoisers):
@@ -89,21 +120,28 @@ class ActionAdapter(AdapterNetworks):
 
     def set_references(
         self,
-        references: Sequence[ReferenceVideo],
+        references: ReferenceVideo | Sequence[ReferenceVideo],
         prompt: str | Sequence[str] = "",
         size: tuple[int, int] | None = None,
         negative_prompt: str | None = None,
     ) -> None:
-        """Have the pipeline act as in these videos, from its next call on, until replaced or cleared.
+        """Let the pipeline read these references from its next call on, until they are replaced or cleared.
 
-        prompt: what the pipeline will be called with, one or several; with the references' captions it tells
-        the Prism what the action is. size: pixels (height, width) that frames are cropped and resized to,
-        instead of the base's native ones. negative_prompt: given, both branches of guidance read, each what
-        the Prism makes of its own prompt, as in the released EchoReel; the pipeline must then guide.
-        Raises AdapterMismatch when not attached to a pipeline, SettingsError when a size is needed.
+        Args:
+            references: clips that show the action, one or several.
+            prompt: what the pipeline will be called with, one or several. With the captions of the references
+                it tells the Prism what the action is.
+            size: (height, width) in pixels that frames are cropped and resized to. Default: the base's own.
+            negative_prompt: makes both branches of guidance read, as in the released EchoReel; the pipeline
+                must then guide.
+
+        Raises:
+            AdapterMismatch: the adapter is not attached to a pipeline.
+            SettingsError: the base does not say its size, and none is given.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        shown = [list(references)] * len(prompts)
+        given = [references] if isinstance(references, ReferenceVideo) else list(references)
+        shown = [given] * len(prompts)
         self._held.change(references=self.reference_set(shown, prompts, size, negative_prompt))
 
     @torch.no_grad()
@@ -114,11 +152,22 @@ class ActionAdapter(AdapterNetworks):
         size: tuple[int, int] | None = None,
         negative_prompt: str | None = None,
     ) -> ReferenceSet | None:
-        """What `reading` takes, for a batch of prompts, each with references of its own; None without any.
+        """Encode references of their own for each prompt of a batch, for `reading`.
 
-        All prompts have as many references, the first of each as long and as strong as the others' first, and
-        so on. The others as in `set_references`. Raises what that raises, AdapterMismatch for a batch that
-        does not match.
+        All prompts have equally many references. The first of each are equally long and strong, and so on.
+
+        Args:
+            references: for each prompt its references.
+            prompts: what the pipeline will be called with.
+            size: as in `set_references`.
+            negative_prompt: as in `set_references`.
+
+        Returns:
+            What `reading` takes; None without any reference.
+
+        Raises:
+            AdapterMismatch: the batch does not match, or there is no pipeline.
+            SettingsError: the base does not say its size, and none is given.
         """
         base = self._whole_base()
         self._move(base)
@@ -138,38 +187,60 @@ class ActionAdapter(AdapterNetworks):
         return self._reference_set(parts, [column[0].strength for column in columns], bool(negatives))
 
     def set_tokens(self, tokens: Tensor | Sequence[Tensor], strengths: Sequence[float] | None = None) -> None:
-        """Have the base read these action tokens (B, T * K, A): of one reference, or a sequence, one of each.
+        """Let the base read action tokens that you have.
 
-        strengths: per reference, 1 unless given; 0 leaves a reference out. Raises AdapterMismatch.
+        Args:
+            tokens: (B, T * K, A), of one reference, or a sequence with those of each.
+            strengths: one per reference, 0 leaves it out. Default: 1.
+
+        Raises:
+            AdapterMismatch: the tokens have another width or length.
         """
         parts = [tokens] if isinstance(tokens, Tensor) else list(tokens)
         strengths = [1.0] * len(parts) if strengths is None else list(strengths)
         self._held.change(references=self._reference_set(parts, strengths))
 
     def clear_references(self) -> None:
-        """Have the base read nothing, and be its own self again."""
+        """Remove all references; the base behaves as if nothing were attached."""
         self._held.change(references=None)
 
     def set_scale(self, scale: float) -> None:
-        """How much of what the integrations find is added: 1 as trained, 0 nothing. Raises SettingsError."""
+        """Set how much of all references is added.
+
+        Args:
+            scale: 1 is as trained, 0 is off.
+
+        Raises:
+            SettingsError: it is NaN or infinite.
+        """
         if not math.isfinite(scale):
             raise SettingsError(f"got scale {scale}, need a number; 1 is as trained, 0 is off")
         self._held.change(scale=float(scale))
 
     def set_window(self, start: float = 0.0, end: float = 1.0) -> None:
-        """The part of the denoising steps in which references act: 0 <= start < end <= 1, else SettingsError.
+        """Set the part of the denoising steps in which references act.
 
-        Whole steps inside the window count, by the timesteps of the pipeline's scheduler at each call.
+        Args:
+            start: from 0.
+            end: to 1, above `start`. Whole steps inside count, by the scheduler's timesteps.
+
+        Raises:
+            SettingsError: they are out of range.
         """
         if not 0 <= start < end <= 1:
             raise SettingsError(f"got a window from {start} to {end}, need 0 <= start < end <= 1")
         self._held.change(window=(float(start), float(end)))
 
     def set_guidance(self, guidance: Guidance) -> None:
-        """Which branch of classifier-free guidance reads. Raises SettingsError.
+        """Set which branch of classifier-free guidance reads references.
 
-        "positive", so that guidance amplifies the action, or "both". Not asked for references that were set
-        with a negative prompt: both branches read those.
+        References that were set with a negative prompt are always read by both.
+
+        Args:
+            guidance: "positive", so that guidance amplifies the action, or "both".
+
+        Raises:
+            SettingsError: it is neither.
         """
         if guidance not in ("positive", "both"):
             raise SettingsError(f'got guidance {guidance!r}, need "positive" or "both"')

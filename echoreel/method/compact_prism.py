@@ -74,7 +74,7 @@ class CompactPrism(nn.Module):
 
     What changes over time is a twentieth of what tells one clip from another, so it is put forward twice:
     latents come with their difference from their mean over time, and three quarters of a token's channels are
-    such differences (docs/decisions/0008-motion-put-forward.md).
+    such differences (docs/research/decisions/0008-motion-put-forward.md).
 
     Each slot has a learned centre in the picture, around which it prefers to look; Action Integration uses
     the same centres to know where a token comes from.

@@ -6,7 +6,7 @@ adapter returns the base's own video. With the batch outermost, the layouts of a
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import torch
@@ -94,12 +94,17 @@ class ActionTokens:
 
 @dataclass(frozen=True)
 class Grid:
-    """How many frames, rows and columns a site's tokens have, and in which order they lie, as "h w t"."""
+    """How many frames, rows and columns a site's tokens have, and in which order they lie, as "h w t".
+
+    shown, of: where the frames are a window of a longer video, their numbers and how many that video has.
+    """
 
     frames: int
     height: int
     width: int
     order: str
+    shown: tuple[int, ...] | None = field(default=None, kw_only=True)
+    of: int = field(default=0, kw_only=True)
 
     @property
     def tokens(self) -> int:
@@ -107,15 +112,22 @@ class Grid:
 
     def axes(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Times (T, 1, 1), rows (H, 1) and columns (W,) of the tokens."""
-        times, rows, columns = (centres(count, device) for count in (self.frames, self.height, self.width))
-        return times[:, None, None], rows[:, None], columns
+        rows, columns = (centres(count, device) for count in (self.height, self.width))
+        times = centres(self.frames if self.shown is None else self.of, device)
+        return times[self.numbers(device), None, None], rows[:, None], columns
+
+    def numbers(self, device: torch.device) -> Tensor:
+        """Of the frames, in the whole video: (T,)."""
+        if self.shown is None:
+            return torch.arange(self.frames, device=device)
+        return torch.tensor(self.shown, device=device)
 
 
 class FoundFeedForward(nn.Module):
     """What a hidden token makes of what it found: one hidden layer that also sees the token and its place.
 
     Not in the paper, whose attention is followed by the block's own feed-forward; see
-    docs/decisions/0007-where-the-adapter-joins.md.
+    docs/research/decisions/0007-where-the-adapter-joins.md.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -239,7 +251,7 @@ class FrameIntegration(nn.Module):
     ) -> Tensor:
         """As `ActionIntegration.forward`."""
         attention, sets = self.attention, memory.keys.shape[0]
-        numbers = torch.arange(grid.frames, device=hidden_BNC.device)
+        numbers = grid.numbers(hidden_BNC.device)
         relative_keys, relative_values = attention.relative(memory.frames[None] - numbers[:, None])
         keys = rearrange(memory.keys, "b n m d -> b 1 n m d") + rearrange(relative_keys, "t m d -> t 1 m d")
         values = rearrange(memory.values, "b n m d -> b 1 n m d") + rearrange(

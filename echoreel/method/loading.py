@@ -9,9 +9,16 @@ from echoreel.method.adapter import ActionAdapter
 
 
 def load_adapter(name: str | Path | None = None) -> ActionAdapter:
-    """The embedded adapter (None or "embedded"), one of a folder, or of a hub id. Safetensors only.
+    """Load an adapter from a folder, the Hugging Face Hub, or this package. Only safetensors are read.
 
-    Raises AdapterMismatch for what is no adapter or cannot be had.
+    Args:
+        name: a folder or hub id. Default, or "embedded": the adapter of the embedded base.
+
+    Returns:
+        The adapter, detached, ready to generate.
+
+    Raises:
+        AdapterMismatch: it is no adapter, lacks weights, or cannot be loaded.
     """
     source = find_model("adapter", name, "config.json")
     try:

@@ -64,9 +64,20 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
         prism: PrismSettings | None = None,
         integration: IntegrationSettings | FrameIntegrationSettings | None = None,
     ) -> Self:
-        """A fresh adapter for a pipeline or denoiser; `prism` and `integration` replace the preset's.
+        """Make a fresh adapter for a base. It changes nothing until it is trained.
 
-        Raises BaseUnsupported, SettingsError.
+        Args:
+            base: a diffusers pipeline, or its denoiser.
+            preset: "compact", "dense", "paper" or "paper-lvdm": sizes of Prism and Integration.
+            prism: sizes of the Prism instead of the preset's.
+            integration: sizes of the Integrations instead of the preset's.
+
+        Returns:
+            The adapter, with random weights.
+
+        Raises:
+            BaseUnsupported: the base is of no supported family.
+            SettingsError: there is no such preset, or it does not fit the base.
         """
         found = base_of(base)
         if preset not in PRESETS:
@@ -93,9 +104,17 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, **kwargs: Any) -> Self:
-        """An adapter from a folder or hub id; without it, the one that fits the embedded base.
+        """Load an adapter with diffusers' own options; `load_adapter` has clearer errors.
 
-        kwargs: those of diffusers' `ModelMixin.from_pretrained`.
+        Args:
+            pretrained_model_name_or_path: a folder or hub id. Default: the adapter of the embedded base.
+            **kwargs: those of diffusers' `ModelMixin.from_pretrained`.
+
+        Returns:
+            The adapter.
+
+        Raises:
+            OSError: it cannot be found.
         """
         path = pretrained_model_name_or_path
         if path is None:
@@ -104,7 +123,15 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return adapter
 
     def check_fits(self, base: BaseLike) -> None:
-        """Raises AdapterMismatch unless the base is of the family and widths that the config says."""
+        """Check whether the adapter can join a base.
+
+        Args:
+            base: a diffusers pipeline, or its denoiser.
+
+        Raises:
+            AdapterMismatch: it was made for another family, or for other widths.
+            BaseUnsupported: the base is of no supported family.
+        """
         base, config = base_of(base), self.config
         if base.name != config["family"]:
             raise AdapterMismatch(
@@ -132,19 +159,37 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
         caption_tokens: Tensor | None = None,
         prompt_tokens: Tensor | None = None,
     ) -> Tensor:
-        """Latents (B, C, T, H, W), and text tokens (B, L, D) or None of the reference's caption and of the
-        prompt -> action tokens (B, T * K, A)."""
+        """Turn a reference into action tokens: the Action Prism.
+
+        Args:
+            reference_latents: (B, C, T, H, W), of the base's autoencoder.
+            caption_tokens: (B, L, D) of the reference's caption, by the base's text encoder.
+            prompt_tokens: (B, L, D) of the prompt.
+
+        Returns:
+            Action tokens (B, T * K, A).
+
+        Raises:
+            SettingsError: a dense Prism gets latents of another size.
+        """
         like = next(self.prism.parameters())
         texts = [None if text is None else text.to(like) for text in (caption_tokens, prompt_tokens)]
         tokens: Tensor = self.prism(reference_latents.to(like), *texts)
         return tokens
 
     def layers(self) -> dict[str, Integration]:
-        """By the site's path."""
+        """The Integrations by the path of their site."""
         return {path: self.integrations[_key(path)] for path in self.config["sites"]}  # type: ignore[misc]
 
     def check_tokens(self, parts: Sequence[Tensor]) -> None:
-        """Raises AdapterMismatch unless these are action tokens of this adapter, for one batch."""
+        """Check action tokens before the base reads them.
+
+        Args:
+            parts: those of each reference, (B, T * K, A).
+
+        Raises:
+            AdapterMismatch: they are not tokens of this adapter, or not of one batch.
+        """
         slots, width = self.prism.slots_per_frame, self.prism.token_width
         for part in parts:
             batch = parts[0].shape[0]

@@ -4,14 +4,8 @@ from importlib import resources
 
 from pydantic import TypeAdapter
 
-from echoreel.bases.base import BaseLike
 from echoreel.bases.known_bases import known_base
-from echoreel.bases.loading import model_name
-from echoreel.bases.lookup import base_of
-from echoreel.common.errors import AdapterMismatch
 from echoreel.common.settings import Settings
-from echoreel.method.adapter import ActionAdapter
-from echoreel.method.loading import load_adapter
 
 
 class PublishedAdapter(Settings):
@@ -38,16 +32,5 @@ def how_to_get_one(base: str) -> str:
         return f"published for {base}: {', '.join(each.adapter for each in found)}; give one with --adapter"
     return (
         f"no adapter is published yet for {base}; train one: echoreel recipe {base} > my.toml, then see "
-        "docs/your-own-base.md; or leave the references out"
+        "docs/how-to/train-your-own.md; echoreel adapters lists those on this machine"
     )
-
-
-def adapter_for(base: BaseLike, name: str | None = None) -> ActionAdapter:
-    """The adapter of this name; without one the embedded adapter, where it fits. Raises AdapterMismatch."""
-    adapter, base = load_adapter(name), base_of(base)
-    if name is None and model_name(base.pipe) != "embedded":
-        try:
-            adapter.check_fits(base)
-        except AdapterMismatch:
-            raise AdapterMismatch(how_to_get_one(model_name(base.pipe))) from None
-    return adapter

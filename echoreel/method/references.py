@@ -125,7 +125,7 @@ def matched(references: Sequence[Sequence[ReferenceVideo]]) -> list[tuple[Refere
     likeness = {tuple((len(each.frames), each.strength) for each in row) for row in references}
     if len(likeness) > 1:
         raise AdapterMismatch(
-            "got prompts with references of different numbers, lengths or strengths in one batch, need alike "
-            "ones; make their videos one after the other"
+            "got prompts with references of different numbers, lengths or strengths in one batch, need equal "
+            "ones; generate these videos one at a time"
         )
     return [column for column in zip(*references, strict=True) if column[0].strength > 0]

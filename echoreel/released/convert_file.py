@@ -97,22 +97,33 @@ SCHEDULE: dict[str, Any] = {  # of all three models
 SHARD = "2GB"  # of written weights, and so of memory while writing
 
 
-def convert_file(source: Path, kind: str, out: Path, tokenizer: str = TOKENIZER) -> list[Path]:
-    """Write `out`/base, and for an EchoReel checkpoint `out`/adapter; returns the folders.
+def convert(source: Path | str, kind: str, out: Path | str, tokenizer: str = TOKENIZER) -> list[Path]:
+    """Turn a checkpoint that the authors released into a base and an adapter.
 
-    tokenizer: folder or hub id of CLIP ViT-L/14's. Raises CheckpointError for files that cannot be read,
-    hold other tensors or would be overwritten, OutputError for a folder that cannot be written, SettingsError
-    for an unknown kind or no tokenizer.
+    Args:
+        source: the checkpoint file, `.safetensors` or torch's own; only tensors are read from it.
+        kind: "echoreel-lvdm", "lvdm", "videocrafter2" or "videocrafter1-i2v".
+        out: a new folder. `base` in it is a diffusers pipeline, `adapter` an `ActionAdapter`.
+        tokenizer: a folder or hub id of CLIP ViT-L/14's tokenizer.
+
+    Returns:
+        The folders written: `out/base`, and of an EchoReel checkpoint `out/adapter`.
+
+    Raises:
+        CheckpointError: the file cannot be read, holds other tensors, or `out` is not empty.
+        OutputError: `out` cannot be written.
+        SettingsError: the kind is unknown, or there is no tokenizer.
     """
+    source, out = Path(source), Path(out)
     if kind not in KINDS:
         raise SettingsError(f"got kind {kind!r}, need one of {', '.join(KINDS)}")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise CheckpointError(f"{out}: is there already; give another folder or remove it")
+        raise CheckpointError(f"{out}: already exists; choose another folder or delete it")
     vocabulary = _tokenizer(tokenizer)
     tensors = read_tensors(source)
     _check_kind(tensors, kind, source)
-    convert = _lvdm if "lvdm" in kind else _videocrafter
-    base, adapter = convert(tensors, kind, vocabulary)
+    converted = _lvdm if "lvdm" in kind else _videocrafter
+    base, adapter = converted(tensors, kind, vocabulary)
     check_tensors(tensors, {})
     _write(base, adapter, out)
     return [out / "base"] if adapter is None else [out / "base", out / "adapter"]
@@ -132,14 +143,14 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{source}: cannot be read ({error.strerror}); give a file") from error
     except UnpicklingError as error:  # torch's own message advises to unpickle it all the same
         raise CheckpointError(
-            f"{source}: holds more than tensors, and code in it could run, so it is not read; give the "
-            f"released file, or save its tensors alone with torch.save"
+            f"{source}: holds more than tensors and could run code, so it was not read; give the released "
+            "file, or save only its tensors with torch.save"
         ) from error
     except (RuntimeError, EOFError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
-            f"{source}: is no file of tensors alone that can be memory-mapped ({reason}); give the released "
-            f"one, or save its tensors again with torch.save"
+            f"{source}: is not a file of plain tensors ({reason}); give the released one, or save its "
+            "tensors again with torch.save"
         ) from error
     for key in WRAPPED:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
@@ -156,7 +167,7 @@ def _check_kind(tensors: Mapping[str, Tensor], kind: str, source: Path) -> None:
     found = next(marked, None)
     if found is None:
         raise CheckpointError(
-            f"{source}: got tensors of no kind that is known here, such as {next(iter(tensors), 'none')}, "
+            f"{source}: got unknown tensors, such as {next(iter(tensors), 'none')}, "
             f"need those of {kind}; give the released file"
         )
     if found != kind:
@@ -207,7 +218,7 @@ def _tokenizer(name: str) -> Any:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except Exception as error:  # the hub, the disk, or what the folder holds: no common type
         raise SettingsError(
-            f"tokenizer {name}: cannot be had; give the folder or hub id of {TOKENIZER}"
+            f"tokenizer {name}: not available; give the folder or hub id of {TOKENIZER}"
         ) from error
 
 

@@ -6,12 +6,11 @@ A manifest is JSON lines, a pair on each: paths are relative to its folder, or `
 Every clip may have a `start` and an `end` in seconds; nothing past its end is read.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +20,11 @@ from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.encoding import encode_video
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import ClipTooShort, VideoError
-from echoreel.common.settings import Settings, validated
+from echoreel.common.places import regular_file
+from echoreel.common.settings import Pixels, Settings, validated
+from echoreel.common.text import checked_text, json_value
 from echoreel.media.images import Frames
-from echoreel.media.video_files import Span, read_frames
+from echoreel.media.video_files import MOST_FPS, Span, read_frames
 from echoreel.training.autoencoder_probe import probe_of, same_probe
 from echoreel.training.clip_shape import ClipShape, clip_shape
 from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetWriter
@@ -32,10 +33,10 @@ from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetW
 class PrepareSettings(Settings):
     """How the videos of a manifest are read. None means: as `clip_shape` has it for the base."""
 
-    frames: PositiveInt | None = None
-    fps: PositiveFloat | None = None
-    size: tuple[PositiveInt, PositiveInt] | None = None  # pixels (height, width)
-    references: PositiveInt = 1  # of each pair: a line's first so many
+    frames: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    fps: Annotated[float, Field(gt=0, le=MOST_FPS)] | None = None
+    size: tuple[Pixels, Pixels] | None = None  # pixels (height, width)
+    references: Annotated[int, Field(ge=1, le=100)] = 1  # of each pair: a line's first so many
     shard: PositiveInt = 256  # pairs in a file
 
     def shape(self, base: BaseLike) -> ClipShape:
@@ -126,14 +127,14 @@ def prepare_pairs(
     told = {"frames": shape.frames, "fps": shape.fps, "size": (shape.height, shape.width)}
     settings = settings.model_copy(update=told)
     root = root or manifest.parent
-    lines = read_manifest(manifest, settings.references, root)
+    lines = [*_numbered_lines(manifest, settings.references, root).items()]
     writer, probe = PairSetWriter(folder), probe_of(base)
     counts, kept = {"made": 0, "remade": 0}, list[int]()
     too_short: list[str] = []
     with writer.locked():
         writer.bind(settings)
         for number, first in enumerate(range(0, len(lines), settings.shard)):
-            part = {first + row + 1: line for row, line in enumerate(lines[first : first + settings.shard])}
+            part = dict(lines[first : first + settings.shard])
             origin = Origin(_sources(part.values(), root, settings), probe)
             before = writer.made_of(number)
             if before is None or before.sources != origin.sources or not same_probe(before.probe, probe):
@@ -191,34 +192,49 @@ def _encoded_part(
 
 
 def read_manifest(path: Path, references: int = 1, root: Path | None = None) -> list[ManifestLine]:
-    """Every line. Raises PairSetError, naming the line, for one that is wrong or has too few references."""
+    """Every line. Raises PairSetError or SettingsError, naming the line, for one that is wrong or has too few
+    references."""
+    return [*_numbered_lines(path, references, root or path.parent).values()]
+
+
+def _numbered_lines(path: Path, references: int, root: Path) -> dict[int, ManifestLine]:
+    regular_file(path, PairSetError, "a manifest")
     try:
-        rows = [row for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
+        rows = path.read_text(encoding="utf-8-sig").split("\n")  # no other line ends: captions may hold them
     except (OSError, UnicodeDecodeError) as error:
-        raise PairSetError(f"manifest {path} cannot be read ({error}); need a file of JSON lines") from error
-    if not rows:
-        raise PairSetError(f"manifest {path} is empty; need a JSON line for each pair")
-    lines = []
+        raise PairSetError(f"manifest {path} cannot be read ({error}); need JSON lines in UTF-8") from error
+    lines = {}
     for number, row in enumerate(rows, 1):
-        source = f"{path.name} line {number}"
-        try:
-            line = validated(ManifestLine, json.loads(row), source)
-        except json.JSONDecodeError as error:
-            raise PairSetError(f"{source}: not JSON: {error}") from error
-        if len(line.references) < references:
-            raise PairSetError(f"{source}: got {len(line.references)} references, need {references}")
-        for file in (line.target, *(r.path for r in line.references)):
-            _inside(root or path.parent, file, source)
-        lines.append(line)
+        if row.strip():
+            lines[number] = _line(row, f"{path.name} line {number}", references, root)
+    if not lines:
+        raise PairSetError(f"manifest {path} is empty; need a JSON line for each pair")
     return lines
 
 
+def _line(row: str, source: str, references: int, root: Path) -> ManifestLine:
+    """Raises PairSetError, SettingsError."""
+    try:
+        data = json_value(row)
+    except ValueError as error:
+        raise PairSetError(f"{source}: not JSON: {error}") from error
+    line = validated(ManifestLine, data, source)
+    if len(line.references) < references:
+        raise PairSetError(f"{source}: got {len(line.references)} references, need {references}")
+    for caption in (line.caption, *(r.caption for r in line.references)):
+        checked_text(f"{source}: caption", caption)
+    for file in (line.target, *(r.path for r in line.references)):
+        checked_text(f"{source}: path", str(file))
+        _inside(root, file, source)
+    return line
+
+
 def _inside(root: Path, file: Path, source: str) -> Path:
-    """The file in the root folder. Raises PairSetError for a path that leads out of it."""
+    """The file in the root folder. Raises PairSetError for a path that points outside it."""
     found = (root / file).resolve()
     if not found.is_relative_to(root.resolve()):
         raise PairSetError(
-            f"{source}: {file} leads out of {root}, which videos must be in; give another root"
+            f"{source}: {file} points outside {root}, which videos must be in; give another root"
         )
     return found
 

@@ -211,7 +211,7 @@ class _Training:
 
     def _damaged(self, why: str) -> CheckpointError:
         return CheckpointError(
-            f"{self.run.latest()} is damaged ({why}); delete it to go on from the one before"
+            f"{self.run.latest()} is damaged ({why}); delete it to resume from the one before"
         )
 
     def indices(self, steps: range) -> range:

@@ -142,7 +142,7 @@ class RunFolder:
         except (OSError, EOFError, SafetensorError, RuntimeError, UnpicklingError, ValueError) as error:
             reason = " ".join(str(error).split("\n")[:2]) or type(error).__name__
             raise CheckpointError(
-                f"{path} is damaged ({reason}); delete it to go on from the one before"
+                f"{path} is damaged ({reason}); delete it to resume from the one before"
             ) from error
 
 
@@ -171,7 +171,7 @@ def bind_settings(path: Path, settings: Settings, free: Collection[str] = (), co
         if changed := _differences(stored, settings, free):
             raise CheckpointError(
                 f"{path.parent} was started with other settings: {'; '.join(changed)}. "
-                "Set them back to go on, or choose another folder"
+                "Restore them to resume, or choose another folder"
             )
     write_atomic(path, settings.model_dump_json(indent=2).encode() + b"\n")
 

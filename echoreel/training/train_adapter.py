@@ -10,7 +10,7 @@ from echoreel.bases.loading import load_base
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import SettingsError
 from echoreel.common.files import written_beside
-from echoreel.common.settings import Settings
+from echoreel.common.settings import Settings, load_settings
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
 from echoreel.method.loading import load_adapter
@@ -77,11 +77,25 @@ def adapter_to_train(
     return adapter
 
 
-def train_adapter(recipe: AdapterRecipe) -> Path:
-    """Train to the end of the recipe, going on from where an earlier start stopped. Returns `folder/adapter`.
+def train(recipe: AdapterRecipe | Path | str) -> Path:
+    """Train an adapter on a frozen base, from pairs that `echoreel prepare pairs` encoded.
 
-    Raises EchoReelError's family for what cannot work, KeyboardInterrupt as `fit` does.
+    Stopped at any moment, the same call resumes from the last checkpoint, to the same bits.
+
+    Args:
+        recipe: a recipe, or its TOML file.
+
+    Returns:
+        The adapter's folder, `folder/adapter`, for `load_adapter`.
+
+    Raises:
+        SettingsError: the recipe has a mistake.
+        CheckpointError: the run folder belongs to another recipe, or is damaged.
+        AdapterMismatch: the adapter to start from does not fit the base.
+        EchoReelError: the pairs cannot be used, or the loss is not finite.
+        KeyboardInterrupt: a signal stopped it, after a checkpoint.
     """
+    recipe = recipe if isinstance(recipe, AdapterRecipe) else load_settings(recipe, AdapterRecipe)
     first, run = first_process(), RunFolder(recipe.folder)
     if first:
         with run.locked():

@@ -2,8 +2,8 @@
 
 The reader is told how the target looks, as the mean over time of its latents, so nothing but motion is worth
 reading in the reference. A step costs a fraction of one through the embedded base, no zero-initialised layer
-hides its gradient, and no labels are needed. Not in the paper; see docs/decisions/0006-prism-first.md and
-0012-the-reader-knows-the-look.md.
+hides its gradient, and no labels are needed. Not in the paper; see
+docs/research/decisions/0006-prism-first.md and 0012-the-reader-knows-the-look.md.
 """
 
 from pathlib import Path

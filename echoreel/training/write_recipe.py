@@ -15,7 +15,7 @@ TEMPLATE = """\
 # A training of an action adapter for {name} ({family}, {size:.2f} B parameters in the denoiser).
 # A line that begins with "#" is a default: remove the "#" to change it.
 #
-# 1. echoreel prepare dataset ucf101 UCF-101 videos --holdout 10  (other data: docs/your-own-base.md)
+# 1. echoreel prepare dataset ucf101 UCF-101 videos --holdout 10  (other data: docs/how-to/train-your-own.md)
 #    It says which --root to add to the next command.
 # 2. echoreel prepare pairs videos/train.jsonl {pairs} --base {name} \\
 #        --frames {frames} --fps {fps:g} --size {width}x{height}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.places import MOTIONS
+from helpers.skips import NEEDS_MOTIONS
 
 from echoreel.actors.actor_clips import ActorDomain, ActorSettings, disturbed
 from echoreel.actors.looks import HIDDEN_ACTIONS, PLACES, full_caption, sample_look
@@ -208,7 +209,7 @@ def test_fields_of_a_look_are_keys_of_the_tables(domain: ActorDomain) -> None:
     ]
 
 
-@pytest.mark.skipif(not MOTIONS.is_dir(), reason="needs the motion library beside the checkout")
+@pytest.mark.skipif(not MOTIONS.is_dir(), reason=NEEDS_MOTIONS)
 def test_the_real_motion_library_reads_and_films() -> None:
     library = MotionLibrary.load(MOTIONS)
     assert len(library.split("heldout").actions) == 16

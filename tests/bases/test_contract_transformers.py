@@ -171,7 +171,7 @@ def test_layerwise_casting(pipe: Any, adapter: ActionAdapter, first: str) -> Non
 @pytest.mark.parametrize("pipe", ["Wan 2.1", "CogVideoX", "ModelScope"], indirect=True)
 @pytest.mark.filterwarnings("ignore")
 def test_a_base_in_8_bits(pipe: Any, adapter: ActionAdapter) -> None:
-    quantization = pytest.importorskip("torchao.quantization")
+    quantization = pytest.importorskip("torchao.quantization", reason="needs torchao")
     denoiser, inputs = base_of(pipe).denoiser, toy_inputs(2)
     adapter.attach(pipe)
     quantization.quantize_(denoiser, quantization.Int8WeightOnlyConfig())

@@ -4,7 +4,9 @@ import errno
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from echoreel.common.errors import OutputError
 from echoreel.common.files import remove_folder, remove_leftovers, write_atomic, written_beside
@@ -26,6 +28,17 @@ def test_a_file_takes_its_place_when_the_block_ends_well(tmp_path: Path) -> None
     with written_beside(path):
         pass  # writes nothing
     assert path.read_text() == "whole"
+
+
+def test_weights_have_the_permissions_of_other_new_files(tmp_path: Path) -> None:
+    """safetensors itself writes them for their owner alone."""
+    (tmp_path / "usual").touch()
+    with written_beside(tmp_path / "adapter") as partial:
+        partial.mkdir()
+        save_file({"a": torch.zeros(1)}, partial / "weights.safetensors")
+    usual = (tmp_path / "usual").stat().st_mode
+    assert (tmp_path / "adapter" / "weights.safetensors").stat().st_mode == usual
+    assert names(tmp_path / "adapter") == {"weights.safetensors"}
 
 
 def write(path: Path, text: str, error: Exception | None = None) -> None:

@@ -1,5 +1,6 @@
 """Settings files: wrong in words that help."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -7,7 +8,7 @@ import pytest
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
 
 from echoreel.common.errors import SettingsError
-from echoreel.common.settings import Settings, checked, load_settings
+from echoreel.common.settings import Settings, checked, load_json, load_settings
 
 
 class Fit(Settings):
@@ -110,16 +111,56 @@ def test_wrong_overrides_are_named(tmp_path: Path, override: str, message: str) 
 
 
 def test_files_that_are_no_settings_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"none\.toml: cannot be read \(No such file"):
+    with pytest.raises(SettingsError, match=r"none\.toml: there is no such file"):
         load_settings(tmp_path / "none.toml", Recipe)
     with pytest.raises(SettingsError, match=r"recipe\.toml: not TOML: .* line 1"):
         load_settings(written(tmp_path, "name: a"), Recipe)
+
+
+BROKEN = {
+    "nested": ("x = " + "[" * 9000, "it nests too deeply"),
+    "digits": (f"steps = {'9' * 5000}", "Exceeds the limit"),
+    "latin": ("name = 'é'".encode("latin-1"), "codec can't decode"),
+    "null": ("name = 'a\0'", "not TOML"),
+    "large": ("#" * 2_000_000, "over 1 MiB"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN.values(), ids=BROKEN)
+def test_files_that_no_reader_can_take_are_named(tmp_path: Path, text: str | bytes, message: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SettingsError, match=rf"recipe\.toml: .*{message}") as told:
+        load_settings(path, Recipe)
+    assert "sys." not in str(told.value)
+    json_file = tmp_path / "recipe.json"
+    json_file.write_bytes(path.read_bytes().replace(b"x = ", b"").replace(b"steps = ", b""))
+    with pytest.raises(SettingsError, match=r"recipe\.json: "):
+        load_json(json_file, Recipe)
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e999", "nan", "9" * 30, "9" * 5000, "[" * 9000])
+def test_numbers_beyond_any_machine_are_told(tmp_path: Path, value: str) -> None:
+    with pytest.raises(SettingsError):
+        load_settings(written(tmp_path, 'name = "a"'), Recipe, [f"fit.steps={value}"])
+
+
+def test_pipes_and_folders_are_no_settings(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    for path in (tmp_path / "pipe.toml", tmp_path):
+        with pytest.raises(SettingsError, match="give the path of a TOML file"):
+            load_settings(path, Recipe)
 
 
 def test_checked_tells_mistakes_as_a_file_would() -> None:
     assert checked(Fit, steps=3) == Fit(steps=3)
     with pytest.raises(SettingsError, match=r"^steps: got 0, need greater than 0$"):
         checked(Fit, steps=0)
+
+
+def test_a_call_of_the_class_tells_mistakes_as_a_file_does() -> None:
+    with pytest.raises(SettingsError, match=r"^step: unknown key; did you mean steps\?$"):
+        Fit(step=3)
 
 
 def test_settings_are_frozen() -> None:

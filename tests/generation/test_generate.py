@@ -1,7 +1,10 @@
 """`generate`: the base's own call, one generator a video, references in and out, files of the result."""
 
 import json
+import re
 import threading
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from helpers.make_videos import counting
+from helpers.make_videos import counting, film
 from helpers.toy_models import FRAMES, toy_inputs, toy_pipeline
 from helpers.video_folders import good_folder
 from PIL import Image
 
 from echoreel.bases import loading
 from echoreel.bases.loading import load_base
-from echoreel.common.errors import BaseUnsupported, EchoReelError, InUse, SettingsError
+from echoreel.common.errors import AdapterMismatch, BaseUnsupported, EchoReelError, InUse, SettingsError
+from echoreel.generation import filming
 from echoreel.generation.generate import generate
 from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, resolved
@@ -81,6 +85,45 @@ def own_call(pipe: Any, seed: int) -> np.ndarray[Any, Any]:
     return np.round(video * 255).astype(np.uint8)
 
 
+def test_people_pass_paths_single_settings_and_lists(
+    pipe: Any, adapter: ActionAdapter, tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    film(clip, counting(6))
+    quick = {"base": pipe, "adapter": adapter, "steps": 2, "num_frames": FRAMES}
+    one = generate(PROMPT, clip, seed=3, **quick)
+    assert np.array_equal(one.videos[0], generate(PROMPT, [str(clip)], seed=3, **quick).videos[0])
+    assert one.settings.steps == 2
+    both = generate([PROMPT, "a man sitting"], ReferenceVideo.from_file(clip), seed=3, **quick)
+    assert [result.prompt for result in both] == [PROMPT, "a man sitting"]
+    assert np.array_equal(both[0].videos[0], one.videos[0])
+    assert not np.array_equal(both[1].videos[0], one.videos[0])
+    drawn = generate(PROMPT, seed=None, base=pipe, steps=1, num_frames=FRAMES)
+    assert np.array_equal(
+        drawn.videos[0], generate(PROMPT, seed=drawn.seeds, base=pipe, steps=1, num_frames=FRAMES).videos[0]
+    )
+    with pytest.raises(SettingsError, match=r"^step: unknown key; did you mean steps\?$"):
+        generate(PROMPT, step=2)
+
+
+def test_without_an_adapter_for_the_base_it_says_that(pipe: Any, reference: ReferenceVideo) -> None:
+    with pytest.raises(AdapterMismatch, match=r"^no adapter given for .*, and the embedded one does not fit"):
+        generate(PROMPT, reference, base=pipe)
+
+
+def test_a_notebook_shows_the_videos_and_few_words(
+    result: GenerationResult, reference: ReferenceVideo
+) -> None:
+    assert len(repr(result)) < 200 > len(repr(reference))
+    shown = result._repr_html_()
+    pictures = re.findall(r'src="data:image/webp;base64,([^"]+)"', shown)
+    assert len(pictures) == 4  # two seeds, with and without the reference
+    with Image.open(BytesIO(b64decode(pictures[-1]))) as last:
+        assert (last.n_frames, min(last.size)) == (FRAMES, 256)
+    with Image.open(BytesIO(reference._repr_png_())) as sheet:
+        assert sheet.width > 400
+
+
 def test_without_references_it_is_the_base_s_own_call(pipe: Any) -> None:
     made = generate(PROMPT, base=pipe, seed=3, settings=QUICK)
     np.testing.assert_array_equal(made.videos[0], own_call(pipe, 3))
@@ -121,6 +164,20 @@ def test_the_owner_s_progress_bar_comes_back(pipe: Any) -> None:
     before = pipe._progress_bar_config
     generate(PROMPT, base=pipe, settings=QUICK)
     assert pipe._progress_bar_config == before == {"disable": True}
+
+
+def test_without_a_terminal_lines_say_how_long_it_takes(
+    pipe: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(filming, "QUIET", 0.0)
+    monkeypatch.setattr(pipe, "_progress_bar_config", {})
+    generate(PROMPT, base=pipe, settings=QUICK)
+    lines = capsys.readouterr().err.replace("\r", "").splitlines()
+    line = re.compile(r"base, seed 0: [12] of 2 steps, \d\d:\d\d left")  # ends at 2, even where tqdm skips 1
+    assert any(map(line.fullmatch, lines)), lines
+    monkeypatch.setattr(filming, "QUIET", 30.0)
+    generate(PROMPT, base=pipe, settings=QUICK)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -271,7 +328,7 @@ def test_a_second_thread_is_refused_and_the_first_one_s_video_is_right(
         handle.remove()
         other.join()
     assert len(said) == 2
-    assert all("by thread second while MainThread makes a video with it; wait" in each for each in said)
+    assert all("while thread MainThread generates with it; wait" in each for each in said)
     np.testing.assert_array_equal(made.videos[0], result.videos[0])
     assert not any(m._forward_pre_hooks or "forward" in m.__dict__ for m in pipe.unet.modules())
     again = generate(PROMPT, [reference], base=pipe, adapter=adapter, seed=7, settings=QUICK)

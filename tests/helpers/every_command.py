@@ -36,6 +36,8 @@ WORKS, REFUSES_INPUT = "works", "refuses its input"
 # A name may go on with an option. They run in this order in one folder, OUT.
 CALLS: dict[str, tuple[list[str], str]] = {
     "convert": (["OUT/none.pt", "--kind", "lvdm", "-o", "OUT/paper"], REFUSES_INPUT),
+    "adapters": ([], WORKS),
+    "doctor": ([], WORKS),
     "evaluate": ([f"{ROOT}/recipes/actorbench.toml"], "actors"),
     "generate": (["a cat running", "--steps", "1", "-r", f"{ROOT}/{CARTWHEEL}", "-o", "OUT/a.gif"], WORKS),
     "generate --library": (["a cat running", "--library", "OUT/library"], "library"),
@@ -61,6 +63,8 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "prepare prism": ([f"{ROOT}/recipes/none.toml"], REFUSES_INPUT),
     "publish": (["OUT/none", "mine", "--license", "mit"], REFUSES_INPUT),
     "recipe": (["wan-1.3b"], WORKS),
+    "reference save": (["OUT/a.safetensors", "-r", f"{ROOT}/{CARTWHEEL}"], WORKS),
+    "reference show": (["OUT/a.safetensors"], WORKS),
     "train": (["OUT/train.toml"], "train"),
     "train --dry-run": (["OUT/train.toml", "--dry-run"], WORKS),
 }

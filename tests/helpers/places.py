@@ -6,4 +6,3 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
 RECIPES = ROOT / "recipes"
 MOTIONS = ROOT.parent / "shared" / "motion"  # the motion library, where there is one
-REFERENCE = ROOT.parent / "shared" / "reference"  # tensors of the released models, where there are any

@@ -198,18 +198,15 @@ def toy_inputs(batch: int = 1, frames: int = FRAMES, seed: int = 0) -> tuple[Ten
 
 def toy_adapter(base: object, seed: int = 0) -> ActionAdapter:
     """A small adapter that acts as a trained one does: no layer of it is zero."""
-    sizes = ActionAdapter.for_base(base).config
     prism = CompactPrismSettings(width=16, depth=1, heads=2, slots=4, token_width=8)
     torch.manual_seed(seed)
-    adapter = ActionAdapter(
-        **{name: sizes[name] for name in ("family", "sites", "latent_channels", "caption_width")},
-        prism_config=prism.model_dump(),
-        integration_config=IntegrationSettings(heads=2, feed_forward=6).model_dump(),
+    adapter = ActionAdapter.for_base(
+        base, prism=prism, integration=IntegrationSettings(heads=2, feed_forward=6)
     )
     for integration in adapter.integrations.values():
         last = integration.feed or integration.attention
         nn.init.normal_(last.out.weight, std=0.3)
-    return adapter.eval()
+    return adapter
 
 
 def toy_tokens(adapter: ActionAdapter, batch: int = 1, frames: int = FRAMES, seed: int = 0) -> Tensor:

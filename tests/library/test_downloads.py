@@ -1,8 +1,11 @@
 """Downloads: from public addresses only, also after a redirect, within limits, into a bounded cache."""
 
 import os
+import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -69,10 +72,10 @@ def test_a_video_is_downloaded_once(site: str, tmp_path: Path) -> None:
     [
         ("/inside", "private address"),  # after a redirect
         ("/round", "more than 5 redirects"),
-        ("/file", "no plain http"),
+        ("/file", "not a plain http"),
         ("/gone", "404"),
         ("/endless", "over 50000 bytes"),
-        ("/short", "broke off after 1000 of 5000"),
+        ("/short", "connection lost after 1000 of 5000"),
     ],
 )
 def test_what_is_refused_leaves_nothing(site: str, tmp_path: Path, path: str, message: str) -> None:
@@ -104,7 +107,7 @@ def test_private_addresses_are_refused_however_they_are_written(url: str, tmp_pa
     "url", ["file:///etc/passwd", "ftp://a/b", "http://", "http://user:word@a/b", "http://a:x/"]
 )
 def test_other_urls_are_refused(url: str, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"no plain http|no proper URL"):
+    with pytest.raises(DownloadError, match=r"not a plain http|not a valid URL"):
         fetched(url, DownloadSettings(cache=tmp_path))
 
 
@@ -115,3 +118,109 @@ def test_the_cache_stays_within_its_size(site: str, tmp_path: Path) -> None:
     os.utime(second, (1, 1))
     third = fetched(f"{site}/3", settings, resolve)
     assert {*tmp_path.iterdir()} == {first, third}
+
+
+def dripping(first: bytes, piece: bytes) -> Callable[[socket.socket], None]:
+    """What a server does that is never done."""
+
+    def say(client: socket.socket) -> None:
+        client.recv(9999)
+        client.sendall(first)
+        for _ in range(200):
+            client.sendall(piece)
+            time.sleep(0.1)
+
+    return say
+
+
+def moved_slowly(client: socket.socket) -> None:
+    client.recv(9999)
+    time.sleep(0.6)
+    client.sendall(b"HTTP/1.1 302 Found\r\nLocation: /more\r\nContent-Length: 0\r\n\r\n")
+
+
+NEVER_DONE: dict[str, tuple[str, Callable[[socket.socket], None]]] = {
+    "headers": ("http", dripping(b"HTTP/1.1 200 OK\r\nX: ", b"x")),
+    "many headers": ("http", dripping(b"HTTP/1.1 200 OK\r\n", b"X: x\r\n")),
+    "100 Continue": ("http", dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n")),
+    "status": ("http", dripping(b"H", b"T")),
+    "body": ("http", dripping(b"HTTP/1.1 200 OK\r\n\r\n", b"x")),
+    "chunks": ("http", dripping(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n")),
+    "chunk size": ("http", dripping(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0")),
+    "redirects": ("http", moved_slowly),
+    "silence": ("http", lambda client: time.sleep(20)),
+    "TLS": ("https", dripping(b"\x16\x03\x03\x40\x00", b"\x02")),
+}
+
+
+@pytest.mark.parametrize("kind", NEVER_DONE)
+def test_a_server_that_is_never_done_is_held_to_the_time_limit(kind: str, tmp_path: Path) -> None:
+    scheme, say = NEVER_DONE[kind]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    with client, suppress(OSError):
+                        say(client)
+
+        threading.Thread(target=serve, daemon=True).start()
+        settings = DownloadSettings(cache=tmp_path, seconds=1, redirects=100)
+        began = time.monotonic()
+        with pytest.raises(DownloadError, match="bytes in 1 s and not done"):
+            fetched(f"{scheme}://x.test:{server.getsockname()[1]}/", settings, lambda host, port: "127.0.0.1")
+        assert time.monotonic() - began < 3
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_name_look_up_is_held_to_the_time_limit_and_then_connects_to_nothing(
+    site: str, tmp_path: Path
+) -> None:
+
+    def late(host: str, port: int) -> str:
+        time.sleep(2)
+        return "127.0.0.1"
+
+    began = time.monotonic()
+    with pytest.raises(DownloadError, match=r"0 bytes in 0\.5 s and not done"):
+        fetched(f"{site}/late", DownloadSettings(cache=tmp_path, seconds=0.5), late)
+    assert time.monotonic() - began < 2
+    time.sleep(1.5)
+    assert Server.asked == []
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://x.test:99999/\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /a b\x01\xff\r\n\r\n",
+        b"HTTP/1.1 " + b"9" * 5000 + b" OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 5000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 1000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 4000 + b"\r\n\r\nx",
+        b"\xff\xfe\x00",
+        b"",
+    ],
+)
+def test_an_improper_answer_is_told(answer: bytes, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client, suppress(OSError):
+                client.recv(9999)
+                client.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://x.test:{server.getsockname()[1]}/"
+        with pytest.raises(DownloadError, match=r"^http://x\.test"):
+            fetched(url, DownloadSettings(cache=tmp_path, seconds=5), lambda host, port: "127.0.0.1")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_url_that_is_no_text_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DownloadError):
+        fetched("http://x.test/\ud800", DownloadSettings(cache=tmp_path), lambda host, port: "127.0.0.1")

@@ -1,20 +1,27 @@
 """The store: rows are there whole or not at all, whoever writes, and however they are stopped."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import lancedb
 import numpy as np
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 from helpers.catalogues import VERBS, catalogue, take
 
+from echoreel.library.conditions import one_of, sql
+from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_rows import Intake, numbers, of_catalogue
-from echoreel.library.tables import LibraryError, Store, one_of, schemas, sql
+from echoreel.library.table_schemas import schemas
+from echoreel.library.tables import LOCK, LibraryError, Store, is_library
 
 
 def test_a_missing_library_says_how_to_make_one(tmp_path: Path) -> None:
@@ -100,6 +107,92 @@ def test_numbers_are_the_same_tomorrow() -> None:
     assert numbers(["a"])[0] == 3405396810240292928
 
 
+def test_copies_are_dropped_while_another_process_optimises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which moves rows, so that their numbers are others than those just read."""
+    store = Store(tmp_path / "library", create=True)
+    for first in (0, 5, 3):
+        rows = [{"action": f"{number}", "verb": "run", "lemmas": []} for number in range(first, first + 5)]
+        store.add("actions", pa.Table.from_pylist(rows, schemas()["actions"]))
+    store.remove("actions", "action = '0'")
+    remove, moves = Store.remove, iter([True, False, False])
+
+    def moved_before(self: Store, name: str, where: str) -> None:
+        if next(moves):
+            Store(tmp_path / "library").table("actions").optimize()
+        remove(self, name, where)
+
+    monkeypatch.setattr(Store, "remove", moved_before)
+    assert store.drop_copies("actions", "action") == 5
+    assert sorted(store.rows("actions")["action"].to_pylist()) == [str(number) for number in range(1, 10)]
+
+
+OTHERS = {
+    "clips, a column less": ("clips", lambda: schemas()["clips"].remove(3), "need other columns for path"),
+    "clips, other kinds": (
+        "clips",
+        lambda: schemas()["clips"].set(0, pa.field("id", pa.string())),
+        "need other columns for id",
+    ),
+    "clips of a later version": (
+        "clips",
+        lambda: schemas()["clips"].with_metadata({"version": "9"}),
+        "has version '9', need '1'",
+    ),
+    "clips of nobody": ("clips", lambda: schemas()["clips"].remove_metadata(), "has version '', need '1'"),
+    "actions": ("actions", lambda: pa.schema([("a", pa.int8())]), "need other columns for action, verb"),
+    "encoded": ("encoded", lambda: pa.schema([("id", pa.int64())]), "`library embed` makes it again"),
+    "vectors": ("vectors", lambda: pa.schema([("vector", pa.float32())]), "need vectors of one width"),
+}
+
+
+@pytest.mark.parametrize(("name", "schema", "message"), OTHERS.values(), ids=OTHERS)
+def test_tables_of_another_form_are_named(tmp_path: Path, name: str, schema: Any, message: str) -> None:
+    place = tmp_path / "library"
+    add_catalogue(place, tmp_path)
+    lancedb.connect(place).create_table(name, schema=schema(), mode="overwrite")
+    with pytest.raises(LibraryError, match=message) as told:
+        use(place)
+    assert f"library/{name}.lance: " in str(told.value)
+
+
+DAMAGE = {
+    "gone": lambda data: None,
+    "empty": lambda data: b"",
+    "half": lambda data: data[: len(data) // 2],
+    "noise": lambda data: bytes(byte ^ 0x5A for byte in data),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize("part", ["clips.lance/data", "actions.lance/data", "clips.lance/_versions"])
+def test_damaged_files_of_a_table_are_named(tmp_path: Path, part: str, damage: Any) -> None:
+    place = tmp_path / "library"
+    add_catalogue(place, tmp_path)
+    for file in (place / part).iterdir():
+        changed = damage(file.read_bytes())
+        file.unlink()
+        if changed is not None:
+            file.write_bytes(changed)
+    with pytest.raises(LibraryError, match=r"(clips|actions)\.lance: .*; if it stays so|there is no library"):
+        use(place)
+
+
+def add_catalogue(place: Path, folder: Path) -> None:
+    (folder / "c.jsonl").write_text('{"path": "a.mp4", "caption": "a man is opening a box"}\n')
+    ReferenceLibrary.open(place, True, "none").add([folder / "c.jsonl"], quiet=True)
+
+
+def use(place: Path) -> None:
+    """All that a library is used for."""
+    library = ReferenceLibrary.open(place)
+    assert library.clips()
+    assert library.take("opening a box").answer.results
+    library.store.rows("encoded")
+    library.store.embedder()
+
+
 WRITER = """
 import sys
 from pathlib import Path
@@ -120,18 +213,47 @@ def writer(*arguments: object) -> subprocess.Popen[str]:
 def test_two_writers_at_once_lose_nothing_and_a_reader_is_never_in_the_way(tmp_path: Path) -> None:
     library = tmp_path / "library"
     paths = [catalogue(tmp_path, 400, "a"), catalogue(tmp_path, 400, "b", first=300)]
-    writers = [writer(library, path, 20) for path in paths]
-    store, seen = Store(library, create=True), [0]
-    while any(each.poll() is None for each in writers):
-        store.refresh()
-        seen.append(len(store.ids()))
-        assert seen[-1] >= seen[-2]
-        time.sleep(0.02)
-    assert [each.returncode for each in writers] == [0, 0]
+    with writer(library, paths[0], 20) as first, writer(library, paths[1], 20) as second:
+        store, seen = Store(library, create=True), [0]
+        while first.poll() is None or second.poll() is None:
+            store.refresh()
+            seen.append(len(store.ids()))
+            assert seen[-1] >= seen[-2]
+            time.sleep(0.02)
+    assert (first.returncode, second.returncode) == (0, 0)
     store.refresh()
     store.drop_copies("clips", "id")
     assert store.count("clips") == 700
     assert {*store.rows("actions")["action"].to_pylist()} == {f"{verb} a box" for verb in VERBS}
+
+
+def test_three_commands_at_once_add_to_one_new_library(tmp_path: Path) -> None:
+    captions = ("a man running", "a woman dancing", "a boy jumping")
+    for caption in captions:
+        (tmp_path / f"{caption}.jsonl").write_text(json.dumps({"path": f"{caption}.mp4", "caption": caption}))
+    command = [sys.executable, "-m", "echoreel", "library", "add", "library", "--embedder", "none"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    options: Any = {"cwd": tmp_path, "env": environment, "text": True, "stderr": subprocess.PIPE}
+    jobs = [subprocess.Popen([*command, f"{caption}.jsonl"], **options) for caption in captions]
+    assert [(job.communicate()[1].count("error"), job.returncode) for job in jobs] == [(0, 0)] * 3
+    store = Store(tmp_path / "library")
+    assert {*store.rows("clips")["caption"].to_pylist()} == {*captions}
+    assert store.indexed("clips") == {"caption", "verb", "action"}
+
+
+def test_tables_are_made_by_one_process_at_a_time(tmp_path: Path) -> None:
+    """LanceDB lets two that make the same table at once both succeed, and the first one's rows are gone."""
+    tmp_path.joinpath("library").mkdir()
+    arguments = tmp_path / "library", catalogue(tmp_path, 20), 20
+    with FileLock(tmp_path / "library" / LOCK) as lock, writer(*arguments) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        assert not is_library(str(tmp_path / "library"))
+        lock.release()
+    assert process.returncode == 0
+    assert Store(tmp_path / "library").count("clips") == 20
 
 
 def test_killed_writers_leave_whole_writes_and_the_next_goes_on(tmp_path: Path) -> None:
@@ -140,12 +262,11 @@ def test_killed_writers_leave_whole_writes_and_the_next_goes_on(tmp_path: Path) 
     Store(library, create=True)
     before = 0
     for number in range(4):
-        process = writer(library, path, 20)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.1 * number)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with writer(library, path, 20) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.1 * number)
+            process.send_signal(signal.SIGKILL)
         store = Store(library)
         count = store.count("clips")
         assert count >= before

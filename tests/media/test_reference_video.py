@@ -9,7 +9,14 @@ from helpers.make_videos import counting, film, numbers
 from numpy.testing import assert_allclose
 
 from echoreel.common.errors import ClipTooShort, SettingsError, VideoMissing
-from echoreel.media.reference_video import DEFAULT_FPS, DEFAULT_FRAMES, LONGEST_SIDE, ReferenceVideo
+from echoreel.media.images import dimmed_outside
+from echoreel.media.reference_video import (
+    CAPTION_BYTES,
+    DEFAULT_FPS,
+    DEFAULT_FRAMES,
+    LONGEST_SIDE,
+    ReferenceVideo,
+)
 
 
 def test_by_default_the_first_two_seconds_at_eight_a_second(tmp_path: Path) -> None:
@@ -62,6 +69,21 @@ def test_the_caption_comes_from_the_caller_or_the_file_beside(tmp_path: Path) ->
     assert ReferenceVideo.from_file(path, "").caption == ""
 
 
+def test_a_caption_file_of_another_system_is_read_and_what_is_guessed_is_told(tmp_path: Path) -> None:
+    path, text = film(tmp_path / "a.mp4", counting(8)), tmp_path / "a.txt"
+    text.write_text("a man is running\u2028in a park", encoding="utf-16")
+    assert ReferenceVideo.from_file(path).caption == "a man is running in a park"
+    text.write_bytes(b"in a caf\xe9")
+    with pytest.warns(UserWarning, match=r"a\.txt: read as Windows-1252"):
+        assert ReferenceVideo.from_file(path).caption == "in a caf\u00e9"
+    text.write_text("x" * (CAPTION_BYTES + 1))
+    with pytest.raises(SettingsError, match=r"a\.txt: over 65536 bytes, no caption; shorten it"):
+        ReferenceVideo.from_file(path)
+    assert ReferenceVideo.from_file(path, "mine").caption == "mine"
+    text.rename(tmp_path / "a.TXT").write_text("upper")
+    assert ReferenceVideo.from_file(path).caption == "upper"
+
+
 def test_large_videos_are_read_smaller(tmp_path: Path) -> None:
     reference = ReferenceVideo.from_file(film(tmp_path / "a.mp4", counting(2, 540, 2048), rotation=90))
     assert reference.frames.shape[1:3] == (LONGEST_SIDE, 270)
@@ -107,3 +129,14 @@ def test_the_sheet_shows_every_frame_taken() -> None:
     sheet = ReferenceVideo(film_, fps=8).sheet(columns=4)
     assert sheet.shape[1] == 4 * (96 + 8)
     assert {int(frame[16, 20, 0]) for frame in film_} <= set(np.unique(sheet[..., 0]).tolist())
+
+
+def test_the_sheet_greys_what_a_square_base_cuts_away() -> None:
+    frames = np.full((2, 32, 64, 3), 250, np.uint8)
+    shown = dimmed_outside(frames, (16, 16))
+    assert (shown[:, :, 16:48] == 250).all()
+    assert (shown[:, :, :16] < 170).all()
+    assert (shown[:, :, 48:] < 170).all()
+    assert (dimmed_outside(frames, (10, 20)) == 250).all()
+    reference = ReferenceVideo(frames)
+    assert (reference.sheet(size=(16, 16)) != reference.sheet()).any()

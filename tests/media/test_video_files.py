@@ -327,6 +327,13 @@ def test_wrong_ways_to_write_are_refused_and_keep_what_was_there(tmp_path: Path)
 # --- sheets ---
 
 
+def test_labels_in_other_scripts_differ() -> None:
+    frames = np.zeros((2, 48, 64, 3), np.uint8)
+    labels = ("человек", "走路走路走路走", "يمشي ببطء")
+    bands = {contact_sheet([(label, frames)])[:18].tobytes() for label in labels}
+    assert len(bands) == 3
+
+
 def test_a_contact_sheet_shows_first_and_last_frames_of_every_row() -> None:
     first, second = counting(16, 32, 32), counting(3, 20, 20)
     sheet = contact_sheet([("a label " * 30, first), ("short", second)], columns=4, height=64)

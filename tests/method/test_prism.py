@@ -1,14 +1,7 @@
-"""Action Prism: any length and resolution, a batch is its parts, and the paper's own function."""
-
-import json
-import re
-from pathlib import Path
+"""Action Prism: any length and resolution, and a batch is its parts."""
 
 import pytest
 import torch
-from helpers.places import REFERENCE
-from safetensors.torch import load_file
-from torch import Tensor
 from torch.testing import assert_close
 
 from echoreel.common.errors import AdapterMismatch
@@ -83,57 +76,3 @@ def test_gradients_reach_every_parameter() -> None:
         ).square().sum().backward()
         without = [name for name, p in prism.named_parameters() if p.grad is None]
         assert not without
-
-
-RENAMED = [
-    (r"^input_to_latent\.", "captions_in."),
-    (r"^video_to_latent\.", "latents_in."),
-    (r"^latent_to_T\.", "out."),
-    (r"^net\.", "layers."),
-    (r"\.net\.0\.proj\.", ".gated."),
-    (r"\.net\.2\.", ".out."),
-    (r"\.attn1_tmp\.", ".time."),
-    (r"\.attn2_tmp\.", ".time_again."),
-    (r"\.attn1\.", ".space."),
-    (r"\.attn2\.", ".caption."),
-    (r"\.to_q\.", ".query."),
-    (r"\.to_k\.", ".key."),
-    (r"\.to_v\.", ".value."),
-    (r"\.to_out\.0\.", ".out."),
-    (r"\.relative_position_k\.embeddings_table", ".relative_keys"),
-    (r"\.relative_position_v\.embeddings_table", ".relative_values"),
-    *((rf"\.ff{number}\.", f".feeds.{number - 1}.") for number in range(1, 5)),
-    *((rf"\.norm{number}\.", f".norms.{place}.") for place, number in enumerate((1, 2, 3, 4, 5, 6, 7, 8))),
-]
-
-
-def theirs_to_ours(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a released Prism under the names of `DensePrism`."""
-    ours = {}
-    for name, tensor in tensors.items():
-        if not name.startswith("video_inject_process.") or "latent_to_S" in name:
-            continue
-        name = name.removeprefix("video_inject_process.")
-        for old, new in RENAMED:
-            name = re.sub(old, new, name)
-        ours[name] = tensor.float()
-    return ours
-
-
-@pytest.mark.skipif(not REFERENCE.exists(), reason="needs ../shared/reference")
-def test_the_dense_prism_is_the_released_one() -> None:
-    name = str(REFERENCE / "echoreel_lvdm_shared")
-    sizes = json.loads(Path(f"{name}.json").read_text())["prism"]
-    settings = DensePrismSettings(
-        width=sizes["latent_query_dim"],
-        depth=sizes["layers"],
-        heads=sizes["n_heads"],
-        caption_width=sizes["latent_context_dim"],
-    )
-    prism = make_prism(settings, latent_channels=4, caption_width=sizes["input_context_dim"])
-    prism.load_state_dict(theirs_to_ours(load_file(f"{name}.weights.safetensors")))
-    io = load_file(f"{name}.io.safetensors")
-    captions = torch.cat([io["text"], io["reference_text"]], dim=1).float()
-    with torch.no_grad():
-        tokens = prism(io["reference_latent"].float(), captions)
-    assert_close(tokens, io["prism_temporal"].float(), atol=1e-4, rtol=1e-4)

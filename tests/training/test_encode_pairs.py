@@ -1,6 +1,7 @@
 """A manifest of ordinary videos becomes cached pairs."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,12 @@ def test_a_killed_preparation_goes_on_where_it_was(manifest: Path, tmp_path: Pat
         (
             '{"target": "../a.mp4", "caption": "", "references": [{"path": "a.mp4"}]}',
             PairSetError,
-            r"leads out",
+            r"points outside",
         ),
         (
             '{"target": "/a.mp4", "caption": "", "references": [{"path": "a.mp4"}]}',
             PairSetError,
-            r"leads out",
+            r"points outside",
         ),
         (
             '{"target": "no.mp4", "caption": "", "references": [{"path": "a.mp4"}]}',
@@ -200,8 +201,51 @@ def test_a_clip_that_is_too_short_is_left_out_and_counted(manifest: Path, tmp_pa
 def test_too_few_references_and_missing_manifests_are_named(manifest: Path, tmp_path: Path) -> None:
     with pytest.raises(PairSetError, match="line 1: got 1 references, need 2"):
         read_manifest(manifest, references=2)
-    with pytest.raises(PairSetError, match="cannot be read"):
+    with pytest.raises(PairSetError, match="there is no such file"):
         read_manifest(tmp_path / "no.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(PairSetError, match="is empty"):
         read_manifest(tmp_path / "empty.jsonl")
+
+
+ROW = {"target": "a.mp4", "caption": "a man running\u2028in\x85a park", "references": [{"path": "b.mp4"}]}
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_line_ends_of_other_systems_and_inside_captions_are_none_of_a_manifest(
+    tmp_path: Path, mark: str, end: str
+) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes((mark + (json.dumps(ROW, ensure_ascii=False) + end) * 2).encode())
+    assert [line.caption for line in read_manifest(path)] == [ROW["caption"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"a.mp4"', '"a\\u0000.mp4"', "path: character 2 is not text"),
+        ('"a.mp4"', '"a\\ud800.mp4"', "path: character 2 is not text"),
+        ('"b.mp4"', '"b.mp4", "caption": "\\ud800"', "caption: character 1 is not text"),
+        ('"b.mp4"', '"b.mp4", "start": ' + "9" * 5000, "start"),
+        ('"b.mp4"', '"b.mp4", "start": NaN', "start"),
+        ('"b.mp4"', '"b.mp4", "end": 1e999', "end"),
+        ('"b.mp4"', '"b.mp4", "end": -1', "end"),
+        ('"b.mp4"', "[" * 60_000, "not JSON: nested too deep"),
+        ("{", "", "not JSON"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path, row = tmp_path / "m.jsonl", json.dumps(ROW)
+    path.write_text(f"{row}\n\n{row.replace(old, new, 1)}\n")
+    with pytest.raises((PairSetError, SettingsError), match=rf"m\.jsonl line 3: .*{message}"):
+        read_manifest(path)
+
+
+def test_a_manifest_that_is_a_pipe_or_no_utf8_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.jsonl")
+    with pytest.raises(PairSetError, match="this is a pipe or a device"):
+        read_manifest(tmp_path / "m.jsonl")
+    (tmp_path / "n.jsonl").write_bytes(json.dumps(ROW).encode("utf-16"))
+    with pytest.raises(PairSetError, match="need JSON lines in UTF-8"):
+        read_manifest(tmp_path / "n.jsonl")

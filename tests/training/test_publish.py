@@ -17,7 +17,7 @@ from echoreel.media.video_files import probe
 from echoreel.method import published
 from echoreel.training.pair_cache import PairSetWriter
 from echoreel.training.publish import Publication, model_card, publish, push
-from echoreel.training.train_adapter import AdapterRecipe, train_adapter
+from echoreel.training.train_adapter import AdapterRecipe, train
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     PairSetWriter(folder / "pairs").write(0, latents[:, 0], latents[:, 1:], captions)
     places = {"folder": folder / "run", "base": str(folder / "toy-base"), "pairs": folder / "pairs"}
     fit = {"steps": 2, "validate_every": 2}
-    train_adapter(validated(AdapterRecipe, {**places, "task": {"batch": 2, "held_back": 4}, "fit": fit}))
+    train(validated(AdapterRecipe, {**places, "task": {"batch": 2, "held_back": 4}, "fit": fit}))
     film(folder / "out.mp4", counting(20), fps=8)
     return folder / "run"
 

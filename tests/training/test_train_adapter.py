@@ -34,7 +34,7 @@ from echoreel.training.pair_cache import Pairs, PairSet, PairSetError, PairSetWr
 from echoreel.training.prism_reader import Reader
 from echoreel.training.run_folder import RunFolder
 from echoreel.training.step_pairs import shuffled_roles
-from echoreel.training.train_adapter import AdapterRecipe, train_adapter
+from echoreel.training.train_adapter import AdapterRecipe, train
 from echoreel.training.train_prism import PrismRecipe, PrismTask, train_prism
 
 RECIPE = RECIPES / "adapter-toy.toml"
@@ -80,7 +80,7 @@ def toy_task(world: Path, **settings: object) -> AdapterTask:
 @pytest.fixture(scope="module")
 def trained(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    assert train_adapter(recipe(world, folder)) == folder / "adapter"
+    assert train(recipe(world, folder)) == folder / "adapter"
     return folder
 
 
@@ -116,13 +116,13 @@ def test_every_part_of_the_adapter_gets_gradients(world: Path, tmp_path: Path) -
 
 
 def test_resumed_equals_uninterrupted(world: Path, trained: Path, tmp_path: Path) -> None:
-    train_adapter(recipe(world, tmp_path, "fit.steps=4"))
-    train_adapter(recipe(world, tmp_path))
+    train(recipe(world, tmp_path, "fit.steps=4"))
+    train(recipe(world, tmp_path))
     for name in ("weights.safetensors", "ema.safetensors"):
         ours, theirs = (load_file(folder / "step-000008" / name) for folder in (tmp_path, trained))
         assert [n for n in theirs if not torch.equal(ours[n], theirs[n])] == []
     with pytest.raises(CheckpointError, match=r"task\.high_noise was 1\.0, is 2\.0"):
-        train_adapter(recipe(world, tmp_path, "task.high_noise=2.0"))
+        train(recipe(world, tmp_path, "task.high_noise=2.0"))
 
 
 def test_the_right_reference_wins_once_trained(world: Path, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_prism_learns_alone_and_an_adapter_goes_on_from_it_with_the_prism_froz
     last = json.loads((tmp_path / "prism" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["validation/right"] < 0.8 * last["validation/shuffled"]
     settings = ("freeze_prism=true", "fit.steps=2", f"start={start}")
-    folder = train_adapter(recipe(world, tmp_path / "adapter", *settings))
+    folder = train(recipe(world, tmp_path / "adapter", *settings))
     before, after = (ActionAdapter.from_pretrained(path).state_dict() for path in (start, folder))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"integrations"}
@@ -350,7 +350,7 @@ def test_an_adapter_of_others_in_the_run_folder_stays(world: Path, tmp_path: Pat
     (tmp_path / "adapter" / "config.json").write_text("mine")
     prism = {"folder": tmp_path, "base": str(world / "base"), "pairs": world / "pairs", "fit": {"steps": 1}}
     for start in (
-        lambda: train_adapter(recipe(world, tmp_path)),
+        lambda: train(recipe(world, tmp_path)),
         lambda: train_prism(PrismRecipe.model_validate(prism)),
     ):
         with pytest.raises(OutputError, match=r"adapter exists, but .* has no checkpoint of a training"):
@@ -363,10 +363,10 @@ def test_a_finished_adapter_with_a_note_in_it_keeps_the_note(
     world: Path, trained: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(trained, tmp_path / "run")
-    assert train_adapter(recipe(world, tmp_path / "run")) == tmp_path / "run" / "adapter"  # written anew
+    assert train(recipe(world, tmp_path / "run")) == tmp_path / "run" / "adapter"  # written anew
     (tmp_path / "run" / "adapter" / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"did not write, notes\.txt"):
-        train_adapter(recipe(world, tmp_path / "run"))
+        train(recipe(world, tmp_path / "run"))
     assert (tmp_path / "run" / "adapter" / "notes.txt").exists()
 
 
@@ -398,5 +398,5 @@ def test_an_adapter_that_does_not_fit_into_memory_is_refused_before_it_is_made(
 ) -> None:
     monkeypatch.setattr("echoreel.training.memory.free_memory", lambda device: 2**30)
     with pytest.raises(SettingsError, match=r"at least .* GiB to train, and 1\.0 GiB are free"):
-        train_adapter(recipe(world, tmp_path, "preset=paper"))
+        train(recipe(world, tmp_path, "preset=paper"))
     assert free_memory(torch.device("cpu")) > 2**20

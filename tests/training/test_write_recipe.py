@@ -93,7 +93,7 @@ def test_a_written_recipe_trains_with_what_its_header_says(
     Path("my.toml").write_text(done.stdout)
     told = re.search(r"# 2\. echoreel (.*) \\\n#( .*)", done.stdout)
     assert told is not None
-    train = "train my.toml --set fit.steps=1 --set task.held_back=2"
+    train = "train my.toml --set fit.steps=1 --set task.held_back=2 --set fit.precision=fp32"
     goes_on = f"{train} --init runs/toy-wan/adapter --set folder=runs/second"
     for command in (told[1] + told[2], train, goes_on):
         done = CliRunner().invoke(app, command.split())

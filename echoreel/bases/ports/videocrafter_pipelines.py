@@ -173,7 +173,7 @@ class VideoCrafterImagePipeline(LatentVideoPipeline):
     def _shown(self, image: Any, positive: Tensor, videos_per_prompt: int) -> Tensor:
         """The image's tokens for each row of the context. Raises EchoReelError for too few or none."""
         if image is None:
-            raise EchoReelError("got no image, need one to make a video of; give image=")
+            raise EchoReelError("this pipeline needs an image; give image=")
         tokens = self.encode_image(self.video_processor.preprocess(image)).to(positive)
         prompts = positive.shape[0] // videos_per_prompt
         if tokens.shape[0] not in (1, prompts):

@@ -89,7 +89,7 @@ class MotionBank:
         """The action nearest to each motion (B, T, 18, 3; as a camera saw it); the first of equals.
 
         Compared is what differs from the mean pose: that everybody stands on two legs tells nothing
-        (docs/decisions/0011-what-retrieval-compares.md).
+        (docs/research/decisions/0011-what-retrieval-compares.md).
         """
         settings = self._settings
         motions = _with_velocity(levelled(joints, settings.elevation) - self._usual, settings.velocity)

@@ -23,7 +23,7 @@ def check_base(base: Base) -> None:
     if base.needs_image or len(base.denoisers) > 1:
         got = "an image-to-video base" if base.needs_image else "a base with several denoisers"
         raise BaseUnsupported(
-            f"got {got} ({type(base.pipe).__name__}) to make clips anew; need a text-to-video base with one "
+            f"got {got} ({type(base.pipe).__name__}) to regenerate clips; need a text-to-video base with one "
             "denoiser, such as the embedded one"
         )
 

@@ -244,7 +244,7 @@ def train_judges(recipe: JudgeRecipe) -> Path:
 def _check(recipe: JudgeRecipe, actions: Sequence[str]) -> None:
     if recipe.denoised and recipe.base is None:
         raise SettingsError(
-            f"got denoised = {recipe.denoised:g} without a base; need one to make clips anew: "
+            f"got denoised = {recipe.denoised:g} without a base; need one to regenerate clips: "
             'set base = "embedded" or a folder'
         )
     if not recipe.start_share:

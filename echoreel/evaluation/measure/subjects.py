@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from echoreel.common.errors import SettingsError, VideoMissing
-from echoreel.media.decoding import SUFFIXES
+from echoreel.media.decoding import named_as_video
 from echoreel.media.reference_video import CAPTION_BYTES
 
 NOTES_BYTES = 2**20  # of a .json that is read
@@ -77,7 +77,7 @@ def _given(video: Path, references: Sequence[Path]) -> tuple[Part, ...]:
     if not folders:
         return tuple(Part(path) for path in references)
     if len(references) > 1:
-        raise SettingsError("--reference: got a folder and more; need files, or one folder")
+        raise SettingsError("--reference: got a folder and other files; need files, or one folder")
     named = [file for file in sorted(folders[0].iterdir()) if _is_video(file) and file.stem == video.stem]
     if len(named) != 1:
         raise VideoMissing(
@@ -129,7 +129,7 @@ def _read(path: Path, most: int) -> str:
 
 
 def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return named_as_video(path) and path.is_file()
 
 
 def _is_comparison(path: Path) -> bool:

@@ -13,8 +13,9 @@ from rich.progress import track
 
 from echoreel.library.actions.find_action import Action
 from echoreel.library.actions.rank_actions import ActionIndex, RankedAction, embed_actions, embed_query
+from echoreel.library.conditions import one_of, sql
 from echoreel.library.permissions import Permissions
-from echoreel.library.tables import LibraryError, Store, one_of, sql
+from echoreel.library.tables import LibraryError, Store
 
 if TYPE_CHECKING:
     from echoreel.library.actions.text_embedder import Embedder
@@ -113,7 +114,7 @@ class KnownActions:
             )
             where = f"verb = {sql(asked.verb)} OR {one_of('action', [*near, asked.phrase])}"
         rows = self.store.rows("actions", where, limit=WHOLE_INDEX).to_pylist()
-        distinct = {row["action"]: Action(row["action"], row["verb"], tuple(row["lemmas"])) for row in rows}
+        distinct = {row["action"]: Action.of(row) for row in rows if row["action"]}
         actions = [*distinct.values()]
         index = ActionIndex(actions, self._vectors([*distinct], where is None) if with_vectors else None)
         if where is None:
@@ -123,6 +124,7 @@ class KnownActions:
     def _vectors(self, phrases: Sequence[str], whole: bool) -> NDArray[np.float32]:
         """Of the phrases (N, width); zeros for one whose vector is not there yet."""
         rows = self.store.rows("vectors", None if whole else one_of("action", phrases))
+        rows = rows.filter(rows["vector"].is_valid())
         width = rows.schema.field("vector").type.list_size
         stored = rows["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
         at = {phrase: row for row, phrase in enumerate(rows["action"].to_pylist())}

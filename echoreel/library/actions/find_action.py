@@ -6,9 +6,10 @@ follows.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Self
 
 from echoreel.common.errors import EchoReelError
 from echoreel.library.actions.verb_rules import Decision, decide
@@ -31,6 +32,11 @@ class Action:
     phrase: str
     verb: str
     lemmas: tuple[str, ...]
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """From a row of a library's table, in which somebody else may have left gaps."""
+        return cls(row["action"], row["verb"] or "", tuple(filter(None, row["lemmas"] or ())))
 
 
 def find_action(text: str) -> Action | None:

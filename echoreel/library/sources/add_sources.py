@@ -24,9 +24,11 @@ from echoreel.library.actions.find_action import Action
 from echoreel.library.permissions import Permissions
 from echoreel.library.sources.captions import FolderCaptions
 from echoreel.library.sources.catalogues import is_catalogue, read_catalogue
-from echoreel.library.sources.shots import ClipSettings, FoundClip, content_of, find_videos, read_clips
+from echoreel.library.sources.find_videos import NO_UTF8, find_videos, is_text
+from echoreel.library.sources.shots import ClipSettings, FoundClip, content_of, read_clips
 from echoreel.library.sources.table_rows import Intake, Labelled, of_catalogue, of_clips
-from echoreel.library.tables import LibraryError, Store, is_library, schemas
+from echoreel.library.table_schemas import schemas
+from echoreel.library.tables import LibraryError, Store, is_library
 
 ROWS_OF_A_WRITE = 1_000_000  # of catalogues; some 200 MB of memory, some ten seconds of work
 CLIPS_OF_A_WRITE = 256
@@ -58,7 +60,8 @@ class Added:
     seconds: float = 0.0
 
     def problem(self, where: Path | str, why: str, count: int = 1) -> None:
-        self.left_out += count
+        if count:  # captions are read in other threads, which leave out none
+            self.left_out += count
         if len(self.problems) < PROBLEMS_KEPT:
             self.problems.append((str(where), why))
 
@@ -161,12 +164,9 @@ def _add_library(intake: Intake, source: Path, settings: AddSettings, added: Add
     other = Store(source)
     if other.uri == intake.store.uri:
         raise LibraryError(f"{source}: is the library itself; add another one to it")
-    known = {
-        row["action"]: Action(row["action"], row["verb"], tuple(row["lemmas"]))
-        for row in other.rows("actions").to_pylist()
-    }
+    known = {row["action"]: Action.of(row) for row in other.rows("actions", "action <> ''").to_pylist()}
     tell.of(other.count("clips"))
-    for batch in other.batches("clips"):
+    for batch in other.batches("clips", "id IS NOT NULL AND video IS NOT NULL"):
         rows = batch.select(schemas()["clips"].names)
         actions = {text: known[text] for text in set(rows.column("action").to_pylist()) if text in known}
         intake.take(Labelled(rows, actions))
@@ -177,19 +177,24 @@ def _add_library(intake: Intake, source: Path, settings: AddSettings, added: Add
 
 def _add_folder(intake: Intake, source: Path, settings: AddSettings, added: Added, tell: "_Bar") -> None:
     folder = Path(source).absolute()
-    captions = FolderCaptions(folder)
+    captions = FolderCaptions(folder, added.problem)
     videos = videos_below(folder, captions, added)
     add_videos(intake, [(video, captions) for video in videos], settings, added, tell)
 
 
 def videos_below(folder: Path, captions: FolderCaptions, added: Added) -> list[Path]:
     """Those with a written caption come first, so that of copies the one that has a caption is taken."""
-    return sorted(find_videos(folder, added.problem), key=lambda video: not captions.written(video))
+    videos = sorted(find_videos(folder, added.problem), key=lambda video: not captions.written(video))
+    captions.tell_unused()
+    return videos
 
 
 def _add_video(intake: Intake, source: Path, settings: AddSettings, added: Added, tell: "_Bar") -> None:
     path = Path(source).absolute()
-    add_videos(intake, [(path, FolderCaptions(path.parent))], settings, added, tell)
+    if is_text(str(path)):
+        add_videos(intake, [(path, FolderCaptions(path.parent, added.problem))], settings, added, tell)
+    else:
+        added.problem(path, NO_UTF8)
 
 
 def add_videos(
@@ -259,7 +264,10 @@ class _Seen:
 
     def read(self, path: Path, content: int) -> None:
         """The file's clips were taken."""
-        state = path.stat()
+        try:
+            state = path.stat()
+        except OSError:  # removed since
+            return
         self._new.append(
             {"path": str(path), "size": state.st_size, "changed": state.st_mtime_ns, "content": content}
         )
@@ -312,12 +320,15 @@ def _read_all(
 
 
 def _read_one(video: _Hashed, settings: AddSettings) -> list[FoundClip] | str | None:
-    if isinstance(video.content, str):
-        return video.content
+    if isinstance(content := video.content, str):
+        return content
     if video.copy:
         return None
-    said = video.captions.of(video.path)
-    found: list[FoundClip] | str = _tried(read_clips, video.path, video.content, said, settings.clips)
+
+    def read() -> list[FoundClip]:
+        return read_clips(video.path, content, video.captions.of(video.path), settings.clips)
+
+    found: list[FoundClip] | str = _tried(read)
     return found
 
 

@@ -1,69 +1,46 @@
-"""Catalogues of captions (CSV, Parquet, JSON lines) -> batches of rows: where each video is, what it shows.
+"""Catalogues of captions (CSV, Parquet, JSON) -> batches of rows: where each video is, what it shows.
 
-Columns are known by name: those of WebVid (`name`, `contentUrl`), of OpenVid (`video`, `caption`), and the
-usual ones. Paths stay inside the catalogue's root; URLs are only recorded. A bad row is counted, never fatal.
+Columns are known by name: those of WebVid (`name`, `contentUrl`), of OpenVid (`video`, `caption`), of
+Kinetics, and the usual ones. A name without a suffix is looked for below the root. Paths stay inside the
+catalogue's root; URLs are only recorded. A bad row is counted, never fatal.
 """
 
-import csv
-import json
+import os
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from echoreel.common.errors import EchoReelError
 from echoreel.common.extras import needs
-from echoreel.library.sources.captions import json_rows
+from echoreel.common.text import NO_TEXT, one_line
+from echoreel.library.sources.find_videos import CATALOGUES, composed, find_videos, is_text
+from echoreel.library.sources.read_parquet import Batch, read_parquet
+from echoreel.library.sources.read_tables import Rows, read_table
+from echoreel.library.sources.table_values import (
+    CAPTION_CHARACTERS,
+    LOCATION_CHARACTERS,
+    CatalogueError,
+    Refused,
+    is_id,
+    seconds,
+)
+from echoreel.media.decoding import SUFFIXES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 ROWS = 131_072  # of a batch
-CAPTION_CHARACTERS = 4_000  # kept of a caption
-LOCATION_CHARACTERS = 2_000  # longer paths and URLs are refused
-KNOWN = {  # what is meant: column names in lower case, the surest first
-    "caption": ("caption", "text", "description", "prompt", "sentence", "title", "name"),
-    "location": (
-        *("path", "file", "file_name", "filename", "video_path", "video", "clip", "contenturl"),
-        *("url", "video_url", "link"),
-    ),
-    "start": ("start", "start_time", "start_sec", "start_seconds"),
-    "end": ("end", "end_time", "end_sec", "end_seconds"),
-}
-NEEDED = ("caption", "location")
 URL = r"^(?i:https?)://"
 OUTSIDE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\~]|^[A-Za-z]:|://|[\x00\r\n]"  # of a relative path
-
-
-class CatalogueError(EchoReelError):
-    """A catalogue is missing, is none, or has no columns of captions and places."""
-
-
-@dataclass
-class Refused:
-    """Rows that were left out: how many for which reason, and the first example of each."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
-
-    def add(self, why: str, count: int, example: str) -> None:
-        if count:
-            self.counts[why] += count
-            self.examples.setdefault(why, example[:120])
-
-    def lines(self) -> list[str]:
-        """For people, such as "12 rows without a caption (the first: clips/7.mp4)"."""
-        return [
-            f"{count} rows {why} (the first: {self.examples[why]!r})" for why, count in self.counts.items()
-        ]
+PLAIN_PLACE = rf"^[\x20-\x5b\x5d-\x7e]*(?i:{'|'.join(map(re.escape, SUFFIXES))})$"  # ASCII, without backslash
+ODD_CAPTION = r"^\s|\s$|\s\s|[\x00-\x1f]"  # of ASCII: not on one line, or with other than single spaces
 
 
 def is_catalogue(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
+    """Whether a file is named as one."""
+    return path.suffix.lower() in CATALOGUES
 
 
 def read_catalogue(
@@ -75,214 +52,184 @@ def read_catalogue(
     `root` is empty where `path` is a URL. columns: "caption", "location", "start" or "end" to the name of the
     column that says it. start, end: float32 seconds, null where unknown. Raises CatalogueError, MissingExtra.
     """
-    _arrow()
-    if not path.is_file():
-        raise CatalogueError(f"{path}: there is no such file; give a .csv, .parquet or .jsonl catalogue")
-    refused = Refused()
-    chosen = _choose(path, _header(path), dict(columns or {}))
-    readers = {".parquet": _parquet, ".jsonl": _json_lines, ".ndjson": _json_lines}
-    read = readers.get(path.suffix.lower(), _csv)
+    with needs("pyarrow", "a catalogue"):
+        import pyarrow  # noqa: F401
     top = (root or path.parent).resolve()
-    return (_row_batch(batch, top, refused) for batch in read(path, chosen, refused)), refused
+    if not is_text(str(top)):
+        raise CatalogueError(f"{top}: its name is not UTF-8; rename the folder")
+    if path.suffix.lower() == ".parquet":
+        (chosen, batches), refused = read_parquet(path, columns or {}), Refused()
+        by_id = is_id(chosen["location"])
+    else:
+        rows, refused, by_id = read_table(path, columns)
+        batches = _in_batches(rows)
+    below = _Below(top, by_id)
+    return (_row_batch(batch, below, refused) for batch in batches), refused
 
 
 def inside(root: Path, path: str) -> Path:
     """The file at `path` below `root`, links followed. Raises CatalogueError where it leads out."""
     found = (root / path).resolve()
     if not found.is_relative_to(root.resolve()):
-        raise CatalogueError(f"{path}: leads out of its catalogue's folder {root}; move the video there")
+        raise CatalogueError(f"{path}: points outside its catalogue's folder {root}; move the video there")
     return found
 
 
-def _arrow() -> None:
-    """Raises MissingExtra without pyarrow."""
-    with needs("pyarrow", "a catalogue"):
-        import pyarrow  # noqa: F401
+class _Below:
+    """The videos below a root, which catalogues name in their own ways."""
+
+    def __init__(self, root: Path, by_id: bool) -> None:
+        self.root, self.by_id = root, by_id
+
+    def named(self, name: str, start: float | None, end: float | None) -> tuple[str, bool] | None:
+        """The path of the video of a name without a suffix, and whether it is the part alone (Kinetics')."""
+        if start is not None and end is not None:
+            part = self._paths.get(composed(f"{name}_{int(start):06d}_{int(end):06d}"))
+            if part is not None:
+                return part, True
+        path = self._paths.get(composed(name))
+        return None if path is None else (path, False)
+
+    def as_stored(self, path: str) -> str:
+        """The path with the slashes and accents of this disk."""
+        plain = path.replace("\\", "/").replace("\ufeff", "")
+        names = (path, plain, composed(plain), unicodedata.normalize("NFD", plain))
+        return next((name for name in names if os.path.exists(self.root / name)), plain)
+
+    @cached_property
+    def _paths(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for video in find_videos(self.root, lambda *_: None):
+            found.setdefault(composed(video.stem), video.relative_to(self.root).as_posix())
+        return found
 
 
-def _header(path: Path) -> list[str]:
-    """The catalogue's columns. Raises CatalogueError for what is none."""
-    try:
-        if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
+def _in_batches(some_rows: Iterator[Rows]) -> Iterator[Batch]:
+    def batch() -> Batch:
+        numbers, locations, captions, starts, ends = columns
+        return Batch(numbers, _strings(locations), _strings(captions), starts, ends)
 
-            return list(pq.read_schema(path).names)
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            if path.suffix.lower() in (".jsonl", ".ndjson"):
-                rows = json_rows(islice(stream, 100))
-                return list(dict.fromkeys(key for row in rows for key in row))
-            return next(csv.reader(stream, delimiter=_delimiter(path)), [])
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
-        raise CatalogueError(
-            f"{path.name}: cannot be read ({str(error).splitlines()[0]}); export it again"
-        ) from error
+    columns = tuple[list[Any], ...]([] for _ in Rows._fields)
+    for rows in some_rows:
+        for column, part in zip(columns, rows, strict=True):
+            column += part
+        if len(columns[0]) >= ROWS:
+            yield batch()
+            columns = tuple([] for _ in Rows._fields)
+    if columns[0]:
+        yield batch()
 
 
-def _choose(path: Path, header: list[str], given: dict[str, str]) -> dict[str, str]:
-    """What is meant -> the column that says it. Raises CatalogueError where one is missing."""
-    unknown = {*given} - {*KNOWN}
-    if unknown:
-        raise CatalogueError(f"got columns for {', '.join(sorted(unknown))}; known are {', '.join(KNOWN)}")
-    by_name = {name.strip().lower(): name for name in reversed(header)}
-    chosen = {}
-    for meant, names in KNOWN.items():
-        found = given.get(meant) or next((by_name[name] for name in names if name in by_name), None)
-        if found is not None and found not in header:
-            raise CatalogueError(f"{path.name}: no column {found!r}; it has {', '.join(header)}")
-        if found is None and meant in NEEDED:
-            raise CatalogueError(
-                f"{path.name}: no column that is known as {meant} in {', '.join(header) or 'an empty file'}; "
-                f"name it with --column {meant}=NAME"
-            )
-        if found is not None:
-            chosen[meant] = found
-    return chosen
-
-
-def _csv(path: Path, chosen: dict[str, str], refused: Refused) -> "Iterator[dict[str, pa.Array]]":
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-
-    def broken(row: arrow_csv.InvalidRow) -> str:
-        refused.add("with another number of columns than the first line", 1, row.text or "")
-        return "skip"
-
-    try:
-        reader = arrow_csv.open_csv(
-            path,
-            arrow_csv.ReadOptions(block_size=16 * 2**20),
-            arrow_csv.ParseOptions(
-                delimiter=_delimiter(path), newlines_in_values=True, invalid_row_handler=broken
-            ),
-            arrow_csv.ConvertOptions(
-                include_columns=[*chosen.values()],
-                column_types=dict.fromkeys(chosen.values(), pa.binary()),
-                strings_can_be_null=False,
-            ),
-        )
-        for batch in reader:
-            yield {meant: batch.column(name) for meant, name in chosen.items()}
-    except pa.ArrowInvalid as error:
-        raise CatalogueError(f"{path.name}: not a table ({str(error).splitlines()[0]})") from error
-
-
-def _parquet(path: Path, chosen: dict[str, str], refused: Refused) -> "Iterator[dict[str, pa.Array]]":
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS, columns=[*chosen.values()]):
-                yield {meant: batch.column(name) for meant, name in chosen.items()}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise CatalogueError(
-            f"{path.name}: damaged ({str(error).splitlines()[0]}); download it again"
-        ) from error
-
-
-def _json_lines(path: Path, chosen: dict[str, str], refused: Refused) -> "Iterator[dict[str, pa.Array]]":
+def _strings(values: Iterable[Any]) -> "pa.Array":
+    """As strings; missing ones are empty, halves of characters become \ufffd."""
     import pyarrow as pa
 
-    def text(value: Any) -> str | None:
-        return None if value is None or isinstance(value, dict | list) else str(value)
-
-    with path.open(encoding="utf-8-sig", errors="replace") as stream:
-        while lines := list(islice(stream, ROWS)):
-            rows = []
-            for line in lines:
-                try:
-                    row = json.loads(line)
-                    rows.append([text(row.get(name)) for name in chosen.values()])
-                except (ValueError, AttributeError):
-                    refused.add("that are no JSON object", bool(line.strip()), line)
-            columns = zip(*rows, strict=True) if rows else [[] for _ in chosen]
-            yield {
-                meant: pa.array(values, pa.string()) for meant, values in zip(chosen, columns, strict=True)
-            }
+    texts = ["" if value is None else str(value) for value in values]
+    try:
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError:
+        return pa.array([NO_TEXT.sub("\ufffd", text) for text in texts], pa.string())
 
 
-def _row_batch(columns: "dict[str, pa.Array]", root: Path, refused: Refused) -> "pa.RecordBatch":
+def _row_batch(rows: Batch, below: _Below, refused: Refused) -> "pa.RecordBatch":
     """Rows that can be used, as (root, path, caption, start, end)."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    place = pc.utf8_trim_whitespace(_text(columns["location"]))
-    caption = _caption(_text(columns["caption"]))
-    own = f"{root.as_posix()}/"
-    place = pc.if_else(
-        pc.starts_with(place, own), pc.replace_substring(place, own, "", max_replacements=1), place
-    )
+    root = below.root.as_posix()
+    caption = _caption(rows, refused)
+    start, end, no_times = _times(rows)
+    place = pc.utf8_trim_whitespace(rows.location)
     is_url = pc.match_substring_regex(place, URL)
+    place = pc.if_else(
+        pc.starts_with(place, f"{root}/"), pc.utf8_slice_codeunits(place, len(root) + 1), place
+    )
+    plain = is_url if pc.all(is_url).as_py() else pc.match_substring_regex(place, PLAIN_PLACE)
+    place, lost = _found(place, pc.invert(pc.or_(is_url, plain)), below, start, end)
     keep = pa.array([True] * len(place))
     for why, bad in (
         ("without a place", pc.equal(place, "")),
         ("without a caption", pc.equal(caption, "")),
         ("with too long a place", pc.greater(pc.utf8_length(place), LOCATION_CHARACTERS)),
+        ("whose place is not text", pc.match_substring(place, "\ufffd")),
         ("whose path leads out", pc.and_not(pc.match_substring_regex(place, OUTSIDE), is_url)),
+        (f"whose video is not below {root}; give its folder with --root", lost),
+        ("with times that cannot be", no_times),
     ):
         if count := pc.sum(pc.and_(keep, bad)).as_py():
             first = pc.index(pc.and_(keep, bad), pa.scalar(True)).as_py()
-            refused.add(why, count, place[first].as_py() or caption[first].as_py())
+            refused.add(
+                why, rows.numbers[first], rows.location[first].as_py() or caption[first].as_py(), count
+            )
         keep = pc.and_not(keep, bad)
-    roots = pc.if_else(is_url, "", root.as_posix())
-    start, end = (_seconds(columns.get(name), len(place)) for name in ("start", "end"))
-    batch = pa.RecordBatch.from_arrays(
-        [roots, place, caption, start, end], names=["root", "path", "caption", "start", "end"]
-    )
-    return batch.filter(keep)
+    columns = [pc.if_else(is_url, "", root), place, caption]
+    columns += [pa.array(times, pa.float32()) for times in (start, end)]
+    return pa.RecordBatch.from_arrays(columns, names=["root", "path", "caption", "start", "end"]).filter(keep)
 
 
-def _caption(column: "pa.Array") -> "pa.Array":
+def _found(
+    place: "pa.Array", odd: "pa.Array", below: _Below, start: list[float | None], end: list[float | None]
+) -> tuple["pa.Array", "pa.Array"]:
+    """The places with odd ones as they are on the disk, and which of them name no video there.
+
+    Where a name is that of a part alone, its `start` and `end` become None.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    mended, lost = [], [False] * len(place)
+    for row in pc.indices_nonzero(odd).to_pylist():
+        path = below.as_stored(place[row].as_py())
+        if named := below.named(path, start[row], end[row]):
+            path, is_part = named
+            start[row], end[row] = (None, None) if is_part else (start[row], end[row])
+        else:
+            lost[row] = below.by_id
+        mended.append(path)
+    found = pc.replace_with_mask(place, odd, pa.array(mended, pa.string())) if mended else place
+    return found, pa.array(lost, pa.bool_())
+
+
+def _times(rows: Batch) -> tuple[list[float | None], list[float | None], "pa.Array"]:
+    """Start and end of each row, and which rows say what cannot be."""
+    import pyarrow as pa
+
+    if {*rows.start, *rows.end} == {None}:
+        return rows.start, rows.end, pa.array([False] * len(rows.start))
+    starts, ends, wrong = list[float | None](), list[float | None](), list[bool]()
+    for row in zip(rows.start, rows.end, strict=True):
+        try:
+            start, end = map(seconds, row)
+        except ValueError:
+            start = end = -1.0
+        wrong.append(end is not None and end <= (start or 0))
+        starts.append(start)
+        ends.append(end)
+    return starts, ends, pa.array(wrong, pa.bool_())
+
+
+def _caption(rows: Batch, refused: Refused) -> "pa.Array":
     """On one line, not too long; only those that are not so already are touched, since most are."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    odd = pc.or_(
-        pc.match_substring_regex(column, r"^\s|\s$|\s\s|[^\S ]"),
-        pc.greater(pc.binary_length(column), CAPTION_CHARACTERS),
-    )
+    caption = rows.caption
+    for what, odd in (
+        (f"whose caption was cut to {CAPTION_CHARACTERS} characters", _longer(caption)),
+        ("whose caption has bytes that are no text", pc.match_substring(caption, "\ufffd")),
+    ):
+        if count := pc.sum(odd).as_py():
+            first = pc.index(odd, pa.scalar(True)).as_py()
+            refused.note(what, rows.numbers[first], caption[first].as_py(), count)
+    odd = pc.or_(pc.match_substring_regex(caption, ODD_CAPTION), pc.invert(pc.string_is_ascii(caption)))
+    odd = pc.or_(odd, _longer(caption))
     if not pc.any(odd).as_py():
-        return column
-    short = pc.utf8_slice_codeunits(column.filter(odd), 0, CAPTION_CHARACTERS)
-    plain = pc.utf8_trim_whitespace(pc.replace_substring_regex(short, r"\s+", " "))
-    return pc.replace_with_mask(column, odd, plain)
+        return caption
+    plain = [one_line(text[:CAPTION_CHARACTERS]) for text in caption.filter(odd).to_pylist()]
+    return pc.replace_with_mask(caption, odd, pa.array(plain, pa.string()))
 
 
-def _text(column: "pa.Array") -> "pa.Array":
-    """As strings without nulls; bytes that are no UTF-8 become question marks."""
-    import pyarrow as pa
+def _longer(caption: "pa.Array") -> "pa.Array":
     import pyarrow.compute as pc
 
-    if isinstance(column, pa.DictionaryArray):
-        column = column.dictionary_decode()
-    try:
-        return pc.fill_null(column.cast(pa.string()), "")
-    except pa.ArrowInvalid:
-        values = [
-            value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
-            for value in column.to_pylist()
-        ]
-        return pa.array(values, pa.string())
-    except pa.ArrowNotImplementedError as error:
-        raise CatalogueError(f"got a column of {column.type}, need text; export it again") from error
-
-
-def _seconds(column: "pa.Array | None", count: int) -> "pa.Array":
-    """float32 seconds from 0 on, null where there are none; "0:00:07.5" is read, too."""
-    import pyarrow as pa
-
-    if column is None:
-        return pa.nulls(count, pa.float32())
-    return pa.array([_second(value) for value in _text(column).to_pylist()], pa.float32())
-
-
-def _second(text: str) -> float | None:
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?(e[+-]?\d+)?", text.strip()):
-        return None
-    total = 0.0
-    for part in text.split(":"):
-        total = 60 * total + float(part)
-    return total
-
-
-def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix.lower() == ".tsv" else ","
+    return pc.greater(pc.utf8_length(caption), CAPTION_CHARACTERS)

@@ -14,7 +14,7 @@ from echoreel.common.errors import EchoReelError
 from echoreel.library.actions.find_action import find_action
 from echoreel.library.sources.captions import NAME_WORDS
 from echoreel.library.sources.catalogues import read_catalogue
-from echoreel.library.sources.shots import find_videos
+from echoreel.library.sources.find_videos import find_videos
 
 Layout: TypeAlias = Literal["folders", "hmdb51", "kinetics", "ssv2", "table", "ucf101"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -143,7 +143,12 @@ def _videos(root: Path, lost: Counter[str]) -> Sequence[Path]:
     """Raises EchoReelError for what is no folder."""
     if not root.is_dir():
         raise EchoReelError(f"{root}: there is no such folder; give the data set's")
-    return [*find_videos(root, lambda path, why: lost.update({f"in folders that are {why}": 1}))]
+
+    def passed_over(path: Path, why: str, count: int) -> None:
+        if count:  # 0: a file that is no video
+            lost[f"videos passed over: {why}"] += count
+
+    return [*find_videos(root, passed_over)]
 
 
 def _csv(path: Path) -> Iterator[dict[str, str]]:

@@ -6,22 +6,19 @@ VideoError for the caller to list.
 
 import hashlib
 import logging
-import os
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
 
 import numpy as np
-from pydantic import PositiveFloat
 
 from echoreel.common.errors import ClipTooShort, VideoMissing
 from echoreel.common.extras import needs
-from echoreel.common.settings import Settings
-from echoreel.library.sources.captions import Said, caption_of
+from echoreel.common.settings import Longest, Seconds, Settings
+from echoreel.library.sources.captions import Said, captions_of
 from echoreel.media.colours import upright
-from echoreel.media.decoding import SUFFIXES, VideoLimits, decoded, opened
+from echoreel.media.decoding import VideoLimits, decoded, opened
 from echoreel.media.images import Frames, fitted
 from echoreel.media.reference_video import DEFAULT_FPS, DEFAULT_FRAMES
 from echoreel.media.video_files import Span, probe, read_frames
@@ -34,8 +31,8 @@ CUT_LIMITS = VideoLimits(decoded_frames=1_000_000, decoded_pixels=10**13)  # a w
 class ClipSettings(Settings):
     """How videos become clips; all in seconds."""
 
-    longest: PositiveFloat = 12.0  # longer videos are cut into shots, longer shots into equal parts
-    shortest: PositiveFloat = 1.0  # shorter shots are left out
+    longest: Longest = 12.0  # longer videos are cut into shots, longer shots into equal parts
+    shortest: Seconds = 1.0  # shorter shots are left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +46,6 @@ class FoundClip:
     caption: str
     look: tuple[float, ...]  # as `look_of`
     motion: float  # as `motion_of`
-
-
-def find_videos(folder: Path, unreadable: Callable[[Path, str], None]) -> Iterator[Path]:
-    """Files below the folder that are named as videos, in order; a folder is entered once, however linked.
-
-    `unreadable` is told of folders that cannot be listed, and why.
-    """
-    seen: set[tuple[int, int]] = set()
-
-    def failed(error: OSError) -> None:
-        unreadable(Path(error.filename or folder), error.strerror or "unreadable")
-
-    for root, folders, files in os.walk(folder, followlinks=True, onerror=failed):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        state = os.stat(root)
-        if (state.st_dev, state.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(root, name)
 
 
 def content_of(path: Path, limits: VideoLimits | None = None) -> int:
@@ -87,7 +62,10 @@ def content_of(path: Path, limits: VideoLimits | None = None) -> int:
 
 
 def read_clips(path: Path, content: int, said: list[Said], settings: ClipSettings) -> list[FoundClip]:
-    """The clips of a video file, each looked at. Raises VideoError's family, MissingExtra for long videos."""
+    """The clips of a video file, each looked at, one for each caption of a part.
+
+    Raises VideoError's family, MissingExtra for long videos.
+    """
     info = probe(path)
     duration = info.duration
     parts: list[tuple[float, float | None]] = [(0.0, None)]
@@ -102,9 +80,9 @@ def read_clips(path: Path, content: int, said: list[Said], settings: ClipSetting
         frames = read_frames(path, span, size=LOOK_SIZE)
         if len(np.unique(frames.timestamps)) < 2:
             raise ClipTooShort(f"{path.name}: 1 frame, need at least 2 to see an action; give a video")
-        caption = caption_of(said, start, until)
         look, motion = look_of(frames.frames), motion_of(frames.frames)
-        clips.append(FoundClip(path, content, start, end, caption, look, motion))
+        captions = captions_of(said, start, until)
+        clips += [FoundClip(path, content, start, end, text, look, motion) for text in captions]
     return clips
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from echoreel.library.actions.find_action import Action, find_actions
 from echoreel.library.sources.shots import FoundClip
-from echoreel.library.tables import LOOK_WIDTH, Store, schemas
+from echoreel.library.table_schemas import LOOK_WIDTH, schemas
+from echoreel.library.tables import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,6 +62,8 @@ class Intake:
         self.store = store
         self.added = self.known = self.without_action = 0
         self._ids = store.ids()
+        self._said = np.zeros(len(self._ids), np.int64)  # a number of the caption of each
+        self._is_loaded = not len(self._ids)
         self._actions = set(store.rows("actions", columns=["action"])["action"].to_pylist())
         self._batches: list[pa.RecordBatch] = []
         self._new: dict[str, Action] = {}
@@ -72,15 +75,14 @@ class Intake:
 
     def take(self, labelled: Labelled) -> int:
         """Keep the rows that are new; returns how many those are. They are there after `write`."""
-        rows = labelled.rows
-        ids = rows.column("id").to_numpy()
+        rows, ids, said = self._told_apart(labelled.rows)
         _, first = np.unique(ids, return_index=True)
         is_new = np.zeros(len(ids), bool)
         is_new[first] = True
-        at = np.minimum(np.searchsorted(self._ids, ids), max(0, len(self._ids) - 1))
-        if len(self._ids):
-            is_new &= self._ids[at] != ids
-        self._ids = np.sort(np.concatenate([self._ids, ids[is_new]]), kind="stable")
+        is_new &= ~self._have(ids)[0]
+        both = np.concatenate([self._ids, ids[is_new]])
+        order = np.argsort(both, kind="stable")
+        self._ids, self._said = both[order], np.concatenate([self._said, said[is_new]])[order]
         rows = rows if is_new.all() else rows.filter(is_new)
         self._batches.append(rows)
         self._new |= {text: action for text, action in labelled.actions.items() if text not in self._actions}
@@ -88,6 +90,49 @@ class Intake:
         self.known += len(ids) - len(rows)
         self.without_action += rows.column("verb").to_numpy(zero_copy_only=False).tolist().count("")
         return len(rows)
+
+    def _told_apart(
+        self, rows: "pa.RecordBatch"
+    ) -> tuple["pa.RecordBatch", NDArray[np.int64], NDArray[np.int64]]:
+        """The rows, their ids and numbers of their captions: a clip's further captions get ids of their own.
+
+        The first caption has the clip's own id, so that the ids of clips with one caption stay as they are.
+        """
+        import pyarrow as pa
+
+        ids = rows.column("id").to_numpy().copy()
+        captions = rows.column("caption").to_pylist()
+        said = np.fromiter(map(hash, captions), np.int64, len(captions))
+        known, at = self._have(ids)
+        if known.any():
+            self._load()
+        _, first, clip = np.unique(ids, return_index=True, return_inverse=True)
+        holder = said[first][clip]
+        holder[known] = self._said[at[known]]
+        further = np.flatnonzero(holder != said)
+        further = further[[bool(captions[row]) for row in further]] if len(further) else further
+        if not len(further):
+            return rows, ids, said
+        ids[further] = numbers(f"{ids[row]} {captions[row]}" for row in further)
+        return rows.set_column(0, "id", pa.array(ids)), ids, said
+
+    def _have(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Which of them are in the library or taken, and where among the known."""
+        if not len(self._ids):
+            return np.zeros(len(ids), bool), np.zeros(len(ids), np.int64)
+        at = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        return self._ids[at] == ids, at
+
+    def _load(self) -> None:
+        """Read the library's captions, the first time that one of its clips is met again."""
+        if self._is_loaded:
+            return
+        self._is_loaded = True
+        for batch in self.store.batches("clips", columns=["id", "caption"]):
+            captions = batch.column("caption").to_pylist()
+            known, at = self._have(batch.column("id").to_numpy())
+            said = np.fromiter(map(hash, captions), np.int64, len(captions))
+            self._said[at[known]] = said[known]
 
     def write(self) -> None:
         """Commit the rows: all or, killed in the middle, none."""

@@ -105,9 +105,14 @@ def test_the_report_has_the_agreed_form_and_the_same_command_goes_on(recipe: Eva
     ]
     assert {r["n"] for r in told["rows"]} == {4, 6}  # 2 prompts of 2 held-out and of 3 trained actions
     for each in told["rows"]:
-        assert each["frechet_distance"] >= 0
+        right = each["n"] * each["action_accuracy"]["mean"]
+        assert right == pytest.approx(round(right))
         for measure in MEASURES[:-1]:
-            assert each[measure]["low"] <= each[measure]["mean"] <= each[measure]["high"]
+            assert each[measure].keys() == {"mean", "low", "high"}
+    for split in ("heldout", "train"):
+        distance = {r["condition"]: r["frechet_distance"] for r in told["rows"] if r["split"] == split}
+        assert distance["ceiling"] == pytest.approx(distance["copied"])  # each is measured from the other
+        assert len({round(each, 6) for each in distance.values()}) == len(distance) - 1
     assert told["judges"].keys() == {"training", "heldout", "train"}
     assert told["seed"] == 0
     assert "| heldout | ours | 2 |" in report.markdown()

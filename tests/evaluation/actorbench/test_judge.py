@@ -15,7 +15,7 @@ from echoreel.bases.loading import load_base
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import CheckpointError, SettingsError
 from echoreel.common.settings import load_settings
-from echoreel.evaluation.actorbench.judge import EMBEDDED, PARTS, Judge, JudgeSettings, look_classes
+from echoreel.evaluation.actorbench.judge import PARTS, Judge, JudgeSettings, look_classes
 from echoreel.evaluation.actorbench.train_judge import (
     JudgeRecipe,
     JudgeTask,
@@ -247,7 +247,6 @@ def test_the_committed_recipe_is_valid() -> None:
     assert load_settings(RECIPES / "judges.toml", JudgeRecipe).judge == JudgeSettings()
 
 
-@pytest.mark.skipif(not (EMBEDDED / "judge.json").exists(), reason="no embedded judge in this installation")
 def test_the_embedded_judge_reads_looks_of_fresh_renders() -> None:
     judge, domain = Judge.load(), ActorDomain(synthetic_library(), ActorSettings())
     clips = [domain.clip(2**41 + i) for i in range(24)]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from echoreel.library.actions.find_action import Action, find_action
 from echoreel.library.actions.rank_actions import FITS, ActionIndex, embed_actions, embed_query
-from echoreel.library.actions.text_embedder import PACKAGE, load_embedder
+from echoreel.library.actions.text_embedder import load_embedder
 from echoreel.library.actions.word_classes import related_verbs
 
 
@@ -81,7 +81,6 @@ def test_a_query_is_also_asked_with_related_verbs() -> None:
     [("sculpting a figure", "carving a statue"), ("strumming a banjo", "playing a guitar")],
 )
 def test_the_default_embedder_finds_synonyms(prompt: str, phrase: str) -> None:
-    pytest.importorskip(PACKAGE)
     embedder = load_embedder()
     index = ActionIndex(ACTIONS, embed_actions([one.phrase for one in ACTIONS], embedder))
     best = index.rank(action(prompt), embed_query(action(prompt), prompt, embedder))[0]

@@ -17,11 +17,11 @@ from echoreel.common.errors import (
     VideoUnreadable,
 )
 from echoreel.library.sources.captions import FolderCaptions, Said, beside, caption_of
+from echoreel.library.sources.find_videos import find_videos
 from echoreel.library.sources.shots import (
     ClipSettings,
     content_of,
     find_parts,
-    find_videos,
     look_of,
     motion_of,
     read_clips,
@@ -105,7 +105,7 @@ def test_looks_differ_by_colour_and_motion_by_change() -> None:
 
 def test_the_zoo_gives_one_video_and_a_reason_for_everything_else(tmp_path: Path) -> None:
     folder = bad_folder(tmp_path / "zoo")
-    videos = list(find_videos(folder, lambda path, why: None))
+    videos = list(find_videos(folder, lambda path, why, count: None))
     assert len(videos) == len(set(videos)) == 13  # the link to the folder itself is not followed again
     reasons = {}
     for path in videos:

@@ -1,0 +1,86 @@
+"""An adapter's two parts from its folder, without diffusers: config.json and safetensors."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from echoreel.common.errors import AdapterMismatch
+from echoreel.method.integration import ActionTokens, integration_settings, make_integration
+from echoreel.method.prism import make_prism, prism_settings
+
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+
+
+class Adapter:
+    """A Prism and, by site, Integrations, in evaluation mode; with what the config says of its base."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Fresh weights. Raises KeyError, TypeError, ValueError for a config that cannot be."""
+        self.family = str(config["family"])
+        self.sites = {str(path): int(width) for path, width in config["sites"].items()}
+        self.latent_channels, self.caption_width = (
+            int(config["latent_channels"]),
+            int(config["caption_width"]),
+        )
+        prism = prism_settings.validate_python(config["prism_config"])
+        self.prism = make_prism(prism, self.latent_channels, self.caption_width)
+        settings = integration_settings(config["integration_config"])
+        self.integrations = nn.ModuleDict(
+            {
+                path.replace(".", "-"): make_integration(width, self.prism.token_width, settings)
+                for path, width in self.sites.items()
+            }
+        )
+        self.whole = nn.ModuleDict({"prism": self.prism, "integrations": self.integrations})
+        self.whole.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def tokens(
+        self,
+        references: Sequence[tuple[Tensor, Tensor, float]],
+        prompts: Sequence[Tensor],
+    ) -> ActionTokens | None:
+        """What the Prism makes of references (latents (1, C, T, h, w), caption tokens (1, L, D), strength).
+
+        A set for each prompt's tokens (1, L, D). None where no strength is above 0.
+        """
+        like = next(self.prism.parameters())
+        parts, strengths = [], []
+        for latents, caption, strength in references:
+            if strength > 0:
+                texts = [(caption.to(like), prompt.to(like)) for prompt in prompts]
+                parts.append(torch.cat([self.prism(latents.to(like), *each) for each in texts]))
+                strengths.append(strength)
+        if not parts:
+            return None
+        return ActionTokens.of_references(parts, strengths, self.prism.slot_centres.detach())
+
+
+def load_adapter(folder: Path) -> Adapter:
+    """The adapter in a folder. Raises AdapterMismatch for what is none."""
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+        adapter = Adapter(config)
+        adapter.whole.load_state_dict(load_file(str(folder / WEIGHTS)))
+    except OSError as error:
+        raise AdapterMismatch(
+            f"{folder.name}: {Path(str(error.filename or WEIGHTS)).name} cannot be read; an adapter's folder "
+            f"holds {CONFIG} and {WEIGHTS}"
+        ) from error
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, RecursionError) as error:
+        raise AdapterMismatch(_told(folder, error)) from error
+    except (ValidationError, SafetensorError) as error:
+        raise AdapterMismatch(_told(folder, error)) from error
+    return adapter
+
+
+def _told(folder: Path, error: Exception) -> str:
+    why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return f"{folder.name}: not an adapter of EchoReel ({why}); copy the whole folder that training wrote"

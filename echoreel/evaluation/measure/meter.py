@@ -1,0 +1,204 @@
+"""Measures one video after the other, with the models and references that they share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from echoreel.common.errors import ClipTooShort, ModelMissing
+from echoreel.evaluation.measure.clip_and_videomae import (
+    CLIP,
+    VIDEOMAE,
+    ClipEncoder,
+    Floats,
+    VideoEncoder,
+    frame_consistency,
+    text_alignment,
+)
+from echoreel.evaluation.measure.motion import (
+    Tracks,
+    amount_of_motion,
+    paced,
+    point_tracks,
+    trajectory_fidelity,
+)
+from echoreel.evaluation.measure.subjects import Part, Subject
+from echoreel.media.video_files import Clip, Span, probe, read_frames
+
+SIDE = 256  # pixels of the shorter side at which every video is measured, whatever its own size
+MOVES = 0.01  # sides a second: a video in which no points can be followed is not still above that
+FEWEST = 8  # points that must be followed in a moving video to tell how it moves
+ALIKE = 1.25  # how much longer real videos may be before the result warns of it
+
+
+@dataclass(frozen=True)
+class VideoMeasures:
+    """What one video came to. None: not measured, see `Measurement.left_out`."""
+
+    file: str
+    seconds: float
+    frames: int
+    height: int
+    width: int
+    prompt: str | None
+    references: tuple[str, ...]
+    text_alignment: float | None  # -1 to 1
+    frame_consistency: float | None  # -1 to 1; 1 for a still video
+    motion: float  # shorter sides of the frame a second, 0 or more
+    motion_pixels: float  # the same in pixels of the video a second
+    peak_motion: float  # of the fastest 5 % of the pixels, shorter sides a second
+    trajectory_fidelity: float | None  # -1 to 1, the mean over references
+    trajectory_fidelities: tuple[float | None, ...]  # each reference's; None where nothing can be followed
+
+
+class Meter:
+    """The models, and what is kept from one video to the next."""
+
+    def __init__(self, clip: str | None, videomae: str | None, seconds: float | None, compared: bool) -> None:
+        self._seconds = seconds
+        self._tracks: dict[Part, Tracks] = {}  # of references, which videos share
+        self._still: set[Part] = set()
+        self._lost: list[str] = []  # videos that move, though no point of them can be followed
+        self._real_seconds: list[float] = []
+        self._cut: list[str] = []
+        self.features: list[Floats] = []  # of the videos, in order
+        self.without_clip = ""
+        self.clip: ClipEncoder | None = None
+        self.videomae = VideoEncoder(videomae or VIDEOMAE) if compared else None
+        try:
+            self.clip = ClipEncoder(clip or CLIP)
+        except ModelMissing as error:
+            if clip is not None:  # asked for
+                raise
+            self.without_clip = str(error)
+
+    def measured(self, subject: Subject) -> VideoMeasures:
+        info = probe(subject.path)
+        clip = self._read(Part(subject.path))
+        motion = amount_of_motion(clip)
+        pictures = self.clip.pictures(clip.frames[paced(clip)]) if self.clip else None
+        aligned = None
+        if self.clip and pictures is not None and subject.prompt:
+            aligned = text_alignment(pictures, self.clip.prompt(subject.prompt))
+            if self.clip.too_long(subject.prompt):
+                self._cut.append(subject.path.name)
+        if self.videomae:
+            self.features.append(self.videomae.features(clip))
+        fidelities = self._fidelities(clip, subject, motion.mean > MOVES)
+        return VideoMeasures(
+            file=str(subject.path),
+            seconds=round(_length(clip), 3),
+            frames=len(clip.frames),
+            height=info.height,
+            width=info.width,
+            prompt=subject.prompt,
+            references=tuple(str(part.path) for part in subject.references),
+            text_alignment=aligned,
+            frame_consistency=None if pictures is None else frame_consistency(pictures),
+            motion=motion.mean,
+            motion_pixels=motion.mean * min(info.height, info.width),
+            peak_motion=motion.peak,
+            trajectory_fidelity=mean(fidelities),
+            trajectory_fidelities=tuple(fidelities),
+        )
+
+    def real_features(self, path: Path) -> Any:
+        assert self.videomae is not None
+        clip = self._read(Part(path))
+        self._real_seconds.append(_length(clip))
+        return self.videomae.features(clip)
+
+    def left_out(self, found: Sequence[VideoMeasures]) -> list[str]:
+        """Why measures are missing."""
+        reasons = []
+        if self.clip is None:
+            reasons.append(f"text alignment and frame consistency: {self.without_clip}")
+        elif without := [Path(video.file).name for video in found if video.prompt is None]:
+            reasons.append(
+                f"text alignment of {_listed(without)}: no prompt; give --prompt, or NAME.txt beside it"
+            )
+        if without := [Path(video.file).name for video in found if not video.references]:
+            reasons.append(f"trajectory fidelity of {_listed(without)}: no reference; give --reference")
+        reasons += [
+            f"trajectory fidelity to {part.path.name}: nothing moves in it"
+            for part in sorted(self._still, key=str)
+        ]
+        if self._lost:
+            reasons.append(
+                f"trajectory fidelity of {_listed(self._lost)}: too few points can be followed; need frames "
+                "with more detail, such as 128 pixels or more"
+            )
+        if self.videomae is None:
+            reasons.append("Fréchet distance: no real videos; give --real FOLDER")
+        return reasons
+
+    def notes(self, found: Sequence[VideoMeasures]) -> list[str]:
+        """What to know when reading the numbers."""
+        notes = []
+        if self._cut and self.clip:
+            notes.append(
+                f"CLIP read the first {self.clip.longest} tokens of the prompt of {_listed(self._cut)}"
+            )
+        if self._real_seconds:
+            ours = float(np.median([video.seconds for video in found]))
+            real = float(np.median(self._real_seconds))
+            if max(ours, real) > ALIKE * min(ours, real):
+                notes.append(
+                    f"videos last {ours:.1f} s and real ones {real:.1f} s, so their distance is also "
+                    f"one of speeds; --seconds {min(ours, real):.2g} compares equal parts"
+                )
+            width = len(self.features[0])
+            if min(len(self.features), len(self._real_seconds)) <= width:
+                notes.append(
+                    f"a Fréchet distance of {width} features from so few videos is too large; "
+                    "compare it only with one of as many"
+                )
+        return notes
+
+    def _fidelities(self, clip: Clip, subject: Subject, moves: bool) -> list[float | None]:
+        if not subject.references:
+            return []
+        tracks, found = point_tracks(clip), list[float | None]()
+        if moves and sum(map(len, tracks)) < FEWEST:
+            self._lost.append(subject.path.name)
+            return [None] * len(subject.references)
+        for part in subject.references:
+            if part not in self._tracks:
+                self._tracks[part] = point_tracks(self._read(part))
+            value = trajectory_fidelity(tracks, self._tracks[part])
+            if math.isnan(value):
+                self._still.add(part)
+            found.append(None if math.isnan(value) else value)
+        return found
+
+    def _read(self, part: Part) -> Clip:
+        """The part of the video, its shorter side at `SIDE`; without an end, its first seconds if asked."""
+        info = probe(part.path)
+        scale = SIDE / min(info.height, info.width)
+        size = round(info.height * scale), round(info.width * scale)
+        end = self._seconds if part.end is None else part.end
+        clip = read_frames(part.path, Span(start=part.start, end=end), size)
+        if len(paced(clip)) < 2:
+            raise ClipTooShort(
+                f"{part.path.name}: {len(clip.frames)} frames in {_length(clip):.2f} s, need 2 that are 1/8 "
+                "s apart; give a longer part, or a video"
+            )
+        return clip
+
+
+def _length(clip: Clip) -> float:
+    """Seconds from the first frame to the end of the last."""
+    times = clip.timestamps
+    return float((times[-1] - times[0]) * len(times) / max(1, len(times) - 1))
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"

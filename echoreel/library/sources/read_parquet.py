@@ -1,0 +1,146 @@
+"""Parquet catalogues -> batches of rows, at a cost that the file's size tells."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from echoreel.common.places import regular_file
+from echoreel.library.sources.table_values import (
+    CAPTION_CHARACTERS,
+    LOCATION_CHARACTERS,
+    NEEDED,
+    CatalogueError,
+    choose_columns,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS = 131_072  # of a batch, fewer where they are long
+BATCH_BYTES = 64 * 2**20
+RATIO = 100  # bytes unpacked from one, or rows in one, at most; people's text packs to a tenth
+
+
+class Batch(NamedTuple):
+    """Rows as they stand in a catalogue."""
+
+    numbers: list[int]
+    location: "pa.Array"  # of strings, without nulls
+    caption: "pa.Array"
+    start: list[Any]
+    end: list[Any]
+
+
+def read_parquet(path: Path, given: Mapping[str, str]) -> tuple[dict[str, str], Iterator[Batch]]:
+    """What is meant -> its column, and the rows; of a list of captions one for each. Raises CatalogueError.
+
+    given: as of `read_catalogue`. Values are cut to one character over what is kept, so that it can be told.
+    """
+    import pyarrow.parquet as pq
+
+    regular_file(path, CatalogueError, "a catalogue")
+    with _told(path):
+        schema = pq.read_schema(path)
+        chosen = choose_columns(path.name, schema.names, given)
+        for name in (chosen[meant] for meant in NEEDED):
+            if not _holds_text(schema.field(name).type):
+                kind = str(schema.field(name).type)[:80]
+                raise CatalogueError(f"{path.name}: column {name} is of {kind}, need text; export it again")
+        _check_cost(path, pq.read_metadata(path), [*chosen.values()])
+    return chosen, _batches(path, chosen)
+
+
+def _batches(path: Path, chosen: Mapping[str, str]) -> Iterator[Batch]:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    number = 1
+    with _told(path):
+        parts = _parts(pq.read_metadata(path), [chosen[meant] for meant in NEEDED])
+        packed = {part.path_in_schema for part in parts if part.physical_type == "BYTE_ARRAY"}
+        size = sum(part.total_uncompressed_size for part in parts)
+        with pq.ParquetFile(path, read_dictionary=[*packed]) as file:
+            rows = max(1, min(ROWS, BATCH_BYTES * file.metadata.num_rows // max(1, size)))
+            for batch in file.iter_batches(rows, columns=[*chosen.values()]):
+                caption, rows_of = batch.column(chosen["caption"]), None
+                if _is_list(caption.type):
+                    rows_of, caption = pc.list_parent_indices(caption), pc.list_flatten(caption)
+                    batch = batch.take(rows_of)
+                start, end = (
+                    batch.column(chosen[meant]).to_pylist() if meant in chosen else [None] * len(batch)
+                    for meant in ("start", "end")
+                )
+                at = range(len(batch)) if rows_of is None else rows_of.to_pylist()
+                location = _text(batch.column(chosen["location"]), LOCATION_CHARACTERS + 1)
+                text = _text(caption, CAPTION_CHARACTERS + 1)
+                yield Batch([number + row for row in at], location, text, start, end)
+                number += len(batch) if rows_of is None else rows
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except CatalogueError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        why = str(error).split("\n")[0][:200]
+        raise CatalogueError(f"{path.name}: cannot be read ({why}); export it again") from error
+
+
+def _check_cost(path: Path, metadata: Any, names: list[str]) -> None:
+    """Raises CatalogueError for a small file that takes very much memory or time."""
+    parts = _parts(metadata, names)
+    stored, rows = path.stat().st_size, metadata.num_rows
+    unpacked = max((part.total_uncompressed_size for part in parts), default=0)
+    if rows > RATIO * stored or unpacked > max(BATCH_BYTES, RATIO * stored):
+        raise CatalogueError(
+            f"{path.name}: {stored} bytes say that they hold {rows} rows and {unpacked} bytes of text; "
+            "that is no table of captions, export it again"
+        )
+
+
+def _parts(metadata: Any, names: list[str]) -> list[Any]:
+    """What the file says of every stored part of these columns."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    parts = [group.column(number) for group in groups for number in range(group.num_columns)]
+    wanted = tuple(f"{name}." for name in names)
+    return [part for part in parts if f"{part.path_in_schema}.".startswith(wanted)]
+
+
+def _holds_text(kind: "pa.DataType") -> bool:
+    import pyarrow.types as types
+
+    if _is_list(kind) or types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(
+        is_it(kind) for is_it in (types.is_string, types.is_large_string, types.is_string_view)
+    ) or any(
+        is_it(kind) for is_it in (types.is_binary, types.is_large_binary, types.is_integer, types.is_null)
+    )
+
+
+def _is_list(kind: "pa.DataType") -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_list(kind) or types.is_large_list(kind))
+
+
+def _text(column: "pa.Array", most: int) -> "pa.Array":
+    """As strings without nulls, each cut before equal ones are unpacked; other bytes become \ufffd."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(column, pa.DictionaryArray):
+        return pc.fill_null(_text(column.dictionary, most).take(column.indices), "")
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        column = pc.binary_slice(column, 0, 4 * most)  # bytes of a character at most
+    try:
+        text = column.cast(pa.string())
+    except pa.ArrowInvalid:
+        values = [value and value.decode("utf-8", "replace") for value in column.to_pylist()]
+        text = pa.array(values, pa.string())
+    return pc.fill_null(pc.utf8_slice_codeunits(text, 0, most), "")

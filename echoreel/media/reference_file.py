@@ -1,0 +1,257 @@
+"""A reference as one file: the frames taken, what they show, and what encoders of bases made of them.
+
+Safetensors, as docs/reference-file.md tells. A file of others is untrusted: its size, header, names, types
+and shapes are checked before anything is made of it; nothing is unpickled.
+"""
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from echoreel.common.errors import VideoMissing, VideoTooLarge, VideoUnreadable
+from echoreel.common.files import written_beside
+from echoreel.common.places import regular_file
+from echoreel.common.settings import Settings
+from echoreel.media.images import Frames, fitted
+
+SUFFIX = ".safetensors"
+KEY, VERSION = "echoreel.reference", "1"  # in the header's metadata
+FACTS = "echoreel.reference.facts"
+KEPT_SIDE = 512  # pixels; frames are kept smaller than taken where a side is longer
+LONGEST_SIDE = 4096  # of what is read
+MOST_FRAMES = 4096
+HEADER_BYTES = 2**20
+FILE_BYTES = 2**29
+THUMBNAIL = 4, 96  # frames, pixels high
+
+Sized = Annotated[int, Field(gt=0, le=2**16)]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedFrames:
+    """What a base's encoders made of a reference: latents (C, T, h, w) and caption tokens (L, D), float32.
+
+    maker: which encoders at which size, as `encoding.encoders_of` names them; others must not use it.
+    family, base: names of the base. size: pixels (height, width) that the frames were fitted to.
+    """
+
+    latents: NDArray[np.float32]
+    caption: NDArray[np.float32]
+    maker: str
+    family: str = ""
+    base: str = ""
+    size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredReference:
+    """All that a file holds: frames (T, H, W, 3) uint8 RGB, the seconds (T,) in their source at which they
+    appear, and the box (T, 4) of source pixels (top, left, bottom, right) that each is, where cropped."""
+
+    frames: Frames
+    times: NDArray[np.float64]
+    fps: float
+    caption: str = ""
+    source: str = ""  # name of the video
+    duration: float | None = None  # of the video, seconds
+    boxes: NDArray[np.int64] | None = None
+    encoded: tuple[EncodedFrames, ...] = ()
+
+
+class _Encoded(Settings):
+    """Of one entry of `encoded`, in the header."""
+
+    maker: Annotated[str, Field(max_length=100)]
+    family: Annotated[str, Field(max_length=100)]
+    base: Annotated[str, Field(max_length=1000)]
+    size: tuple[Sized, Sized]
+
+
+class _Facts(Settings):
+    """What the header says in JSON."""
+
+    fps: PositiveFloat
+    caption: Annotated[str, Field(max_length=65_536)]
+    source: Annotated[str, Field(max_length=1000)]
+    duration: NonNegativeFloat | None
+    frames: PositiveInt
+    encoded: Annotated[tuple[_Encoded, ...], Field(max_length=64)]
+
+
+def is_reference_file(path: Path) -> bool:
+    """Whether the file is named and begins as a reference. Never raises."""
+    if path.suffix.lower() != SUFFIX:
+        return False
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            return size <= HEADER_BYTES and KEY in _metadata(_parsed(file.read(size)))
+    except (OSError, ValueError):
+        return False
+
+
+def read_reference(path: Path) -> StoredReference:
+    """What is in the file. Raises VideoMissing, VideoTooLarge, VideoUnreadable."""
+    if regular_file(path, VideoMissing, "a reference file").st_size > FILE_BYTES:
+        raise VideoTooLarge(f"{path.name}: over {FILE_BYTES} bytes; a reference file is a few megabytes")
+    try:
+        data = path.read_bytes()
+        facts = _checked(data)
+        tensors = load(data)
+        return _stored(facts, tensors)
+    except (OSError, SafetensorError, ValidationError, ValueError) as error:
+        why = str(error).splitlines()[0][:200]
+        raise VideoUnreadable(
+            f"{path.name}: not a reference file that can be read ({why}); make one with "
+            "`echoreel reference save`"
+        ) from error
+
+
+def write_reference(path: Path, reference: StoredReference, overwrite: bool = True) -> None:
+    """Write the file beside its place, then rename it; frames with a side over 512 pixels are made smaller.
+
+    Raises OutputError.
+    """
+    frames = kept(reference.frames)
+    tensors: dict[str, NDArray[Any]] = {"frames": frames, "times": reference.times.astype(np.float64)}
+    if reference.boxes is not None:
+        tensors["boxes"] = reference.boxes.astype(np.int64)
+    for number, each in enumerate(reference.encoded):
+        tensors[f"encoded.{number}.latents"] = each.latents.astype(np.float32)
+        tensors[f"encoded.{number}.caption"] = each.caption.astype(np.float32)
+    facts = _Facts(
+        fps=reference.fps,
+        caption=reference.caption,
+        source=reference.source,
+        duration=reference.duration,
+        frames=len(frames),
+        encoded=tuple(
+            _Encoded(maker=each.maker, family=each.family, base=each.base, size=each.size)
+            for each in reference.encoded
+        ),
+    )
+    metadata = {
+        KEY: VERSION,
+        FACTS: facts.model_dump_json(),
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": "echoreel-reference",
+        "modelspec.title": Path(reference.source).stem or path.stem,
+        "modelspec.description": reference.caption,
+        "modelspec.thumbnail": _thumbnail(frames),
+    }
+    data = save({name: np.ascontiguousarray(each) for name, each in tensors.items()}, metadata)
+    with written_beside(path, overwrite) as partial:
+        partial.write_bytes(data)
+
+
+def kept(frames: Frames) -> Frames:
+    """Frames (T, H, W, 3) as a file holds them: no side over 512 pixels."""
+    height, width = frames.shape[1:3]
+    scale = KEPT_SIDE / max(height, width)
+    if scale >= 1:
+        return frames
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    return np.stack([fitted(frame, size) for frame in frames])
+
+
+def _parsed(header: bytes) -> Any:
+    """The header's JSON. Raises ValueError."""
+    try:
+        return json.loads(header)
+    except RecursionError as error:
+        raise ValueError("a header nested too deeply") from error
+
+
+def _metadata(header: Any) -> Mapping[str, str]:
+    """Raises ValueError."""
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _checked(data: bytes) -> _Facts:
+    """The facts, once names, types, shapes and sizes of all tensors agree with them. Raises ValueError."""
+    size = int.from_bytes(data[:8], "little")
+    if not 0 < size <= min(HEADER_BYTES, len(data) - 8):
+        raise ValueError(f"a header of {size} bytes")
+    header = _parsed(data[8 : 8 + size])
+    metadata = _metadata(header)
+    if KEY not in metadata:
+        raise ValueError("safetensors of another kind")
+    if metadata[KEY] != VERSION:
+        raise ValueError(f"version {metadata[KEY]} of the format, need {VERSION}; update EchoReel")
+    facts = _Facts.model_validate(_parsed(str(metadata.get(FACTS)).encode()))
+    shapes = {name: _shape(entry, name) for name, entry in header.items() if name != "__metadata__"}
+    count = facts.frames
+    needed: dict[str, tuple[int | None, ...]] = {"frames": (count, None, None, 3), "times": (count,)}
+    if "boxes" in shapes:
+        needed["boxes"] = (count, 4)
+    for number in range(len(facts.encoded)):
+        needed |= {f"encoded.{number}.latents": (None,) * 4, f"encoded.{number}.caption": (None,) * 2}
+    if shapes.keys() != needed.keys():
+        raise ValueError(f"tensors {sorted(shapes)}, need {sorted(needed)}"[:200])
+    for name, need in needed.items():
+        got = shapes[name]
+        if len(got) != len(need) or any(n not in (None, g) for g, n in zip(got, need, strict=True)):
+            raise ValueError(f"{name} of shape {got}")
+    if not 2 <= count <= MOST_FRAMES or max(shapes["frames"][1:3]) > LONGEST_SIDE:
+        raise ValueError(f"frames of shape {shapes['frames']}")
+    return facts
+
+
+def _shape(entry: Any, name: str) -> tuple[int, ...]:
+    """Of a tensor's entry in the header. Raises ValueError for another type than the format has."""
+    types = {"frames": "U8", "times": "F64", "boxes": "I64"}
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    if not isinstance(shape, list) or not all(type(side) is int and side > 0 for side in shape):
+        raise ValueError(f"{name[:40]} without a shape")
+    if entry.get("dtype") != types.get(name, "F32"):
+        raise ValueError(f"{name[:40]} of type {entry.get('dtype')!s:.20}, need {types.get(name, 'F32')}")
+    if math.prod(shape) > FILE_BYTES:
+        raise ValueError(f"{name[:40]} of shape {shape[:4]}")
+    return tuple(shape)
+
+
+def _stored(facts: _Facts, tensors: dict[str, NDArray[Any]]) -> StoredReference:
+    """Raises ValueError for numbers that cannot be."""
+    times = tensors["times"]
+    if not np.isfinite(times).all() or (np.diff(times) < 0).any() or times[0] == times[-1]:
+        raise ValueError("times that do not grow")
+    encoded = []
+    for number, told in enumerate(facts.encoded):
+        latents, caption = (tensors[f"encoded.{number}.{part}"] for part in ("latents", "caption"))
+        if not (np.isfinite(latents).all() and np.isfinite(caption).all()):
+            raise ValueError(f"encoded.{number} with NaN or infinite values")
+        encoded.append(EncodedFrames(latents, caption, told.maker, told.family, told.base, told.size))
+    return StoredReference(
+        frames=tensors["frames"],
+        times=times,
+        fps=facts.fps,
+        caption=facts.caption,
+        source=facts.source,
+        duration=facts.duration,
+        boxes=tensors.get("boxes"),
+        encoded=tuple(encoded),
+    )
+
+
+def _thumbnail(frames: Frames) -> str:
+    """A strip of a few frames, as the data URL that ModelSpec asks for."""
+    count, height = THUMBNAIL
+    chosen = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
+    width = min(4 * height, max(1, round(height * frames.shape[2] / frames.shape[1])))
+    strip = np.concatenate([fitted(frames[index], (height, width)) for index in chosen], axis=1)
+    stream = BytesIO()
+    Image.fromarray(strip).save(stream, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,120 @@
+"""The net below every command: whatever fails, and wherever it runs, it is told in one sentence."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from echoreel.cli import app
+from echoreel.common.errors import EchoReelError
+from echoreel.library.reference_library import ReferenceLibrary
+
+CAPTION = "ein Läufer 走路, a man is running"
+FAULT = "error: this is a fault of EchoReel:"
+LIST = ("library", "list", "library")
+
+FAILURES: dict[str, tuple[BaseException, int, str]] = {
+    "the user's": (EchoReelError("a.mp4: is\n no video"), 2, "error: a.mp4: is; no video"),
+    "a full disk": (
+        OSError(errno.ENOSPC, "No space left", "a.mp4"),
+        2,
+        "error: a.mp4: No space left",
+    ),
+    "no temporary folder": (
+        FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"),
+        2,
+        "error: no folder for temporary files; set TMPDIR to one that you may write to",
+    ),
+    "stopped": (KeyboardInterrupt(), 130, "stopped"),
+    "stopped with a word": (KeyboardInterrupt("stopped after step 3"), 130, "stopped after step 3"),
+    "unforeseen": (
+        KeyError("x"),
+        1,
+        f"{FAULT} KeyError: 'x'; run again with --debug for the trace",
+    ),
+    "unforeseen, without a word": (
+        AssertionError(),
+        1,
+        f"{FAULT} AssertionError; run again with --debug for the trace",
+    ),
+    "unforeseen, many words": (
+        RuntimeError("x" * 5000),
+        1,
+        f"{FAULT} RuntimeError: {'x' * 286}…; run again with --debug for the trace",
+    ),
+    **{
+        f"no memory, {type(error).__name__}": (
+            error,
+            1,
+            "error: not enough memory; use fewer frames, a smaller size or batch, or close programs",
+        )
+        for error in (
+            MemoryError(),
+            RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"
+            ),
+        )
+    },
+    "nested": (
+        RecursionError("maximum recursion depth exceeded"),
+        1,
+        "error: a file nests deeper than can be read; run again with --debug to see which",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "code", "sentence"), FAILURES.values(), ids=FAILURES.keys())
+def test_every_failure_is_one_sentence(
+    error: BaseException, code: int, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ReferenceLibrary, "open", fail)
+    done = CliRunner().invoke(app, [*LIST])
+    assert (done.exit_code, done.stderr, done.stdout) == (code, f"{sentence}\n", "")
+    for arguments in (("--debug", *LIST), (*LIST, "--debug")):
+        told = CliRunner().invoke(app, arguments)
+        assert told.exception is error or told.exit_code == 130
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a library of one clip, whose caption is in several scripts."""
+    folder = tmp_path_factory.mktemp("terminal")
+    (folder / "c.jsonl").write_text(json.dumps({"path": "a.mp4", "caption": CAPTION}))
+    ReferenceLibrary.open(folder / "library", True, "none").add([folder / "c.jsonl"], quiet=True)
+    return folder
+
+
+ASCII = {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "LC_ALL": "C"}
+NOWHERE = {"HOME": os.devnull, "XDG_DATA_HOME": "", "TMPDIR": os.devnull}
+SURROUNDINGS: dict[str, tuple[str, dict[str, str], int, str]] = {
+    "an ASCII terminal": ("list library", ASCII, 0, "L\\xe4ufer"),
+    "no home, writing": ("add new c.jsonl --embedder none", NOWHERE, 2, "set XDG_DATA_HOME to a folder"),
+    "all closed": ("list library <&- >&- 2>&-", {}, 0, ""),
+    "stdout full, facts": ("list library --json >/dev/full", {}, 2, "error: No space left on device\n"),
+    "nobody reads": ("list library --json | true; exit ${PIPESTATUS[0]}", {}, 1, ""),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="calls bash, and /dev/full")
+@pytest.mark.parametrize(("call", "environment", "code", "said"), SURROUNDINGS.values(), ids=SURROUNDINGS)
+def test_wherever_it_runs(place: Path, call: str, environment: dict[str, str], code: int, said: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m echoreel library {call}"],
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+        capture_output=True,
+    )
+    told = (done.stdout + done.stderr).decode()
+    assert done.returncode == code, told
+    assert said in told
+    assert "Traceback" not in told
+    assert bool(told) == bool(said)

@@ -1,0 +1,106 @@
+"""The built pack: it needs nothing of diffusers and echoreel, and is whole."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.places import ROOT
+from helpers.toy_transformers import toy_wan
+
+from comfyui.adapters import load_adapter
+from comfyui.build import build
+from echoreel.common.errors import AdapterMismatch
+from echoreel.method.adapter import ActionAdapter
+
+COMFYUI = ROOT / "comfyui"
+NODES = re.findall(r'node_id="(\w+)"', (COMFYUI / "nodes.py").read_text())
+
+ALONE = """
+import sys
+sys.modules["diffusers"] = sys.modules["echoreel"] = None
+from pathlib import Path
+import torch
+from pack.echoreel import adapters, joining, references
+adapter = adapters.load_adapter(Path("adapter"))
+latents, texts = torch.load("given.pt")
+tokens = adapter.tokens([(latents, texts[:1], 1.0)], [texts[1:]])
+torch.testing.assert_close(tokens.tokens, torch.load("wanted.pt"))
+taken = references.take(torch.rand(20, 32, 32, 3), 10.0, 0.5, 1.0, 8.0, False)
+assert len(taken.frames) == 8
+from pack.echoreel.core.media import reference_file
+reference_file.write_reference(Path("a.safetensors"), taken)
+assert (reference_file.read_reference(Path("a.safetensors")).frames == taken.frames).all()
+loaded = {name for name in sys.modules if sys.modules[name]}
+assert not {"diffusers", "echoreel", "transformers", "av"} & loaded
+"""
+
+
+def test_the_built_pack_works_where_diffusers_and_echoreel_are_not(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    build(tmp_path / "pack")
+    adapter = ActionAdapter.for_base(toy_wan())
+    adapter.save_pretrained(tmp_path / "adapter")
+    latents, texts = torch.randn(1, 4, 3, 4, 4), torch.randn(2, 5, 16)
+    torch.save((latents, texts), tmp_path / "given.pt")
+    with torch.no_grad():
+        torch.save(adapter.encode(latents, texts[:1], texts[1:]), tmp_path / "wanted.pt")
+    done = subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_in_the_built_pack_asks_for_echoreel(tmp_path: Path) -> None:
+    target = build(tmp_path)
+    for path in target.rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) (echoreel|diffusers)", path.read_text(), re.MULTILINE), path
+    names = {path.name for path in target.iterdir()}
+    assert {"LICENSE", "NOTICE", "README.md", "icon.png", "pyproject.toml", "core", "web"} <= names
+    assert sum(path.stat().st_size for path in target.rglob("*.py")) < 200_000
+    (target / "old.py").write_text("")
+    build(tmp_path)  # in place of the older one
+    assert not (target / "old.py").exists()
+    (tmp_path / "taken" / "echoreel").mkdir(parents=True)
+    with pytest.raises(ValueError, match="is no pack of ours"):
+        build(tmp_path / "taken")
+
+
+def test_every_node_is_told_of() -> None:
+    assert len(NODES) == 8
+    assert all(name.startswith("EchoReel") for name in NODES)
+    assert {path.stem for path in (COMFYUI / "web/docs").glob("*.md")} == set(NODES)
+    project = tomllib.loads((COMFYUI / "pyproject.toml").read_text())
+    assert project["project"]["dependencies"] == []
+    assert project["tool"]["comfy"]["requires-comfyui"] == ">=0.3.60"
+    source = "".join(path.read_text() for path in COMFYUI.glob("*.py") if path.name != "build.py")
+    assert not re.search(r"(?<!\.)\b(eval|exec)\(|\bpip\b|subprocess", source)
+
+
+@pytest.mark.parametrize("path", sorted((COMFYUI / "example_workflows").glob("*.json")), ids=lambda p: p.stem)
+def test_example_workflows_have_pictures_and_no_unknown_node_of_ours(path: Path) -> None:
+    flow = json.loads(path.read_text())
+    ours = {node["type"] for node in flow["nodes"] if node["type"].startswith("EchoReel")}
+    assert ours
+    assert ours <= set(NODES)
+    assert path.with_suffix(".jpg").is_file()
+
+
+def test_a_folder_that_is_no_adapter_is_told(tmp_path: Path) -> None:
+    with pytest.raises(AdapterMismatch, match=r"config\.json cannot be read"):
+        load_adapter(tmp_path)
+    ActionAdapter.for_base(toy_wan()).save_pretrained(tmp_path)
+    weights = tmp_path / "diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    for damaged in (whole[:100], whole[:-4], b""):
+        weights.write_bytes(damaged)
+        with pytest.raises(AdapterMismatch, match="not an adapter of EchoReel"):
+            load_adapter(tmp_path)
+    weights.write_bytes(whole)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for wrong in ({**config, "sites": 3}, {**config, "prism_config": {"kind": "x"}}, {}, []):
+        (tmp_path / "config.json").write_text(json.dumps(wrong))
+        with pytest.raises(AdapterMismatch, match="not an adapter of EchoReel"):
+            load_adapter(tmp_path)
