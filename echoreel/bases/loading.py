@@ -11,6 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from echoreel.bases.base import Base
+from echoreel.bases.known_bases import known_base
 from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, transformers_parts
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
@@ -39,7 +40,8 @@ def load_base(
     Only safetensors are read, and no code of a model is run.
 
     Args:
-        name: a folder or hub id. Default, or "embedded": the base of this package.
+        name: a folder, a hub id, or a short name such as "wan-1.3b". Default, or "embedded": that of this
+            package.
         dtype: of the weights. Default: bfloat16 on a GPU, float32 elsewhere and for the embedded base.
         device: Default: the GPU, if there is one.
         offload: keep on the GPU only what computes: whole parts of the base ("model"), or single layers
@@ -147,6 +149,8 @@ def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:
             raise EchoReelError(f"this installation has no embedded {kind}; give one: a folder or a hub id")
         return WEIGHTS / kind
     folder = Path(name).expanduser()
+    if kind == "base" and not folder.exists() and (known := known_base(str(name))):
+        return known.hub_id
     if not folder.exists() and HUB_ID.fullmatch(str(name)):
         return str(name)
     if not folder.is_dir():

@@ -15,6 +15,7 @@ from echoreel.cli import (  # noqa: F401 - they add their commands
     measure,
     models,
     prepare,
+    publish,
     reference,
     training,
 )

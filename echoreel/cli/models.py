@@ -59,7 +59,12 @@ def info(
         with answer.busy("loading the models"):
             hush()
             from echoreel.generation.model_facts import describe, lines
+            from echoreel.training.publish import published_facts
 
             answer.facts = describe(base, adapter)
+            trained = published_facts(adapter) if adapter else None
         for line in lines(answer.facts):
             answer.say(line)
+        if trained:
+            answer.say(f"trained     {trained.told()}")
+            answer.facts["training"] = trained.model_dump(mode="json")

@@ -17,8 +17,13 @@ def pairs(
     ],
     folder: Annotated[Path, typer.Argument(help="Output folder.")],
     base: Base = None,
-    frames: Annotated[int, typer.Option(metavar="N", help="Frames of each video.")] = 16,
-    fps: Annotated[float, typer.Option(metavar="X", help="Frames a second.")] = 8.0,
+    frames: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Frames of each video. Default: as `echoreel recipe` has it."),
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(metavar="X", help="Frames a second. Default: the base's own.")
+    ] = None,
     references: Annotated[
         int, typer.Option(metavar="N", help="References per pair; a line's first ones are taken.")
     ] = 1,
@@ -94,6 +99,60 @@ def manifest(
             answer.say(f"dropped {count}: {reason}")
         answer.say(f"next: echoreel prepare pairs {out} FOLDER --root {root} --references {references}")
         answer.facts = chosen.details() | {"manifest": str(out), "root": str(root)}
+
+
+@prepare.command(epilog="Example: echoreel prepare dataset ucf101 UCF-101 ucf --holdout 10")
+def dataset(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAYOUT", help="ucf101, hmdb51, kinetics, ssv2, folders (one a class) or table."
+        ),
+    ],
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Its folder; of a table the file.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for train.jsonl, heldout.jsonl and report.json.")
+    ],
+    holdout: Annotated[
+        int, typer.Option("--holdout", metavar="N", min=0, help="Actions that are never trained on.")
+    ] = 0,
+    references: Annotated[int, typer.Option(metavar="N", min=1, help="Of each target.")] = 1,
+    per_action: Annotated[
+        int, typer.Option("--per-action", metavar="N", min=2, help="Clips of one action at most.")
+    ] = 256,
+    shortest: Annotated[float, typer.Option(metavar="SECONDS", help="A clip is no shorter.")] = 2.0,
+    longest: Annotated[float, typer.Option(metavar="SECONDS", help="A clip is no longer.")] = 30.0,
+    still: Annotated[float, typer.Option(metavar="X", help="Drop clips that move less, 0 to 1.")] = 0.004,
+    similar: Annotated[float, typer.Option(metavar="X", help="Drop pairs nearer in look, 0 to 1.")] = 0.03,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Which pairs, which actions held out.")] = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Choose pairs from a data set as it lies on disk, for `prepare pairs`; says what it dropped and why."""
+    with answering(as_json, debug) as answer:
+        from echoreel.common.settings import checked
+        from echoreel.library.choose_pairs import PairSettings
+        from echoreel.library.datasets import dataset_pairs, layout_of, write_dataset
+
+        settings = checked(
+            PairSettings,
+            references=references,
+            per_action=per_action,
+            shortest=shortest,
+            longest=longest,
+            still=still,
+            similar=similar,
+            seed=seed,
+        )
+        layout = layout_of(name)
+        with answer.busy("looking at the clips"):
+            made = dataset_pairs(layout, root, settings, holdout)
+            roots = write_dataset(made, out)
+        for line in made.told():
+            answer.say(line)
+        for file, top in roots.items():
+            answer.say(f"next: echoreel prepare pairs {file} FOLDER --root {top} --references {references}")
+        answer.facts = made.details() | {"roots": {str(file): str(top) for file, top in roots.items()}}
 
 
 @prepare.command(

@@ -1,4 +1,4 @@
-"""`echoreel train` and `evaluate`: recipes to adapters, adapters to tables."""
+"""`echoreel recipe`, `train` and `evaluate`: bases to recipes, recipes to adapters, adapters to tables."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,20 +10,74 @@ from echoreel.cli.options import AsJson, Debug, Overrides, Recipe
 from echoreel.cli.output import answering, hush
 
 
+@app.command(epilog="Example: echoreel recipe wan-1.3b > my.toml")
+def recipe(
+    base: Annotated[
+        str,
+        typer.Argument(
+            metavar="BASE",
+            help="A short name (wan-1.3b, wan-14b, wan2.2-5b, wan2.2-a14b, ltx, cogvideox-2b, cogvideox-5b, "
+            "animatediff, modelscope), a folder or a hub id.",
+        ),
+    ],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Write a recipe for `train` that fits a base: every key, explained. No weights are downloaded."""
+    with answering(as_json, debug) as answer:
+        with answer.busy("looking at the base"):
+            hush()
+            from echoreel.bases.sketch import sketched
+            from echoreel.training.write_recipe import recipe_for
+
+            text = recipe_for(sketched(base)[0])
+        answer.say(text.rstrip())
+        answer.facts = {"recipe": text}
+
+
 @app.command(
     epilog="Example: echoreel train recipes/adapter.toml --set fit.steps=2000 --set folder=runs/mine"
 )
-def train(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+def train(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    init: Annotated[
+        str | None,
+        typer.Option("--init", metavar="DIR|ID", help="Go on from these weights: the recipe's `start`."),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what it needs: memory, time, and whether this machine has it (else exit code 1). "
+            "Nothing is downloaded but small files; encoded pairs are shown on a sheet.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
     """Train an adapter on a base from prepared pairs. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         hush()
         from echoreel.common.settings import load_settings
-        from echoreel.training.train_adapter import AdapterRecipe
-        from echoreel.training.train_adapter import train as trained
+        from echoreel.training import train_adapter as training
 
-        folder = trained(load_settings(recipe, AdapterRecipe, overrides or ()))
-        answer.say(f"wrote {folder}; use it with --adapter {folder}")
-        answer.facts = {"adapter": str(folder)}
+        told = [*(overrides or ()), *([f"start={init}"] if init else [])]
+        settings, fits = load_settings(recipe, training.AdapterRecipe, told), True
+        if dry_run:
+            from echoreel.training.dry_run import dry_run as needs_of
+
+            with answer.busy("counting what a step needs"):
+                needs = needs_of(settings)
+            for line in needs.told():
+                answer.say(line)
+            answer.facts, fits = needs.details(), needs.fits
+        else:
+            folder = training.train(settings)
+            answer.say(f"wrote {folder}; use it with --adapter {folder}")
+            answer.facts = {"adapter": str(folder)}
+    if not fits:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: echoreel evaluate recipes/actorbench.toml --prompts 4 --json table.json")

@@ -26,6 +26,7 @@ from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import read_image
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
+from echoreel.method.published import how_to_get_one
 
 Reference: TypeAlias = ReferenceVideo | str | Path
 
@@ -141,10 +142,10 @@ def adapter_for(base: Base, name: str | Path | None = None) -> ActionAdapter:
         try:
             adapter.check_fits(base)
         except AdapterMismatch as error:
+            name_of_base = model_name(base.pipe)
             raise AdapterMismatch(
-                f"no adapter given for {model_name(base.pipe)}, and the embedded one does not fit it; "
-                "give --adapter (echoreel adapters lists them; docs/how-to/train-your-own.md makes one) "
-                "or leave out the references"
+                f"no adapter given for {name_of_base}, and the embedded one does not fit it; "
+                f"{how_to_get_one(name_of_base)}, or leave out the references"
             ) from error
     return adapter
 

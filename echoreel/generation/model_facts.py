@@ -13,6 +13,7 @@ from echoreel.bases.lookup import base_of
 from echoreel.generation.settings import GenerationSettings, resolved
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
+from echoreel.method.published import how_to_get_one, published_adapters
 
 EMBEDDED_WORDS = {
     "prompt": ("a person with HAIR hair in a COLOUR TOP and COLOUR trousers ACTION PLACE",),
@@ -64,6 +65,7 @@ def describe(base: str | Path | None = None, adapter: str | Path | None = None) 
         "sites": len(loaded.config["sites"]),
         "share_of_denoiser": _parameters(loaded) / _parameters(found.denoiser),
     }
+    facts["published"] = [each.adapter for each in published_adapters(model_name(pipe))]
     return facts
 
 
@@ -125,6 +127,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
         f"sites       {len(facts['sites'])}, of width {', '.join(map(str, widths))}",
         f"adapter     {adapter['name']}: {_short(adapter['parameters'])} parameters, "
         f"{adapter['share_of_denoiser']:.1%} of the denoiser, in {adapter['sites']} of the sites",
+        *([f"published   {how_to_get_one(facts['base'])}"] if adapter["name"] == "fresh" else []),
     ]
 
 

@@ -207,8 +207,8 @@ def _match(
         left = [clip for clip in drawn if clip.video not in videos]
         if not left:
             break
-        best = max(left, key=lambda clip: min(_apart(clip, one) for one in (target, *chosen)))
-        if min(_apart(best, one) for one in (target, *chosen)) < settings.similar:
+        best = max(left, key=lambda clip: min(looks_apart(clip, one) for one in (target, *chosen)))
+        if min(looks_apart(best, one) for one in (target, *chosen)) < settings.similar:
             break
         chosen.append(best)
     if len(chosen) < settings.references:
@@ -217,7 +217,7 @@ def _match(
     found.chosen.append((target, chosen))
 
 
-def _apart(clip: Candidate, other: Candidate) -> float:
+def looks_apart(clip: Candidate, other: Candidate) -> float:
     """How differently two clips look, 0 to 1; without looks 1, or 0 when the words are the same, too."""
     if clip.look is not None and other.look is not None:
         return math.fsum(abs(a - b) for a, b in zip(clip.look, other.look, strict=True)) / len(clip.look)

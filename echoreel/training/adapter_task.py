@@ -15,6 +15,7 @@ from echoreel.training.adapter_validation import AdapterValidation
 from echoreel.training.autoencoder_probe import check_pairs
 from echoreel.training.gradient_checkpointing import recompute_in_training
 from echoreel.training.pair_cache import Pairs, PairSet
+from echoreel.training.run_log import Headline
 from echoreel.training.step_pairs import TrainingPairs, adapter_batch
 
 
@@ -25,6 +26,11 @@ class AdapterTask:
     """
 
     name = "adapter"
+    headline = Headline(
+        ("right", "shuffled", "none"),
+        "validation is the error with the right references, with those of another pair, and with none: "
+        "references are read once the first is the least",
+    )
 
     def __init__(
         self,

@@ -26,17 +26,25 @@ from echoreel.common.text import checked_text, json_value
 from echoreel.media.images import Frames
 from echoreel.media.video_files import MOST_FPS, Span, read_frames
 from echoreel.training.autoencoder_probe import probe_of, same_probe
+from echoreel.training.clip_shape import ClipShape, clip_shape
 from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetWriter
 
 
 class PrepareSettings(Settings):
-    """How the videos of a manifest are read."""
+    """How the videos of a manifest are read. None means: as `clip_shape` has it for the base."""
 
-    frames: Annotated[int, Field(ge=1, le=10_000)] = 16
-    fps: Annotated[float, Field(gt=0, le=MOST_FPS)] = 8.0
-    size: tuple[Pixels, Pixels] | None = None  # pixels (height, width); none = the base's own
+    frames: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    fps: Annotated[float, Field(gt=0, le=MOST_FPS)] | None = None
+    size: tuple[Pixels, Pixels] | None = None  # pixels (height, width)
     references: Annotated[int, Field(ge=1, le=100)] = 1  # of each pair: a line's first so many
     shard: PositiveInt = 256  # pairs in a file
+
+    def shape(self, base: BaseLike) -> ClipShape:
+        """Of every clip. Raises SettingsError for a base that does not say its size, and none is given."""
+        if self.frames and self.fps and self.size:
+            return ClipShape(self.frames, self.fps, *self.size)
+        usual = clip_shape(base, self.size)
+        return ClipShape(self.frames or usual.frames, self.fps or usual.fps, usual.height, usual.width)
 
 
 class _Cut(Settings):
@@ -115,7 +123,9 @@ def prepare_pairs(
     OutputError.
     """
     base, settings = base_of(base), settings or PrepareSettings()
-    settings = settings.model_copy(update={"size": base.video_size(settings.size)})
+    shape = settings.shape(base)
+    told = {"frames": shape.frames, "fps": shape.fps, "size": (shape.height, shape.width)}
+    settings = settings.model_copy(update=told)
     root = root or manifest.parent
     lines = [*_numbered_lines(manifest, settings.references, root).items()]
     writer, probe = PairSetWriter(folder), probe_of(base)
@@ -231,15 +241,15 @@ def _inside(root: Path, file: Path, source: str) -> Path:
 
 def _frames(line: ManifestLine, root: Path, source: str, settings: PrepareSettings) -> Frames:
     """Frames (1 + R, T, H, W, 3) of a pair. Raises VideoError's family, ClipTooShort for too few frames."""
-    clips = []
+    clips, frames = [], settings.frames or 0  # the settings are whole here
     for file, cut in _clips_of(line, settings):
-        span = Span(start=cut.start, end=cut.end, fps=settings.fps, frames=settings.frames)
+        span = Span(start=cut.start, end=cut.end, fps=settings.fps, frames=frames)
         clip = read_frames(_inside(root, file, source), span, size=settings.size)
-        if len(clip.frames) < settings.frames:
+        if len(clip.frames) < frames:
             until = "" if cut.end is None else f" to {cut.end:g} s"
             raise ClipTooShort(
                 f"{file} gives {len(clip.frames)} frames from {cut.start:g} s{until}, need "
-                f"{settings.frames}; lower frames, raise fps, or drop the line"
+                f"{frames}; lower frames, raise fps, or drop the line"
             )
         clips.append(clip.frames)
     return np.stack(clips)

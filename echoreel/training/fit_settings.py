@@ -12,13 +12,18 @@ FREE = (
     "minutes",
     "prefetch",
     "tensorboard",
+    "trackers",
     "log_every",
     "validate_every",
     "checkpoint_every",
+    "checkpoint_minutes",
     "sheet_every",
 )
 """Settings that a resumed run may change: none of them changes what the steps compute."""
 
+Tracker: TypeAlias = Literal[
+    "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
+]
 Beta: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -43,5 +48,7 @@ class FitSettings(Settings):
     log_every: PositiveInt = 50
     validate_every: NonNegativeInt = 500
     checkpoint_every: NonNegativeInt = 500
+    checkpoint_minutes: NonNegativeFloat = 10  # also after so long, so that a kill costs no more; 0 = off
     sheet_every: NonNegativeInt = 0
     tensorboard: bool = False
+    trackers: tuple[Tracker, ...] = ()  # further logs of accelerate's, each by a package of its own

@@ -14,11 +14,12 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs  # type: ignore[import-untyped]
+from accelerate.tracking import get_available_trackers  # type: ignore[import-untyped]
 from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from echoreel.common.errors import CheckpointError, EchoReelError
+from echoreel.common.errors import CheckpointError, EchoReelError, SettingsError
 from echoreel.common.files import written_beside
 from echoreel.common.randomness import noise_like, seeded
 from echoreel.training.fit_settings import FREE, FitSettings
@@ -34,7 +35,7 @@ from echoreel.training.run_folder import (
     train_mode,
     trained_state,
 )
-from echoreel.training.run_log import RunLog
+from echoreel.training.run_log import VALIDATION, Headline, RunLog
 from echoreel.training.stop_signals import stop_signals
 
 __all__ = ["FREE", "FitSettings", "Task", "TrainingDiverged", "fit", "load_trained", "noise_like", "seeded"]
@@ -76,6 +77,13 @@ class TellsBatches(Protocol):
         """What batch number `step` holds, for a message."""
 
 
+@runtime_checkable
+class HasHeadline(Protocol):
+    """A task with more validation numbers than people read."""
+
+    headline: Headline
+
+
 def fit(task: Task, settings: FitSettings, folder: Path) -> int:
     """Train `task` in `folder`, from its newest checkpoint if there is one. Returns the step reached,
     less than `settings.steps` only when `settings.minutes` ran out; the module then holds the live weights.
@@ -85,8 +93,14 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
     Ctrl-C, SIGTERM or a closed terminal and a checkpoint, KeyboardInterrupt with a message.
     """
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a batch may leave parts untouched
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[unused])
     run = RunFolder(Path(folder))
+    _check_trackers(settings)
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),
+        kwargs_handlers=[unused],
+        log_with=[*settings.trackers] or None,
+        project_dir=run.path,
+    )
     with run.locked() if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             run.bind(settings, free=FREE)
@@ -94,7 +108,17 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
         training = _Training(task, settings, accelerator, run)
         start = training.resume()
         steps = range(start, settings.steps)
-        log = RunLog(run.path, task.name, steps, settings.tensorboard, accelerator.is_main_process)
+        if settings.trackers:
+            accelerator.init_trackers(run.path.name)
+        log = RunLog(
+            run.path,
+            task.name,
+            steps,
+            settings.tensorboard,
+            accelerator.is_main_process,
+            task.headline if isinstance(task, HasHeadline) else None,
+            accelerator.trackers if settings.trackers else (),
+        )
         if settings.precision == "bf16" and not computes_in_bf16(accelerator.device):
             log.note(EMULATED)
         with (
@@ -107,20 +131,21 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
 
 def _loop(training: "_Training", log: RunLog, signals: list[str], feed: "Feed") -> int:
     settings, began = training.settings, time.monotonic()
-    step = saved = training.step
+    step, saved, saving = training.step, training.step, began
     while step < settings.steps:
         training.optimize(feed)
         step = training.step
         log.advance(step)
-        out_of_time = bool(settings.minutes) and time.monotonic() - began > settings.minutes * 60
-        stop = training.agree(bool(signals) or out_of_time)
+        now = time.monotonic()
+        stop = training.agree(bool(signals) or _passed(settings.minutes, now - began))
+        late = training.agree(_passed(settings.checkpoint_minutes, now - saving))
         final = step == settings.steps
         validate = settings.validate_every > 0 and (final or step % settings.validate_every == 0)
         if validate or final or step % settings.log_every == 0:
             log.write(step, training.numbers() | (training.validate() if validate else {}))
-        if stop or final or _due(step, settings.checkpoint_every):
+        if stop or final or late or _due(step, settings.checkpoint_every):
             training.save()
-            saved = step
+            saved, saving = step, time.monotonic()
         if _due(step, settings.sheet_every):
             training.sheet()
         if stop:
@@ -243,7 +268,7 @@ class _Training:
     def validate(self) -> dict[str, float]:
         """The task's numbers, with averaged weights where there are any."""
         with self._exported():
-            return {f"validation/{name}": value for name, value in self.task.validate().items()}
+            return {VALIDATION + name: value for name, value in self.task.validate().items()}
 
     def sheet(self) -> None:
         """sheets/step-….png, from the first process, written beside and renamed."""
@@ -339,3 +364,16 @@ def _chance(seed: int, index: int) -> tuple[torch.Generator]:
 
 def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
+
+
+def _passed(minutes: float, seconds: float) -> bool:
+    return minutes > 0 and seconds > minutes * 60
+
+
+def _check_trackers(settings: FitSettings) -> None:
+    """Raises SettingsError for a log whose package is not installed."""
+    available = {str(kind) for kind in get_available_trackers()}
+    if missing := [name for name in settings.trackers if name not in available]:
+        raise SettingsError(
+            f"trackers: the package of {missing[0]} is not installed; pip install it, or leave it out"
+        )

@@ -1,12 +1,13 @@
-"""What a training tells: metrics.jsonl, TensorBoard on request, progress on stderr."""
+"""What a training tells: metrics.jsonl, TensorBoard and other logs on request, progress on stderr."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
+from accelerate.tracking import GeneralTracker  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -18,6 +19,16 @@ GONE = suppress(OSError)
 """Around what goes to the terminal: when it has been closed, training goes on, to a checkpoint at least."""
 
 
+VALIDATION = "validation/"  # before the names of its numbers
+
+
+class Headline(NamedTuple):
+    """Which numbers of a validation people see, and what they mean."""
+
+    names: tuple[str, ...]
+    meaning: str
+
+
 class RunLog:
     """One line of numbers per log interval, in a file that resumes with its run.
 
@@ -26,14 +37,28 @@ class RunLog:
     process but the first) writes and shows nothing.
     """
 
-    def __init__(self, folder: Path, name: str, steps: range, tensorboard: bool, active: bool = True) -> None:
-        """`steps`: from the first step of this start to the last of the run. Raises MissingExtra."""
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        steps: range,
+        tensorboard: bool,
+        active: bool = True,
+        headline: Headline | None = None,
+        trackers: Sequence[GeneralTracker] = (),
+    ) -> None:
+        """`steps`: from the first step of this start to the last of the run. Raises MissingExtra.
+
+        headline: which numbers of a validation people see; the rest are only in the files. trackers: further
+        logs.
+        """
+        self._headline, self._trackers = headline, trackers
         self.path, self.name, self.active = folder / "metrics.jsonl", name, active
         self._board: Any = (
             _summary_writer(folder / "tensorboard", steps.start) if tensorboard and active else None
         )
         self._console = Console(stderr=True)
-        self._steps = steps
+        self._steps, self._explained = steps, False
         self._progress: Progress | None = None
         if active:
             write_atomic(self.path, _kept_lines(self.path, steps.start))
@@ -59,6 +84,8 @@ class RunLog:
                 self._progress.stop()
         if self._board:
             self._board.close()
+        for tracker in self._trackers:
+            tracker.finish()
 
     def note(self, text: str) -> None:
         """Tell people something about this start."""
@@ -83,8 +110,21 @@ class RunLog:
         if self._board:
             for name, value in numbers.items():
                 self._board.add_scalar(name, value, step)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        for tracker in self._trackers:
+            tracker.log(dict(numbers), step=step)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in self._shown(numbers).items())
         self._print(f"{self.name} {step}/{self._steps.stop}  {shown}")
+
+    def _shown(self, numbers: Mapping[str, float]) -> Mapping[str, float]:
+        """Those for people; before the first of a validation, what they mean."""
+        found = {name for name in numbers if name.startswith(VALIDATION)}
+        if self._headline is None or not found:
+            return numbers
+        if not self._explained:
+            self._explained = True
+            self.note(f"{self._headline.meaning}; {self.path} has {len(found)} numbers")
+        chosen = {VALIDATION + name for name in self._headline.names}
+        return {name: value for name, value in numbers.items() if name not in found - chosen}
 
     def _print(self, text: str) -> None:
         with GONE:

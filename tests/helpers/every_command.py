@@ -55,14 +55,18 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "measure": ([f"{ROOT}/{CARTWHEEL}"], "eval"),
     "prepare actors": ([f"{ROOT}/recipes/embedded-base.toml"], "actors"),
     "prepare clips": (["OUT/clips", "--motions", "none"], "actors"),
+    "prepare dataset": (["folders", "OUT/none", "OUT/dataset"], REFUSES_INPUT),
     "prepare judges": ([f"{ROOT}/recipes/judges.toml"], "actors"),
     "prepare manifest": (["OUT/library", "OUT/chosen.jsonl"], "library"),
     "prepare pairs": (["OUT/pairs.jsonl", "OUT/pairs", "--size", "64x64"], WORKS),
     "prepare prompts": ([f"{ROOT}/recipes/none.toml"], REFUSES_INPUT),
     "prepare prism": ([f"{ROOT}/recipes/none.toml"], REFUSES_INPUT),
+    "publish": (["OUT/none", "mine", "--license", "mit"], REFUSES_INPUT),
+    "recipe": (["wan-1.3b"], WORKS),
     "reference save": (["OUT/a.safetensors", "-r", f"{ROOT}/{CARTWHEEL}"], WORKS),
     "reference show": (["OUT/a.safetensors"], WORKS),
     "train": (["OUT/train.toml"], "train"),
+    "train --dry-run": (["OUT/train.toml", "--dry-run"], WORKS),
 }
 
 

@@ -1,6 +1,7 @@
 """The training loop and its run folder: killed or not, the same bits."""
 
 import errno
+import importlib.util
 import json
 import os
 import pty
@@ -20,12 +21,14 @@ from helpers.places import ROOT
 from helpers.toy_training_task import SETTINGS, ToyTask, plain_task
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from echoreel.common.errors import CheckpointError, OutputError, SettingsError
 from echoreel.common.settings import checked
 from echoreel.training.loop import FitSettings, TrainingDiverged, fit
-from echoreel.training.run_folder import RunFolder, load_trained, train_mode, trained_state
+from echoreel.training.run_folder import RunFolder, Snapshot, load_trained, train_mode, trained_state
+from echoreel.training.run_log import Headline
 
 TOY = ROOT / "tests" / "helpers" / "toy_training_task.py"
 
@@ -362,3 +365,54 @@ def test_a_closed_terminal_costs_no_checkpoint(tmp_path: Path) -> None:
     stopped = RunFolder(tmp_path).latest()
     assert stopped is not None
     assert stopped.name in ("step-000004", "step-000005")
+
+
+def test_a_checkpoint_is_written_after_so_many_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock goes on by 20 seconds whenever it is read."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr("echoreel.training.loop.time.monotonic", lambda: 20.0 * next(clock))
+    saved: list[int] = []
+    save = RunFolder.save
+
+    def kept(run: RunFolder, snapshot: Snapshot) -> Path:
+        saved.append(snapshot.state.step)
+        return save(run, snapshot)
+
+    monkeypatch.setattr(RunFolder, "save", kept)
+    rare = {"checkpoint_every": 0, "validate_every": 0, "log_every": 100}
+    fit(ToyTask(), SETTINGS.model_copy(update={**rare, "checkpoint_minutes": 1}), tmp_path / "often")
+    assert saved == [4, 8, 12]
+    saved.clear()
+    fit(ToyTask(), SETTINGS.model_copy(update={**rare, "checkpoint_minutes": 0}), tmp_path / "last")
+    assert saved == [12]
+
+
+def test_people_see_the_headline_and_the_file_has_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Watched(ToyTask):
+        headline = Headline(("right",), "right is the error")
+
+        def validate(self) -> dict[str, float]:
+            return {"right": 1.0, "right@0.5": 2.0, "gain": 3.0}
+
+    fit(Watched(), SETTINGS, tmp_path)
+    said = capsys.readouterr().err
+    assert said.count(f"toy: right is the error; {tmp_path / 'metrics.jsonl'} has 3 numbers") == 1
+    assert said.count("validation/right 1") == 3
+    assert "gain" not in said
+    assert "@" not in said
+    assert metrics(tmp_path)[-1]["validation/gain"] == 3.0
+
+
+def test_any_of_accelerates_trackers_gets_the_numbers(tmp_path: Path) -> None:
+    fit(ToyTask(), checked(FitSettings, **SETTINGS.model_dump() | {"trackers": ["tensorboard"]}), tmp_path)
+    events = EventAccumulator(str(next(tmp_path.rglob("events.out*")).parent)).Reload()
+    assert [event.step for event in events.Scalars("validation/error")] == [4, 8, 12]
+    missing = next(name for name in ("aim", "swanlab", "clearml") if importlib.util.find_spec(name) is None)
+    with pytest.raises(SettingsError, match=f"the package of {missing} is not installed"):
+        fit(ToyTask(), checked(FitSettings, steps=1, trackers=[missing]), tmp_path / "other")
+    with pytest.raises(SettingsError, match="trackers"):
+        checked(FitSettings, steps=1, trackers=["wandbb"])

@@ -1,0 +1,182 @@
+"""What a training needs, told before anything is downloaded, encoded or trained."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from echoreel.bases.base import Base
+from echoreel.bases.encoding import decode_video
+from echoreel.bases.loading import find_model
+from echoreel.bases.sketch import parameters, sketched
+from echoreel.media.images import contact_sheet
+from echoreel.media.video_files import write_image
+from echoreel.method.adapter import ActionAdapter
+from echoreel.training.adapter_settings import AdapterTaskSettings
+from echoreel.training.clip_shape import clip_shape, latent_shape
+from echoreel.training.memory import BYTES_PER_PARAMETER, free_memory
+from echoreel.training.pair_cache import Pairs, PairSet, shards_in
+from echoreel.training.step_cost import META, step_cost, text_tokens_of
+from echoreel.training.step_pairs import TrainingPairs, adapter_batch
+from echoreel.training.train_adapter import AdapterRecipe
+
+SPEED = 100e12  # operations a second that a large GPU reaches in bfloat16, about a third of its peak
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Of a training: bytes, operations, and whether this machine has the memory."""
+
+    base: str
+    denoiser_parameters: int
+    other_parameters: int  # autoencoder, text encoders
+    adapter_parameters: int
+    pairs: int | None  # None: not encoded yet
+    latents: tuple[int, ...]  # of a step: (B, C, T, h, w)
+    references: int
+    steps: int
+    weights: int  # bytes
+    optimizer: int  # bytes of the adapter, its gradients, AdamW's moments and the average
+    activations: int  # bytes that a step holds at most
+    flop_per_step: float
+    device: str
+    free: int  # bytes
+    sheet: str | None = None  # a picture of the first batch
+
+    @property
+    def peak(self) -> int:
+        return self.weights + self.optimizer + self.activations
+
+    @property
+    def fits(self) -> bool:
+        return self.peak < self.free
+
+    def details(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self) | {"peak": self.peak, "fits": self.fits}
+
+    def told(self) -> list[str]:
+        """For people."""
+        batch, _, frames, height, width = self.latents
+        share = self.adapter_parameters / self.denoiser_parameters
+        hours = self.steps * self.flop_per_step / SPEED / 3600
+        pairs = "not encoded yet" if self.pairs is None else f"{self.pairs}, encoded"
+        verdict = "it fits" if self.fits else f"it does not fit; {ADVICE}"
+        return [
+            f"base        {self.base}: {self.denoiser_parameters / 1e9:.2f} B parameters in the denoiser, "
+            f"{self.other_parameters / 1e9:.2f} B in the rest",
+            f"adapter     {self.adapter_parameters / 1e6:.2f} M parameters, {share:.1%} of the denoiser",
+            f"pairs       {pairs}",
+            f"step        {batch} pairs of {frames} latent frames of {width}x{height}, {self.references} "
+            f"references each; {self.flop_per_step / 1e12:.3g} TFLOP",
+            f"memory      {_gib(self.weights)} weights, {_gib(self.optimizer)} adapter and optimizer, "
+            f"{_gib(self.activations)} a step: {_gib(self.peak)} in all",
+            f"machine     {self.device} with {_gib(self.free)} free: {verdict}",
+            f"time        {self.steps} steps take {hours:.1f} hours at 100 TFLOP/s, which large GPUs reach "
+            "(computed, not measured)",
+            *([f"wrote {self.sheet}, the first batch"] if self.sheet else []),
+        ]
+
+
+ADVICE = "set gradient_checkpointing = true, lower `batch`, encode fewer frames or a smaller size"
+
+
+def dry_run(recipe: AdapterRecipe) -> Needs:
+    """What `train` needs for a recipe; where the pairs are there, also a sheet of the first batch.
+
+    Weights are neither read nor downloaded; the sheet takes the autoencoder, if it is on this machine.
+    Raises EchoReelError's family as `train` does.
+    """
+    base, source = sketched(recipe.base)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    data = PairSet.open(recipe.pairs) if shards_in(recipe.pairs) else None
+    sheet = _sheet(base, source, recipe, data) if data else None
+    adapter = _adapter(base, recipe)
+    task = recipe.task
+    shape = latent_shape(base, clip_shape(base)) if data is None else data.shape[1:]
+    references = task.references or (data.shape[0] if data else 1)
+    latents = (task.batch, *shape)
+    parts = {n: m for n, m in base.pipe.components.items() if isinstance(m, nn.Module)}
+    names = (base.component, *base.more)
+    denoisers = sum(parameters(parts[name]) for name in names if name in parts)
+    others = sum(map(parameters, parts.values())) - denoisers
+    low = torch.bfloat16 if device.type == "cuda" or recipe.fit.precision == "bf16" else torch.float32
+    for part in (base.denoiser, adapter):
+        nn.Module.to(part, META, low)  # diffusers' own `to` has notes for those who compute with it
+    cost = step_cost(base, adapter, latents, references, text_tokens_of(base), task.gradient_checkpointing)
+    return Needs(
+        base=source,
+        denoiser_parameters=parameters(base.denoiser),
+        other_parameters=others,
+        adapter_parameters=parameters(adapter),
+        pairs=len(data) if data else None,
+        latents=latents,
+        references=references,
+        steps=recipe.fit.steps,
+        weights=(denoisers + others) * (2 if device.type == "cuda" else 4),
+        optimizer=parameters(adapter) * BYTES_PER_PARAMETER,
+        activations=cost.memory,
+        flop_per_step=cost.flop * recipe.fit.accumulate,
+        device=torch.cuda.get_device_name() if device.type == "cuda" else "no GPU; main memory",
+        free=free_memory(device),
+        sheet=sheet,
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+def _adapter(base: Base, recipe: AdapterRecipe) -> ActionAdapter:
+    """Without weights. Raises AdapterMismatch, SettingsError."""
+    with torch.device("meta"):
+        if recipe.start is None:
+            fresh: ActionAdapter = ActionAdapter.for_base(
+                base, recipe.preset, prism=recipe.prism, integration=recipe.integration
+            )
+            return fresh
+        source = find_model("adapter", recipe.start, "config.json")
+        started: ActionAdapter = ActionAdapter.from_config(ActionAdapter.load_config(str(source)))
+    started.check_fits(base)
+    return started
+
+
+def _sheet(base: Base, source: str, recipe: AdapterRecipe, data: PairSet) -> str | None:
+    """A picture of the first batch; None where the autoencoder is not on this machine."""
+    validation = PairSet.open(recipe.validation) if recipe.validation else None
+    task: AdapterTaskSettings = recipe.task
+    pairs = TrainingPairs(data, validation, task.held_back, task.batch, task.seed)
+    first = adapter_batch(pairs, 0, task)
+    decoder = _decoder(base, source)
+    if decoder is None:
+        return None
+    path = recipe.folder / "first-batch.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, contact_sheet(_rows(decoder, first, task.sheet_pairs)))
+    return str(path)
+
+
+def _rows(base: Base, pairs: Pairs, most: int) -> list[tuple[str, Any]]:
+    rows = []
+    for index in range(min(most, len(pairs.targets))):
+        rows.append((f"target: {pairs.captions[index]}", decode_video(base, pairs.targets[index, None])[0]))
+        made = decode_video(base, pairs.references[index])
+        rows += [(f"reference: {c}", m) for c, m in zip(pairs.reference_captions[index], made, strict=True)]
+    return rows
+
+
+def _decoder(base: Base, source: str) -> Base | None:
+    """The base with its autoencoder's weights and nothing else; None where they are not on this machine."""
+    if not next(base.pipe.vae.parameters()).is_meta:
+        return base
+    try:
+        vae = type(base.pipe.vae).from_pretrained(
+            source, subfolder="vae", local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError):
+        return None
+    pipe = type(base.pipe)(
+        **{**dict.fromkeys(base.pipe.components), "vae": vae, "scheduler": base.pipe.scheduler}
+    )
+    return type(base)(base.denoiser, pipe)

@@ -1,0 +1,212 @@
+"""A finished run -> a folder that others can load: the adapter, a model card, and how it was trained."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, ModelCardData, hf_hub_download
+from pydantic import Field
+
+from echoreel.bases.loading import HUB_ID
+from echoreel.common.errors import EchoReelError
+from echoreel.common.files import written_beside
+from echoreel.common.settings import Settings
+from echoreel.media.video_files import Span, read_frames, write_video
+from echoreel.training.pair_cache import PairSet, PairSetError
+from echoreel.training.train_adapter import AdapterRecipe
+
+FACTS = "training.json"  # in the folder: what the card was written from
+FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+SAMPLE_FPS, SAMPLE_FRAMES = 8.0, 64
+MISSING = "not told"
+
+
+class Publication(Settings):
+    """What a card says of an adapter."""
+
+    name: str
+    base: str  # hub id, or the name of a folder
+    license: str
+    data: str = MISSING  # which videos, and their licences
+    steps: int
+    hours: float
+    pairs: int | None = None
+    references: int | None = None  # of each pair
+    latents: tuple[int, ...] = ()  # (C, T, h, w)
+    validation: dict[str, float] = Field(default_factory=dict)  # the last one
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    samples: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        """For `echoreel info`."""
+        pairs = "pairs" if self.pairs is None else f"{self.pairs} pairs"
+        return (
+            f"{self.name}: {self.steps} steps on {pairs} for {self.base}; data: {self.data}; "
+            f"licence: {self.license}"
+        )
+
+
+def publish(
+    run: Path,
+    name: str,
+    license: str,
+    to: Path,
+    data: str = MISSING,
+    samples: Sequence[Path] = (),
+) -> Publication:
+    """Write the folder `to` from a run of `train`. samples: videos to show, each becomes a GIF.
+
+    Raises EchoReelError for a run that is not finished, VideoError's family, OutputError.
+    """
+    adapter = run / "adapter"
+    missing = [
+        path for path in (*(adapter / file for file in FILES), run / "recipe.json") if not path.is_file()
+    ]
+    if missing:
+        raise EchoReelError(
+            f"{run}: has no {missing[0].relative_to(run)}; give the folder of a finished training"
+        )
+    if not license.strip():
+        raise EchoReelError("the licence is empty; say how others may use the adapter, such as apache-2.0")
+    if to.resolve().is_relative_to(run.resolve()):
+        raise EchoReelError(f"{to}: lies in the run's folder; choose another place")
+    gifs = [f"samples/{number:02d}-{path.stem}.gif" for number, path in enumerate(samples, 1)]
+    facts = _facts(run, name, license, data, tuple(gifs))
+    with written_beside(to) as partial:
+        partial.mkdir()
+        for file in FILES:
+            shutil.copyfile(adapter / file, partial / file)
+        for source, gif in zip(samples, gifs, strict=True):
+            (partial / "samples").mkdir(exist_ok=True)
+            clip = read_frames(source, Span(start=0.0, fps=SAMPLE_FPS, frames=SAMPLE_FRAMES))
+            write_video(partial / gif, clip.frames, SAMPLE_FPS)
+        (partial / FACTS).write_text(facts.model_dump_json(indent=2) + "\n")
+        (partial / "README.md").write_text(model_card(facts), encoding="utf-8")
+    return facts
+
+
+def push(folder: Path, hub_id: str, private: bool) -> str:
+    """Upload a published folder to the Hugging Face hub. Returns its address. Raises EchoReelError."""
+    try:
+        api = HfApi()
+        api.create_repo(hub_id, private=private, exist_ok=True)
+        api.upload_folder(repo_id=hub_id, folder_path=folder)
+    except Exception as error:  # of the network, the hub or the name: no common type
+        reason = str(error).strip().split("\n")[0]
+        raise EchoReelError(
+            f"{hub_id}: not uploaded ({reason or type(error).__name__}); log in with `hf auth login`; "
+            f"{folder} is complete and can be uploaded again"
+        ) from error
+    return f"https://huggingface.co/{hub_id}"
+
+
+def published_facts(adapter: Path | str) -> Publication | None:
+    """What a published adapter's folder, or page on the hub, says of its training, if it says so."""
+    file = Path(adapter) / FACTS
+    try:
+        if not Path(adapter).is_dir() and HUB_ID.fullmatch(str(adapter)):
+            file = Path(hf_hub_download(str(adapter), FACTS))
+        return Publication.model_validate_json(file.read_bytes())
+    except (OSError, ValueError):  # the hub's errors are of these, and pydantic's
+        return None
+
+
+def _facts(run: Path, name: str, license: str, data: str, samples: tuple[str, ...]) -> Publication:
+    """Raises EchoReelError for files of a run that do not belong to one."""
+    try:
+        recipe = AdapterRecipe.model_validate_json((run / "recipe.json").read_bytes())
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        last, checked = lines[-1], [line for line in lines if "validation/right" in line]
+        told = {"steps": int(last["step"]), "hours": float(last["elapsed"]) / 3600}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise EchoReelError(f"{run}: its recipe.json or metrics.jsonl is damaged; train again") from error
+    try:
+        pairs = PairSet.open(recipe.pairs)
+    except PairSetError:
+        pairs = None
+    numbers = checked[-1] if checked else {}
+    start = "validation/"
+    kept = {key.removeprefix(start): value for key, value in numbers.items() if key.startswith(start)}
+    settings = recipe.model_dump(mode="json", exclude={"folder", "pairs", "validation", "start", "base"})
+    return Publication(
+        name=name,
+        base=Path(recipe.base).name if Path(recipe.base).exists() else recipe.base,
+        license=license,
+        data=data,
+        **told,
+        pairs=None if pairs is None else len(pairs),
+        references=None if pairs is None else pairs.shape[0],
+        latents=() if pairs is None else pairs.shape[1:],
+        validation=kept,
+        recipe=settings,
+        samples=samples,
+    )
+
+
+def model_card(facts: Publication) -> str:
+    """The README.md of the hub's page."""
+    head = ModelCardData(
+        license=facts.license,
+        base_model=facts.base if "/" in facts.base else None,
+        library_name="echoreel",
+        pipeline_tag="text-to-video",
+        tags=["echoreel", "action-adapter", "video-generation"],
+    )
+    shown = "\n".join(f"![{Path(each).stem}]({each})" for each in facts.samples)
+    pairs = MISSING if facts.pairs is None else f"{facts.pairs}, each with {facts.references} references"
+    return f"""---
+{head.to_yaml()}
+---
+
+# {facts.name}
+
+An action adapter of [EchoReel](https://arxiv.org/abs/2403.11535) for `{facts.base}`: it makes that frozen
+video model perform the action of a reference video. {"" if facts.samples else "No samples are shown."}
+
+{shown}
+
+## Use
+
+```sh
+pip install echoreel
+echoreel generate "a raccoon playing the guitar" --reference guitar.mp4 \\
+    --base {facts.base} --adapter THIS_REPOSITORY_OR_FOLDER -o out.mp4
+```
+
+## Training
+
+| | |
+| --- | --- |
+| base | {facts.base} |
+| data | {facts.data} |
+| pairs | {pairs} |
+| latents (C, T, h, w) | {facts.latents or MISSING} |
+| steps | {facts.steps}, {facts.hours:.1f} hours |
+| licence | {facts.license} |
+
+The whole recipe is in `{FACTS}`.
+
+## Does it use its references?
+
+{_evidence(facts.validation)}
+"""
+
+
+def _evidence(numbers: dict[str, float]) -> str:
+    """The validation with its controls, in words."""
+    names = ("right", "shuffled", "none")
+    if not all(name in numbers for name in names):
+        return "No validation was made."
+    right, shuffled, none = (numbers[name] for name in names)
+    verdict = (
+        "They rise in this order: the adapter uses its references."
+        if right < shuffled < none
+        else "They should rise in this order and do not: do not expect references to act."
+    )
+    return (
+        "Denoising error on pairs that were never trained on, with:\n\n"
+        "| the right references | those of another pair | none |\n| --- | --- | --- |\n"
+        f"| {right:.4g} | {shuffled:.4g} | {none:.4g} |\n\n{verdict}"
+    )

@@ -1,0 +1,102 @@
+"""A recipe to copy: every key that `echoreel train` knows, filled in for a base and explained."""
+
+import json
+from typing import Any
+
+from echoreel.bases.base import Base, BaseLike
+from echoreel.bases.loading import model_name
+from echoreel.bases.lookup import base_of
+from echoreel.bases.sketch import parameters
+from echoreel.training.clip_shape import clip_shape
+
+LARGE = 2e8  # parameters of a denoiser from which on memory counts
+
+TEMPLATE = """\
+# A training of an action adapter for {name} ({family}, {size:.2f} B parameters in the denoiser).
+# A line that begins with "#" is a default: remove the "#" to change it.
+#
+# 1. echoreel prepare dataset ucf101 UCF-101 videos --holdout 10  (other data: docs/how-to/train-your-own.md)
+#    It says which --root to add to the next command.
+# 2. echoreel prepare pairs videos/train.jsonl {pairs} --base {name} \\
+#        --frames {frames} --fps {fps:g} --size {width}x{height}
+# 3. echoreel train THIS_FILE
+# Stopped at any moment, both commands go on when they are called again.
+
+folder = "{folder}"  # of this run: checkpoints, log, sheets, and the finished adapter/
+base = {base}  # a folder or a hub id; it stays as it is
+pairs = "{pairs}"  # what `prepare pairs` wrote, with this base
+# validation = "runs/more-pairs"  # pairs of actions that are never trained; default: the first of `pairs`
+preset = "compact"  # sizes of a new adapter: compact, dense, paper or paper-lvdm
+# start = "runs/other/adapter"  # go on from these weights instead of a new adapter
+# freeze_prism = false  # train only the layers inside the base, not the Prism
+
+[task]
+batch = {batch}  # pairs in a step; less takes less memory
+# references = 1  # of a pair in a step: 1 to so many; default: all that pairs have
+swap_roles = true  # any clip of a pair may be the target
+# moments = 4  # train on so many consecutive latent frames of each clip; default: all
+# drop_caption = 0.1  # share of targets without caption, so that guidance works
+# drop_reference_caption = 0.1  # share of references without caption
+high_noise = 4.0  # more steps at high noise, where motion is decided; 0 = all alike
+motion_loss = 4.0  # weight of the error of what changes over time; 0 = none
+# motion_weight = 0.0  # share of the loss that follows what moves, 0 to 1
+gradient_checkpointing = {checkpointing}  # compute layers twice instead of keeping what they made
+# held_back = 32  # first pairs, used for validation and never trained on
+# validation_levels = [0.5, 0.75, 0.95]  # noise levels to validate at
+# sheet_pairs = 4  # pairs shown on a sheet
+# sheet_steps = 12  # denoising steps of a sheet's videos
+# seed = 0  # decides the order of pairs and what is dropped
+
+[fit]
+steps = {steps}  # in all; raise it later and the run goes on
+learning_rate = 1e-3  # at most; try a third of it if the loss jumps
+schedule = "cosine"  # falls to 0 at `steps`; or "constant"
+# warmup = 100  # steps in which the learning rate rises
+# accumulate = 1  # batches of a step: a larger batch without more memory
+precision = "bf16"  # or "fp32": slower, more memory
+# gradient_clip = 1.0  # greatest norm of all gradients; 0 = off
+# ema = 0.999  # decay of the averaged weights, which become the adapter; 0 = off
+# betas = [0.9, 0.99]  # of AdamW
+# weight_decay = 0.01  # of AdamW, on matrices only
+# prefetch = 1  # batches that are read ahead
+# minutes = 0  # stop with a checkpoint after so long; 0 = never
+# checkpoint_every = 500  # steps; 0 = only at the end
+# checkpoint_minutes = 10  # also after so long, so that a crash costs no more; 0 = off
+# validate_every = 500  # steps
+sheet_every = {sheets}  # steps between pictures of progress; 0 = none
+# log_every = 50  # steps between lines of the log
+# tensorboard = false  # also write a log for TensorBoard
+# trackers = []  # further logs: "wandb", "tensorboard", "mlflow", …, each by its own package
+# seed = 0  # of noise and of noise levels
+"""
+
+
+def recipe_for(base: BaseLike) -> str:
+    """The text of a TOML file that `echoreel train` takes. Raises SettingsError."""
+    base = base_of(base)
+    shape, name, size = clip_shape(base), model_name(base.pipe), parameters(base.denoiser)
+    large, short = size > LARGE, _short(name, base)
+    return TEMPLATE.format(
+        name=name,
+        family=base.name,
+        size=size / 1e9,
+        folder=f"runs/{short}",
+        pairs=f"runs/{short}-pairs",
+        base=json.dumps(name),
+        **shape._asdict(),
+        batch=1 if size > 1e10 else 4 if large else 8,
+        checkpointing=str(large and _can_checkpoint(base)).lower(),
+        steps=20_000 if large else 5_000,
+        sheets=2_000 if large else 500,
+    )
+
+
+def _short(name: str, base: Base) -> str:
+    """A word for folders: the last part of a folder or hub id."""
+    last = name.rstrip("/\\").replace("\\", "/").split("/")[-1].lower()
+    return "".join(c if c.isalnum() or c in ".-_" else "-" for c in last) or base.name.lower()
+
+
+def _can_checkpoint(base: Base) -> bool:
+    own: Any = getattr(base.denoiser, "_supports_gradient_checkpointing", False)
+    return bool(own) or base.checkpoints is not None

@@ -1,0 +1,113 @@
+"""From a finished run to a folder that others load, with a card that says what was done and if it works."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.make_videos import counting, film
+from helpers.toy_models import toy_pipeline
+from huggingface_hub import ModelCard
+from typer.testing import CliRunner
+
+from echoreel.cli import app
+from echoreel.common.errors import EchoReelError
+from echoreel.common.settings import validated
+from echoreel.media.video_files import probe
+from echoreel.method import published
+from echoreel.training.pair_cache import PairSetWriter
+from echoreel.training.publish import Publication, model_card, publish, push
+from echoreel.training.train_adapter import AdapterRecipe, train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of two steps, finished; the base and the pairs lie beside."""
+    folder = tmp_path_factory.mktemp("published")
+    toy_pipeline().save_pretrained(folder / "toy-base")
+    latents = torch.randn(8, 2, 4, 4, 8, 8).half().numpy()
+    captions = [["a man dancing", "a woman dancing"]] * 8
+    PairSetWriter(folder / "pairs").write(0, latents[:, 0], latents[:, 1:], captions)
+    places = {"folder": folder / "run", "base": str(folder / "toy-base"), "pairs": folder / "pairs"}
+    fit = {"steps": 2, "validate_every": 2}
+    train(validated(AdapterRecipe, {**places, "task": {"batch": 2, "held_back": 4}, "fit": fit}))
+    film(folder / "out.mp4", counting(20), fps=8)
+    return folder / "run"
+
+
+def test_a_run_becomes_a_folder_that_generate_and_info_take(run: Path, tmp_path: Path) -> None:
+    to, base = str(tmp_path / "shared"), str(run.parent / "toy-base")
+    options = ["--license", "apache-2.0", "--data", "toy clips, CC0", "--sample", str(run.parent / "out.mp4")]
+    done = CliRunner().invoke(app, ["publish", str(run), "My adapter", "--to", to, *options])
+    assert (done.exit_code, done.stderr) == (0, "")
+    card = ModelCard.load(tmp_path / "shared" / "README.md")
+    assert (card.data.license, card.data.library_name) == ("apache-2.0", "echoreel")
+    for told in ("# My adapter", "toy clips, CC0", "8, each with 1 references", "2, 0.0 hours", "![01-out]"):
+        assert told in card.content
+    assert str(run.parent) not in card.content + (tmp_path / "shared" / "training.json").read_text()
+    assert probe(tmp_path / "shared" / "samples" / "01-out.gif").height == 48
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert f"| {last['validation/right']:.4g} | {last['validation/shuffled']:.4g} |" in card.content
+    done = CliRunner().invoke(app, ["info", base, "--adapter", to])
+    assert "trained     My adapter: 2 steps on 8 pairs for toy-base; data: toy clips, CC0" in done.stdout
+    arguments = ["a man dancing", "-r", str(run.parent / "out.mp4"), "--base", base, "--steps", "1"]
+    made = CliRunner().invoke(app, ["generate", *arguments, "--adapter", to, "-o", str(tmp_path / "a.gif")])
+    assert made.exit_code == 0, made.stderr
+    again = CliRunner().invoke(app, ["publish", str(run), "My adapter", "--to", to, *options])
+    assert again.exit_code == 0  # only what it wrote itself is replaced
+    (tmp_path / "shared" / "mine.txt").write_text("mine")
+    again = CliRunner().invoke(app, ["publish", str(run), "My adapter", "--to", to, *options])
+    assert again.exit_code == 2
+    assert (tmp_path / "shared" / "mine.txt").exists()
+
+
+def test_what_cannot_be_published_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(EchoReelError, match=r"has no adapter/config\.json; give the folder of a finished"):
+        publish(tmp_path, "a", "mit", tmp_path / "out")
+    with pytest.raises(EchoReelError, match="the licence is empty"):
+        publish(run, "a", " ", tmp_path / "out")
+    with pytest.raises(EchoReelError, match="lies in the run's folder"):
+        publish(run, "a", "mit", run / "adapter")
+    done = CliRunner().invoke(app, ["publish", str(run), "a", "--to", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_upload_that_fails_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("card")
+    with pytest.raises(EchoReelError, match=r"not a hub id!: not uploaded .* can be uploaded again"):
+        push(tmp_path, "not a hub id!", private=True)
+
+
+def test_a_card_says_when_references_are_not_used() -> None:
+    facts = Publication(name="a", base="b/c", license="mit", steps=1, hours=0)
+    assert "No validation was made." in model_card(facts)
+    good = {"right": 1.0, "shuffled": 2.0, "none": 3.0}
+    assert "the adapter uses its references" in model_card(facts.model_copy(update={"validation": good}))
+    bad = good | {"right": 2.5}
+    assert "do not expect references to act" in model_card(facts.model_copy(update={"validation": bad}))
+
+
+def test_without_an_adapter_generate_says_how_to_get_one(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = str(run.parent / "toy-base")
+    arguments = ["generate", "a man", "-r", str(run.parent / "out.mp4"), "--base", base]
+    done = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "a.gif")])
+    assert done.exit_code == 2
+    assert (
+        f"no adapter is published yet for {base}; train one: echoreel recipe {base} > my.toml" in done.stderr
+    )
+    assert "published   no adapter is published yet" in CliRunner().invoke(app, ["info", base]).stdout
+    monkeypatch.setattr(
+        published,
+        "published_adapters",
+        lambda name: [published.PublishedAdapter(base=name, adapter="x/y", license="mit")],
+    )
+    done = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "a.gif")])
+    assert "x/y; give one with --adapter" in done.stderr
+
+
+def test_the_list_of_published_adapters_is_whole() -> None:
+    assert all("/" in each.adapter for each in published.published_adapters())
+    assert published.published_adapters("wan-1.3b") == []
