@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from echoreel.common.errors import AdapterMismatch
 
+from .action import Network
 from .adapters import Adapter
-from .joining import Network, Way
+from .joining import Way
 
 LISTS_SINCE = (0, 29)  # ComfyUI's version from which on Wan's networks call lists of patches after each block
 

@@ -18,14 +18,15 @@ from echoreel.common.errors import AdapterMismatch
 from echoreel.method.adapter import ActionAdapter
 
 COMFYUI = ROOT / "comfyui"
-NODES = re.findall(r'node_id="(\w+)"', (COMFYUI / "nodes.py").read_text())
+SOURCE = "".join(path.read_text() for path in sorted(COMFYUI.glob("*.py")) if path.name != "build.py")
+NODES = re.findall(r'node_id="(\w+)"', SOURCE)
 
 ALONE = """
 import sys
 sys.modules["diffusers"] = sys.modules["echoreel"] = None
 from pathlib import Path
 import torch
-from pack.echoreel import adapters, joining, references
+from pack.echoreel import action, adapters, joining, references
 adapter = adapters.load_adapter(Path("adapter"))
 latents, texts = torch.load("given.pt")
 tokens = adapter.tokens([(latents, texts[:1], 1.0)], [texts[1:]])
@@ -75,8 +76,7 @@ def test_every_node_is_told_of() -> None:
     project = tomllib.loads((COMFYUI / "pyproject.toml").read_text())
     assert project["project"]["dependencies"] == []
     assert project["tool"]["comfy"]["requires-comfyui"] == ">=0.3.60"
-    source = "".join(path.read_text() for path in COMFYUI.glob("*.py") if path.name != "build.py")
-    assert not re.search(r"(?<!\.)\b(eval|exec)\(|\bpip\b|subprocess", source)
+    assert not re.search(r"(?<!\.)\b(eval|exec)\(|\bpip\b|subprocess", SOURCE)
 
 
 @pytest.mark.parametrize("path", sorted((COMFYUI / "example_workflows").glob("*.json")), ids=lambda p: p.stem)

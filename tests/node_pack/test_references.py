@@ -7,7 +7,17 @@ import pytest
 import torch
 from helpers.make_videos import counting, film
 
-from comfyui.references import Reference, as_frames, as_images, of_family, resized, sheet, take, with_encoded
+from comfyui.references import (
+    Made,
+    Reference,
+    as_frames,
+    as_images,
+    of_family,
+    resized,
+    sheet,
+    take,
+    with_encoded,
+)
 from echoreel.common.errors import AdapterMismatch, ClipTooShort
 from echoreel.media.images import fitted
 from echoreel.media.reference_video import ReferenceVideo
@@ -43,7 +53,7 @@ def test_frames_for_the_vae_are_a_whole_number_of_steps() -> None:
 def test_a_file_serves_its_own_family_alone() -> None:
     stored = take(torch.rand(16, 8, 8, 3), 8.0, 0.0, 2.0, 8.0, moving=False)
     latents, tokens = torch.rand(1, 16, 5, 2, 2), torch.rand(1, 7, 32)
-    held = with_encoded(Reference(stored, size=(16, 16)), latents, tokens, "Wan", "a man running")
+    held = with_encoded(stored, Made(latents, tokens, (16, 16)), "Wan", "a man running")
     assert held.caption == "a man running"
     found = of_family(Reference(held), "Wan", 16, 32)
     np.testing.assert_array_equal(found.latents, latents[0].numpy())
