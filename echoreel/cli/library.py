@@ -202,7 +202,7 @@ def trust(
 @library.command(epilog='Example: echoreel library export references out --prompt "a woman juggling"')
 def export(
     place: Library,
-    folder: Annotated[Path, typer.Argument(help="Output folder for the videos and manifest.jsonl.")],
+    folder: Annotated[Path, typer.Argument(help="Output folder.")],
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Clips. Default: all.")] = None,
     prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Export what `search` finds for this prompt.")
@@ -210,6 +210,13 @@ def export(
     count: Annotated[
         int, typer.Option("--count", "-n", metavar="N", min=1, help="With --prompt: number of results.")
     ] = 10,
+    references: Annotated[
+        bool, typer.Option("--references", help="Write one reference file for each clip, and no videos.")
+    ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|ID", help='With --references: encode for this base, or "embedded".'),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -217,6 +224,8 @@ def export(
     with answering(as_json, debug) as answer:
         from echoreel.library.reference_library import ReferenceLibrary
 
+        if base is not None and not references:
+            raise EchoReelError("--base: only reference files hold what is encoded; add --references")
         found = ReferenceLibrary.open(place)
         if ids:
             clips = [found.show(id) for id in ids]
@@ -224,9 +233,12 @@ def export(
             clips = [each.clip for each in found.search(prompt, count).results]
         else:
             clips = [clip for batch in found.batches() for clip in batch]
-        with answer.busy(f"copying {len(clips)} clips"):
-            files, problems = found.export(folder, clips)
-        answer.say(f"wrote {len(files)} videos and manifest.jsonl to {folder}")
+        if references:
+            files, problems = _export_references(answer, found, folder, clips, base)
+        else:
+            with answer.busy(f"copying {len(clips)} clips"):
+                files, problems = found.export(folder, clips)
+            answer.say(f"wrote {len(files)} videos and manifest.jsonl to {folder}")
         _tell_problems(answer, problems)
         answer.facts = {"files": [str(file) for file in files], "problems": problems}
 
@@ -277,6 +289,29 @@ def embed(
             answer.say(f"{stored.stale} were encoded with other weights of this base and are replaced")
         _tell_problems(answer, stored.problems)
         answer.facts = stored.details()
+
+
+def _export_references(
+    answer: Answer, found: "ReferenceLibrary", folder: Path, clips: "list[LibraryClip]", base: str | None
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Returns the files written, and the clips that could not be, each with what is wrong."""
+    from echoreel.cli.output import hush
+
+    hush()
+    from echoreel.bases.loading import load_base
+    from echoreel.generation.settings import recommended_size
+    from echoreel.library.export_references import export_references
+
+    pipe, size = None, (0, 0)
+    if base is not None:
+        with answer.busy("loading the base"):
+            pipe = load_base(base)
+        size = recommended_size(pipe)
+    files, problems = export_references(found, folder, clips, pipe, size)
+    answer.say(f"wrote {len(files)} reference files to {folder}")
+    if there := len(clips) - len(files) - len(problems):
+        answer.say(f"{there} were there already and are left as they are")
+    return files, problems
 
 
 def _tell_added(answer: Answer, place: str, added: "Added") -> None:
