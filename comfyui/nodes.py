@@ -6,14 +6,14 @@ import comfy.model_management as memory
 import torch
 from comfy_api.latest import ComfyExtension, io
 
-from echoreel.common.errors import AdapterMismatch, SettingsError
+from echoreel.common.errors import SettingsError
 
 from .action import Action
 from .adapters import CONFIG, load_adapter
 from .folders import ADAPTERS, adapters, located, stamp
 from .joining import join
 from .library import find
-from .models import Loaded, check_fits, network_of, padded, text_tokens, way_of
+from .models import Loaded, check_fits, check_latents, check_text, network_of, padded, text_tokens, way_of
 from .reference_nodes import (
     CATEGORY,
     EchoReelEncodeReference,
@@ -103,6 +103,8 @@ class EchoReelApply(io.ComfyNode):
         given = [_given(each, model, adapter, device) for each in references]
         prompts = [negative, positive] if reads == "both" and negative is not None else [positive]
         texts = [padded(text_tokens(each), family).to(device) for each in prompts]
+        for each in texts:
+            check_text("a prompt", each, adapter.adapter.caption_width)
         tokens = adapter.adapter.tokens(given, texts)
         if tokens is None or scale == 0:
             return io.NodeOutput(model)
@@ -170,12 +172,8 @@ def _given(reference: Reference, model: Any, loaded: Loaded, device: Any) -> tup
         latents, tokens = (torch.from_numpy(each)[None] for each in (held.latents, held.caption))
         return latents.to(device), tokens.to(device), reference.strength
     latents, tokens = (each.to(device) for each in (reference.made.latents, reference.made.tokens))
-    if latents.shape[1] != adapter.latent_channels or tokens.shape[-1] != adapter.caption_width:
-        raise AdapterMismatch(
-            f"got a reference of {latents.shape[1]} latent channels and captions of width "
-            f"{tokens.shape[-1]}, need {adapter.latent_channels} and {adapter.caption_width}; encode it "
-            "with the VAE and text encoder of the model"
-        )
+    check_latents(latents, adapter.latent_channels)
+    check_text("a caption", tokens, adapter.caption_width)
     latents = model.get_model_object("latent_format").process_in(latents)
     return latents, padded(tokens, adapter.family), reference.strength
 

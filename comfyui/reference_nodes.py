@@ -12,7 +12,7 @@ from echoreel.common.errors import SettingsError
 from echoreel.media.reference_file import read_reference, write_reference
 
 from .folders import REFERENCES, free, located, reference_files, stamp
-from .models import family_of, padded, text_tokens
+from .models import check_latents, family_of, padded, text_tokens
 from .references import Made, Reference, as_images, resized, sheet, take, with_encoded
 
 CATEGORY = "EchoReel"
@@ -120,12 +120,15 @@ class EchoReelSaveReference(io.ComfyNode):
             stored = each.stored
             if made := each.made:
                 family = family_of(model)
+                check_latents(made.latents, form.latent_channels)
                 latents, tokens = form.process_in(made.latents), padded(made.tokens, family)
                 stored = with_encoded(stored, Made(latents, tokens, made.size), family, caption)
             path = free(folder, stem)
             write_reference(path, replace(stored, source=stored.source or stem), overwrite=False)
             written.append(path.name)
         told = f"wrote {', '.join(written)} to {folder}"
+        if not caption.strip() and any(each.made for each in references):
+            told += "; without a caption, other models cannot encode them well"
         return io.NodeOutput(references, ui=ui.PreviewText(told))
 
 

@@ -63,8 +63,8 @@ def take(
     picked = [min(len(images) - 1, int((start + tick / take_fps + SLACK) * fps)) for tick in range(count)]
     if len(set(picked)) < 2:
         raise ClipTooShort(
-            f"{len(set(picked))} frame from {start:g} s on in a video of {length:.2f} s, need at least 2 to "
-            "see an action; choose an earlier start, more seconds or a longer video"
+            f"frames found from {start:g} s on in a video of {length:.2f} s: {len(set(picked))}, need at "
+            "least 2 to see an action; choose an earlier start, more seconds or a longer video"
         )
     frames, boxes = as_frames(images[picked]), None
     if moving:

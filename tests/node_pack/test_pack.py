@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.places import ROOT
 from helpers.toy_transformers import toy_wan
+from safetensors.torch import load_file, save_file
 
 from comfyui.adapters import load_adapter
 from comfyui.build import build
@@ -98,6 +99,11 @@ def test_a_folder_that_is_no_adapter_is_told(tmp_path: Path) -> None:
         weights.write_bytes(damaged)
         with pytest.raises(AdapterMismatch, match="not an adapter of EchoReel"):
             load_adapter(tmp_path)
+    state = load_file(weights)
+    next(iter(state.values())).view(-1)[0] = float("nan")
+    save_file(state, weights)
+    with pytest.raises(AdapterMismatch, match="NaN or infinite"):
+        load_adapter(tmp_path)
     weights.write_bytes(whole)
     config = json.loads((tmp_path / "config.json").read_text())
     for wrong in ({**config, "sites": 3}, {**config, "prism_config": {"kind": "x"}}, {}, []):

@@ -36,9 +36,11 @@ def test_frames_are_those_of_the_library(tmp_path: Path, fps: int, start: float)
 
 
 def test_a_part_without_two_frames_is_told() -> None:
-    with pytest.raises(ClipTooShort, match=r"0 frame from 9 s on in a video of 2\.00 s, need at least 2"):
+    with pytest.raises(
+        ClipTooShort, match=r"from 9 s on in a video of 2\.00 s: 0, need at least 2"
+    ):
         take(torch.rand(16, 8, 8, 3), 8.0, 9.0, 2.0, 8.0, moving=False)
-    with pytest.raises(ClipTooShort, match=r"1 frame from 1\.9 s on"):
+    with pytest.raises(ClipTooShort, match=r"from 1\.9 s on .*: 1, need"):
         take(torch.rand(16, 8, 8, 3), 8.0, 1.9, 2.0, 8.0, moving=False)
 
 
