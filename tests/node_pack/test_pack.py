@@ -76,6 +76,10 @@ def test_every_node_is_told_of() -> None:
     assert {path.stem for path in (COMFYUI / "web/docs").glob("*.md")} == set(NODES)
     project = tomllib.loads((COMFYUI / "pyproject.toml").read_text())
     assert project["project"]["dependencies"] == []
+    name = project["project"]["name"]  # as the registry wants it
+    assert re.fullmatch(r"[a-z]([-_.]?[a-z0-9])*", name)
+    assert "comfyui" not in name
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project["project"]["version"])
     assert project["tool"]["comfy"]["requires-comfyui"] == ">=0.3.60"
     assert not re.search(r"(?<!\.)\b(eval|exec)\(|\bpip\b|subprocess", SOURCE)
 
