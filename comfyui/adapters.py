@@ -69,6 +69,8 @@ def load_adapter(folder: Path) -> Adapter:
         config = json.loads((folder / CONFIG).read_bytes())
         adapter = Adapter(config)
         adapter.whole.load_state_dict(load_file(str(folder / WEIGHTS)))
+        if not all(each.isfinite().all() for each in adapter.whole.state_dict().values()):
+            raise ValueError("its weights hold NaN or infinite values")
     except OSError as error:
         raise AdapterMismatch(
             f"{folder.name}: {Path(str(error.filename or WEIGHTS)).name} cannot be read; an adapter's folder "

@@ -10,6 +10,8 @@ PACKAGE = "echoreel"  # by name, so that the build leaves it as it is
 
 def find(library: str, prompt: str, number: int) -> tuple[Frames, float, str]:
     """Frames (T, H, W, 3), their rate and the caption of the clip that fits so well. Raises EchoReelError."""
+    if not library.strip():
+        raise EchoReelError("got no library, need its folder in Find in Library")
     try:
         module = importlib.import_module(f"{PACKAGE}.library.reference_library")
         found = module.ReferenceLibrary.open(library).take(prompt, number)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from echoreel.common.errors import AdapterMismatch
 
+from .action import Network
 from .adapters import Adapter
-from .joining import Network, Way
+from .joining import Way
 
 LISTS_SINCE = (0, 29)  # ComfyUI's version from which on Wan's networks call lists of patches after each block
 
@@ -111,6 +112,23 @@ def text_tokens(conditioning: Any) -> Tensor:
     more: Mapping[str, Any] = conditioning[0][1]
     mask = more.get("attention_mask")
     return tokens if mask is None else tokens * mask[:1].reshape(1, -1, 1).to(tokens)
+
+
+def check_latents(latents: Tensor, channels: int) -> None:
+    """Raises AdapterMismatch unless a VAE for videos, of so many channels, made them."""
+    if latents.ndim != 5 or latents.shape[1] != channels:
+        got = f"{latents.shape[1]} latent channels" if latents.ndim == 5 else "a VAE for images"
+        raise AdapterMismatch(
+            f"got a reference of {got}, need {channels} latent channels; encode it with the VAE of the model"
+        )
+
+
+def check_text(what: str, tokens: Tensor, width: int) -> None:
+    """Raises AdapterMismatch unless a text encoder of this width made them."""
+    if tokens.shape[-1] != width:
+        raise AdapterMismatch(
+            f"got {what} of width {tokens.shape[-1]}, need {width}; encode it with the model's text encoder"
+        )
 
 
 def padded(tokens: Tensor, family: str) -> Tensor:

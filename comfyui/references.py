@@ -17,17 +17,21 @@ SLACK = 1e-6  # seconds
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
-    """A reference: what a file holds of it. The chain of nodes hands on lists of these.
+class Made:
+    """Latents as the VAE gives them (1, C, T, h, w), caption tokens (1, L, D), pixels (height, width)."""
 
-    latents: of one encoded here: as the VAE gives them (1, C, T, h, w). tokens: of its caption, (1, L, D).
-    """
+    latents: Tensor
+    tokens: Tensor
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A reference: what a file holds of it. The chain of nodes hands on lists of these."""
 
     stored: StoredReference
     strength: float = 1.0
-    latents: Tensor | None = None
-    tokens: Tensor | None = None
-    size: tuple[int, int] = (0, 0)  # pixels (height, width) that it was encoded at
+    made: Made | None = None  # where it was encoded here
 
     @property
     def name(self) -> str:
@@ -59,8 +63,8 @@ def take(
     picked = [min(len(images) - 1, int((start + tick / take_fps + SLACK) * fps)) for tick in range(count)]
     if len(set(picked)) < 2:
         raise ClipTooShort(
-            f"{len(set(picked))} frame from {start:g} s on in a video of {length:.2f} s, need at least 2 to "
-            "see an action; choose an earlier start, more seconds or a longer video"
+            f"frames found from {start:g} s on in a video of {length:.2f} s: {len(set(picked))}, need at "
+            "least 2 to see an action; choose an earlier start, more seconds or a longer video"
         )
     frames, boxes = as_frames(images[picked]), None
     if moving:
@@ -89,12 +93,11 @@ def of_family(reference: Reference, family: str, channels: int, width: int) -> E
     )
 
 
-def with_encoded(
-    reference: Reference, latents: Tensor, tokens: Tensor, family: str, caption: str
-) -> StoredReference:
-    """For a file: with latents (1, C, T, h, w) and caption tokens (1, L, D) as the network takes them."""
-    made = EncodedFrames(_array(latents[0]), _array(tokens[0]), "comfyui", family, "ComfyUI", reference.size)
-    return replace(reference.stored, caption=caption, encoded=(made,))
+def with_encoded(stored: StoredReference, made: Made, family: str, caption: str) -> StoredReference:
+    """For a file: with latents and caption tokens as the network takes them."""
+    latents, tokens = (_array(each[0]) for each in (made.latents, made.tokens))
+    encoded = EncodedFrames(latents, tokens, "comfyui", family, "ComfyUI", made.size)
+    return replace(stored, caption=caption, encoded=(encoded,))
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from echoreel.cli.app import app
-from echoreel.cli.library_answers import table, tell_added, tell_problems, write_sheet
+from echoreel.cli.library_answers import export_references, table, tell_added, tell_problems, write_sheet
 from echoreel.cli.options import AsJson, Base, Debug
 from echoreel.cli.output import answering
 from echoreel.common.errors import EchoReelError
@@ -201,7 +201,7 @@ def trust(
 @library.command(epilog='Example: echoreel library export references out --prompt "a woman juggling"')
 def export(
     place: Library,
-    folder: Annotated[Path, typer.Argument(help="Output folder for the videos and manifest.jsonl.")],
+    folder: Annotated[Path, typer.Argument(help="Output folder.")],
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Clips. Default: all.")] = None,
     prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Export what `search` finds for this prompt.")
@@ -212,6 +212,13 @@ def export(
             "--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="With --prompt: number of results."
         ),
     ] = 10,
+    references: Annotated[
+        bool, typer.Option("--references", help="Write one reference file for each clip, and no videos.")
+    ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|ID", help='With --references: encode for this base, or "embedded".'),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -219,6 +226,8 @@ def export(
     with answering(as_json, debug) as answer:
         from echoreel.library.reference_library import ReferenceLibrary
 
+        if base is not None and not references:
+            raise EchoReelError("--base: only reference files hold what is encoded; add --references")
         found = ReferenceLibrary.open(place)
         if ids:
             clips = [found.show(id) for id in ids]
@@ -226,9 +235,12 @@ def export(
             clips = [each.clip for each in found.search(prompt, count).results]
         else:
             clips = [clip for batch in found.batches() for clip in batch]
-        with answer.busy(f"copying {len(clips)} clips"):
-            files, problems = found.export(folder, clips)
-        answer.say(f"wrote {len(files)} videos and manifest.jsonl to {folder}")
+        if references:
+            files, problems = export_references(answer, found, folder, clips, base)
+        else:
+            with answer.busy(f"copying {len(clips)} clips"):
+                files, problems = found.export(folder, clips)
+            answer.say(f"wrote {len(files)} videos and manifest.jsonl to {folder}")
         tell_problems(answer, problems)
         answer.facts = {"files": [str(file) for file in files], "problems": problems}
 

@@ -85,3 +85,26 @@ def write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Pat
         raise EchoReelError("none of the clips can be read; see above")
     write_image(path, contact_sheet(rows))
     answer.say(f"wrote {path}")
+
+
+def export_references(
+    answer: Answer, found: "ReferenceLibrary", folder: Path, clips: "list[LibraryClip]", base: str | None
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Write a reference file of each clip. Returns the files written, and the clips that could not be, each with what is wrong."""
+    from echoreel.cli.output import hush
+
+    hush()
+    from echoreel.bases.loading import load_base
+    from echoreel.generation.settings import recommended_size
+    from echoreel.library.export_references import export_references as export
+
+    pipe, size = None, (0, 0)
+    if base is not None:
+        with answer.busy("loading the base"):
+            pipe = load_base(base)
+        size = recommended_size(pipe)
+    files, problems = export(found, folder, clips, pipe, size)
+    answer.say(f"wrote {len(files)} reference files to {folder}")
+    if there := len(clips) - len(files) - len(problems):
+        answer.say(f"{there} were there already and are left as they are")
+    return files, problems

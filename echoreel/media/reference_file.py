@@ -95,6 +95,8 @@ def is_reference_file(path: Path) -> bool:
     if path.suffix.lower() != SUFFIX:
         return False
     try:
+        if not path.is_file():  # opening a pipe would wait for its writer
+            return False
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             return size <= HEADER_BYTES and KEY in _metadata(_parsed(file.read(size)))

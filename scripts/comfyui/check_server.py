@@ -280,7 +280,7 @@ print("what a user reads who joins the wrong things", flush=True)
 told(
     "late start",
     workflow("late", encode={"start": 99.0}),
-    "0 frame from 99 s on in a video of 2.00 s, need at least 2",
+    "frames found from 99 s on in a video of 2.00 s: 0, need at least 2",
 )
 none = workflow("none")
 del none["reference"]["inputs"]["video"]

@@ -8,7 +8,8 @@ import torch
 
 torch.set_num_threads(1)
 sys.argv[1:], ARGUMENTS = [], sys.argv[1:]  # which ComfyUI would read
-sys.path[:0] = [os.environ["COMFY"], str(Path(__file__).parents[2])]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [os.environ["COMFY"], str(ROOT)]
 import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing(False)

@@ -9,6 +9,7 @@ from diffusers import (
     HunyuanVideo15Transformer3DModel,
     LTXVideoTransformer3DModel,
     WanTransformer3DModel,
+    WanVACETransformer3DModel,
 )
 
 WAN_NAMES = [  # diffusers -> released, in this order
@@ -31,6 +32,8 @@ WAN_NAMES = [  # diffusers -> released, in this order
     (r"\.norm_added_k", ".norm_k_img"),
     (r"\.to_out\.0", ".o"),
     (r"\.to_(q|k|v)", r".\1"),
+    (r"(vace_blocks\.\d+)\.proj_in", r"\1.before_proj"),
+    (r"(vace_blocks\.\d+)\.proj_out", r"\1.after_proj"),
 ]
 LTX_NAMES = [
     (r"^proj_in", "patchify_proj"),
@@ -105,14 +108,25 @@ def randomised(module, seed, scale=1.0):
     return module.eval().requires_grad_(False)
 
 
-def wan(seed=0, layers=4):
+def wan(seed=0, layers=4, kind=WanTransformer3DModel, channels=16, **more):
     """2 heads of 128, since ComfyUI takes the number of heads from the width."""
-    model = WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=128, in_channels=16, out_channels=16,
+    model = kind(
+        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=128, in_channels=channels, out_channels=16,
         text_dim=4096, freq_dim=256, ffn_dim=128, num_layers=layers, cross_attn_norm=True,
-        qk_norm="rms_norm_across_heads", eps=1e-6, rope_max_seq_len=1024,
+        qk_norm="rms_norm_across_heads", eps=1e-6, rope_max_seq_len=1024, **more,
     )  # fmt: skip
     return randomised(model, seed)
+
+
+def vace(seed=4):
+    return wan(seed, kind=WanVACETransformer3DModel, vace_layers=[0, 2], vace_in_channels=96)
+
+
+def fun_state(seed=5):
+    """Wan 2.2 Fun Control under released names: a control video and a picture before the video, which diffusers lacks."""
+    state = renamed(wan(seed, channels=52).state_dict(), WAN_NAMES)
+    weight, bias = torch.randn(256, 16, 2, 2) / 8, torch.randn(256) * 0.1
+    return state | {"ref_conv.weight": weight, "ref_conv.bias": bias}
 
 
 def wan_vae(seed=1, width=8):

@@ -7,18 +7,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.make_videos import film
+from helpers.toy_models import toy_pipeline
 from helpers.video_folders import BAD, bad_folder, good_folder, moving
 from typer.testing import CliRunner
 
+from echoreel.bases.encoding import encoded_for
 from echoreel.cli import app
 from echoreel.common.errors import EchoReelError
 from echoreel.library.downloads import DownloadError
+from echoreel.library.export_references import export_references
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources.add_sources import AddSettings
 from echoreel.library.sources.shots import content_of
 from echoreel.library.tables import LibraryError, Store
+from echoreel.media.reference_file import read_reference
+from echoreel.media.reference_video import ReferenceVideo
 
 CARVE = "a robot is carving a statue on the moon"
 
@@ -207,6 +213,29 @@ def test_an_export_is_a_catalogue(library: ReferenceLibrary, tmp_path: Path) -> 
     assert other.take(CARVE).references[0][1].source.parent == tmp_path / "out"  # type: ignore[union-attr]
 
 
+def test_exported_reference_files_make_a_library(library: ReferenceLibrary, tmp_path: Path) -> None:
+    files, problems = export_references(library, tmp_path / "out", library.clips())
+    assert (len(files), problems) == (3, [])
+    for clip, file in zip(library.clips(), files, strict=True):
+        assert file.name.endswith(f"-{clip.id}.safetensors")
+        written, taken = ReferenceVideo.load(file), library.reference(clip)
+        np.testing.assert_array_equal(written.frames, taken.frames)
+        assert written.caption == clip.caption
+    assert export_references(library, tmp_path / "out", library.clips()) == ([], [])
+    other = ReferenceLibrary.open(tmp_path / "other", create=True, embedder="none")
+    assert other.add([tmp_path / "out"], quiet=True).clips == 3
+    assert captions(other) == captions(library)
+
+
+def test_exported_reference_files_are_encoded_for_a_base(library: ReferenceLibrary, tmp_path: Path) -> None:
+    pipe, clips = toy_pipeline(), library.clips(1)
+    ((file,), _) = export_references(library, tmp_path / "encoded", clips, pipe, (32, 32))
+    (held,) = read_reference(file).encoded
+    (want,) = encoded_for(pipe, library.reference(clips[0]), (32, 32), "toy").encoded
+    np.testing.assert_array_equal(held.latents, want.latents)
+    assert (held.maker, held.family, held.size) == (want.maker, want.family, (32, 32))
+
+
 def test_a_library_is_a_source_of_another(library: ReferenceLibrary, tmp_path: Path) -> None:
     other = ReferenceLibrary.open(tmp_path / "other", create=True, embedder="none")
     assert other.add([library.store.uri], quiet=True).clips == 3
@@ -259,6 +288,11 @@ def test_the_commands(videos: Path, tmp_path: Path) -> None:
     assert len(json.loads(run("list", place, "--action", "juggling", "--json").stdout)["clips"]) == 1
     assert run("export", place, tmp_path / "out", id).exit_code == 0
     assert len([*(tmp_path / "out").glob("*.mp4")]) == 1
+    files = json.loads(run("export", place, tmp_path / "refs", "--references", "--json").stdout)["files"]
+    assert len(files) == 3
+    again = run("export", place, tmp_path / "refs", id, "--references").stdout
+    assert "wrote 0 reference files" in again
+    assert "1 were there already" in again
     assert json.loads(run("remove", place, id, "--json").stdout) == {"removed": 1}
     catalogue = tmp_path / "a.csv"
     catalogue.write_text("a,b\n1,2\n")
@@ -266,6 +300,7 @@ def test_the_commands(videos: Path, tmp_path: Path) -> None:
         ("search", tmp_path / "none", "x"),
         ("add", place, tmp_path / "none"),
         ("show", place, "x"),
+        ("export", place, tmp_path / "out", "--base", "embedded"),
         ("search", place, " "),
         ("add", tmp_path / "new", videos, tmp_path / "none"),
         ("add", tmp_path / "new", catalogue),

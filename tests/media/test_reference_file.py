@@ -1,6 +1,7 @@
 """Reference files: what is saved comes back; a file of others is refused in one sentence, whatever it is."""
 
 import json
+import os
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +109,8 @@ def test_names_and_places(video: Path, tmp_path: Path) -> None:
 def test_other_safetensors_are_no_reference(tmp_path: Path) -> None:
     save_file({"lora": np.zeros(3, np.float32)}, tmp_path / "lora.safetensors")
     assert not is_reference_file(tmp_path / "lora.safetensors")
+    os.mkfifo(tmp_path / "pipe.safetensors")  # which nobody writes to
+    assert not is_reference_file(tmp_path / "pipe.safetensors")
     with pytest.raises(VideoUnreadable, match=r"lora\.safetensors: not a reference file .*another kind"):
         ReferenceVideo.from_file(tmp_path / "lora.safetensors")
 

@@ -11,8 +11,9 @@ from helpers.fake_comfyui import Model
 from helpers.toy_transformers import toy_hunyuan, toy_ltx, toy_wan
 from torch import Tensor
 
+from comfyui.action import Action, Network
 from comfyui.adapters import Adapter
-from comfyui.joining import Action, Network, Way, join
+from comfyui.joining import Way, join
 from echoreel.common.errors import AdapterMismatch
 from echoreel.method.adapter import ActionAdapter
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers.places import ROOT
 from helpers.toy_transformers import toy_wan
+from safetensors.torch import load_file, save_file
 
 from comfyui.adapters import load_adapter
 from comfyui.build import build
@@ -18,14 +19,15 @@ from echoreel.common.errors import AdapterMismatch
 from echoreel.method.adapter import ActionAdapter
 
 COMFYUI = ROOT / "comfyui"
-NODES = re.findall(r'node_id="(\w+)"', (COMFYUI / "nodes.py").read_text())
+SOURCE = "".join(path.read_text() for path in sorted(COMFYUI.glob("*.py")) if path.name != "build.py")
+NODES = re.findall(r'node_id="(\w+)"', SOURCE)
 
 ALONE = """
 import sys
 sys.modules["diffusers"] = sys.modules["echoreel"] = None
 from pathlib import Path
 import torch
-from pack.echoreel import adapters, joining, references
+from pack.echoreel import action, adapters, joining, references
 adapter = adapters.load_adapter(Path("adapter"))
 latents, texts = torch.load("given.pt")
 tokens = adapter.tokens([(latents, texts[:1], 1.0)], [texts[1:]])
@@ -74,9 +76,12 @@ def test_every_node_is_told_of() -> None:
     assert {path.stem for path in (COMFYUI / "web/docs").glob("*.md")} == set(NODES)
     project = tomllib.loads((COMFYUI / "pyproject.toml").read_text())
     assert project["project"]["dependencies"] == []
+    name = project["project"]["name"]  # as the registry wants it
+    assert re.fullmatch(r"[a-z]([-_.]?[a-z0-9])*", name)
+    assert "comfyui" not in name
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project["project"]["version"])
     assert project["tool"]["comfy"]["requires-comfyui"] == ">=0.3.60"
-    source = "".join(path.read_text() for path in COMFYUI.glob("*.py") if path.name != "build.py")
-    assert not re.search(r"(?<!\.)\b(eval|exec)\(|\bpip\b|subprocess", source)
+    assert not re.search(r"(?<!\.)\b(eval|exec)\(|\bpip\b|subprocess", SOURCE)
 
 
 @pytest.mark.parametrize("path", sorted((COMFYUI / "example_workflows").glob("*.json")), ids=lambda p: p.stem)
@@ -98,6 +103,11 @@ def test_a_folder_that_is_no_adapter_is_told(tmp_path: Path) -> None:
         weights.write_bytes(damaged)
         with pytest.raises(AdapterMismatch, match="not an adapter of EchoReel"):
             load_adapter(tmp_path)
+    state = load_file(weights)
+    next(iter(state.values())).view(-1)[0] = float("nan")
+    save_file(state, weights)
+    with pytest.raises(AdapterMismatch, match="NaN or infinite"):
+        load_adapter(tmp_path)
     weights.write_bytes(whole)
     config = json.loads((tmp_path / "config.json").read_text())
     for wrong in ({**config, "sites": 3}, {**config, "prism_config": {"kind": "x"}}, {}, []):

@@ -26,6 +26,7 @@ from echoreel.evaluation.measure.motion import (
     trajectory_fidelity,
 )
 from echoreel.evaluation.measure.subjects import Part, Subject
+from echoreel.media.reference_file import is_reference_file
 from echoreel.media.video_files import Clip, Span, probe, read_frames
 
 SIDE = 256  # pixels of the shorter side at which every video is measured, whatever its own size
@@ -122,10 +123,12 @@ class Meter:
             )
         if without := [Path(video.file).name for video in found if not video.references]:
             reasons.append(f"trajectory fidelity of {_listed(without)}: no reference; give --reference")
-        reasons += [
-            f"trajectory fidelity to {part.path.name}: nothing moves in it"
-            for part in sorted(self._still, key=str)
-        ]
+        for part in sorted(self._still, key=str):
+            kept = is_reference_file(part.path)
+            where = "the few frames that a reference file keeps; give the video" if kept else "it"
+            reasons.append(
+                f"trajectory fidelity to {part.path.name}: no moving point can be followed in {where}"
+            )
         if self._lost:
             reasons.append(
                 f"trajectory fidelity of {_listed(self._lost)}: too few points can be followed; need frames "

@@ -34,6 +34,7 @@ from echoreel.evaluation.measure.clip_and_videomae import (
 )
 from echoreel.evaluation.measure.measure import measure
 from echoreel.evaluation.measure.subjects import Part, subjects, videos_of
+from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import Clip, write_video
 
 PROMPT = "a man doing a cartwheel"
@@ -156,7 +157,10 @@ def test_without_its_usual_clip_the_rest_is_measured(call: Any) -> None:
     assert facts["left_out"][0].startswith(
         "text alignment and frame consistency: --clip openai/clip-vit-base-patch32: not on this machine, and "
     )
-    assert facts["left_out"][1] == "trajectory fidelity to still.mp4: nothing moves in it"
+    assert facts["left_out"][1] == "trajectory fidelity to still.mp4: no moving point can be followed in it"
+    ReferenceVideo.from_file("still.mp4").save("still.safetensors")
+    done = call("ours/right.mp4", "-r", "still.safetensors", "--json")
+    assert json.loads(done.stdout)["left_out"][1].endswith("that a reference file keeps; give the video")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""Where adapters and reference files lie: folders of models that ComfyUI knows by their names."""
+
+import hashlib
+from pathlib import Path
+
+import folder_paths
+
+from echoreel.common.errors import AdapterMismatch
+from echoreel.media.reference_file import SUFFIX, is_reference_file
+
+from .adapters import CONFIG
+
+ADAPTERS, REFERENCES = "echoreel", "echoreel_references"
+for folder in (ADAPTERS, REFERENCES):
+    folder_paths.add_model_folder_path(folder, str(Path(folder_paths.models_dir) / folder))
+
+NONE = "none found"
+
+
+def adapters() -> list[str]:
+    roots = map(Path, folder_paths.get_folder_paths(ADAPTERS))
+    return sorted({path.parent.name for root in roots for path in root.glob(f"*/{CONFIG}")}) or [NONE]
+
+
+def reference_files() -> list[str]:
+    roots = map(Path, folder_paths.get_folder_paths(REFERENCES))
+    found = {path.name for root in roots for path in root.glob(f"*{SUFFIX}") if is_reference_file(path)}
+    return sorted(found) or [NONE]
+
+
+def located(kind: str, name: str, inside: str = "") -> Path:
+    """Raises AdapterMismatch where no folder of models has it."""
+    roots = [Path(root) for root in folder_paths.get_folder_paths(kind)]
+    for root in roots:
+        path = root / name
+        if path.parent == root and (path / inside).exists():  # no name leads out of the folder
+            return path
+    what = f"a folder with {CONFIG}" if kind == ADAPTERS else "a reference file"
+    raise AdapterMismatch(f"{name}: not there; put {what} into {roots[0]} and refresh the page (R)")
+
+
+def stamp(path: Path) -> str:
+    """Changes when a file, or one in a folder, does."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    told = [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def free(folder: Path, stem: str) -> Path:
+    """A name that no file has."""
+    number = 1
+    while (path := folder / f"{stem}_{number:05}{SUFFIX}").exists():
+        number += 1
+    return path

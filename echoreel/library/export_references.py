@@ -1,0 +1,47 @@
+"""Clips of a library as reference files, to share without their videos."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from echoreel.bases.base import BaseLike
+from echoreel.bases.encoding import encoded_for
+from echoreel.bases.loading import model_name
+from echoreel.bases.lookup import base_of
+from echoreel.common.errors import EchoReelError
+from echoreel.library.clips import LibraryClip
+from echoreel.library.reference_library import ReferenceLibrary
+from echoreel.media.reference_file import SUFFIX
+
+
+def export_references(
+    library: ReferenceLibrary,
+    folder: Path,
+    clips: Sequence[LibraryClip],
+    base: BaseLike | None = None,
+    size: tuple[int, int] = (0, 0),
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Write a file for each clip, named by its action and id; with `base`, encoded for it.
+
+    size: pixels (height, width) to encode at. Files that are there are left as they are. Returns those
+    written, and (place, what is wrong) of clips that could not be. Raises OSError for an impossible folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written, problems = list[Path](), list[tuple[str, str]]()
+    for clip in track(clips, f"writing {len(clips)} references", console=Console(stderr=True)):
+        action = re.sub(r"\W+", "-", clip.phrase).strip("-")[:60] or "clip"
+        target = folder / f"{action}-{clip.id}{SUFFIX}"
+        if target.exists():
+            continue
+        try:
+            reference = library.reference(clip)
+            if base is not None:
+                reference = encoded_for(base, reference, size, model_name(base_of(base).pipe))
+            reference.save(target, overwrite=False)
+            written.append(target)
+        except (EchoReelError, OSError) as error:
+            problems.append((clip.place, str(error)))
+    return written, problems
