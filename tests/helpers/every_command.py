@@ -67,6 +67,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "reference show": (["OUT/a.safetensors"], WORKS),
     "train": (["OUT/train.toml"], "train"),
     "train --dry-run": (["OUT/train.toml", "--dry-run"], WORKS),
+    "ui": (["--no-browser"], "ui"),
 }
 
 
