@@ -90,7 +90,7 @@ def write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Pat
 def export_references(
     answer: Answer, found: "ReferenceLibrary", folder: Path, clips: "list[LibraryClip]", base: str | None
 ) -> tuple[list[Path], list[tuple[str, str]]]:
-    """Write a reference file for each clip. Returns the files, and the clips that failed with what is wrong."""
+    """Write a reference file for each clip. Returns the files, and what failed with the reason."""
     from echoreel.cli.output import hush
 
     hush()

@@ -82,8 +82,9 @@ class GenerationResult:
 
         Raises:
             VideoError: the name ends otherwise.
-            OutputError: a file cannot be written.
+            OutputError: a file cannot be written, or is one that the videos were made from.
         """
+        check_output(path, self.seeds, self.inputs)
         files = output_files(path, self.seeds)
         notes = json.dumps(self.recipe())
         for file, frames in zip(files, self.videos, strict=True):
@@ -106,8 +107,9 @@ class GenerationResult:
 
         Raises:
             VideoError: the name ends otherwise.
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written, or is one that the videos were made from.
         """
+        check_outputs([Path(path)], self.inputs, overwrite=True)
         rows = self._references() + [row for index in range(len(self.seeds)) for row in self._made(index)]
         write_image(path, contact_sheet(rows, height=CELL))
         return Path(path)
@@ -123,8 +125,9 @@ class GenerationResult:
 
         Raises:
             VideoError: the name ends otherwise.
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written, or is one that the videos were made from.
         """
+        check_outputs([Path(path)], self.inputs, overwrite=True)
         count = len(self.videos[0])
         shown = [(label, paced(frames, count)) for label, frames in self._references()]
         parts = [[*shown, *self._made(index)] for index in range(len(self.seeds))]
@@ -160,6 +163,12 @@ class GenerationResult:
             write_video(folder / f"{part}.mp4", frames, self.fps, enlarge)
         enlarge = math.ceil(short_side / min(self.videos[0].shape[1:3]))
         write_video(folder / f"{name}.gif", self.videos[0], self.fps, enlarge)
+
+    @property
+    def inputs(self) -> list[Path | str]:
+        """Files that the videos were made from, which are never replaced."""
+        files = [each.source for each in self.references if each.source is not None]
+        return [*files, *([self.image] if self.image else ())]
 
     def details(self) -> dict[str, Any]:
         """How the videos were made, for JSON."""
