@@ -14,6 +14,7 @@ from echoreel.cli import (  # noqa: F401 - they add their commands
     library,
     measure,
     models,
+    page,
     prepare,
     reference,
     training,

@@ -5,11 +5,11 @@ generator of its own, seeded on the CPU: a seed names a video, alone or among ot
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -37,6 +37,24 @@ class Shot:
     image: Frames | None = None
 
 
+class Progress(NamedTuple):
+    """How far a generation is: so many steps of a video are done, which is one of several."""
+
+    step: int
+    steps: int
+    video: int  # from 1
+    videos: int
+
+    @property
+    def share(self) -> float:
+        """Of the whole work, 0 to 1."""
+        return (self.video - 1 + self.step / max(1, self.steps)) / self.videos
+
+
+Told: TypeAlias = Callable[[int, int], None]
+"""Called after each denoising step with how many are done, and of how many. What it raises ends the video."""
+
+
 @contextmanager
 def acting(
     adapter: ActionAdapter, base: Base, shots: Sequence[Shot], settings: GenerationSettings
@@ -58,14 +76,21 @@ def acting(
             yield
 
 
-def film(base: Base, shots: Sequence[Shot], settings: GenerationSettings, label: str | None = None) -> Frames:
+def film(
+    base: Base,
+    shots: Sequence[Shot],
+    settings: GenerationSettings,
+    label: str | None = None,
+    told: Told | None = None,
+) -> Frames:
     """Videos (B, T, H, W, 3) uint8 of B shots, in one call of the pipeline; see `batches`.
 
     settings: without gaps, as `resolved` returns them. label: of the progress bar; None: no bar. Raises
-    EchoReelError for what the pipeline refuses, InUse while another thread films with it.
+    EchoReelError for what the pipeline refuses, InUse while another thread films with it, and what `told`
+    raises.
     """
     pipe, given = base.pipe, base.call_arguments(_arguments(shots, settings))
-    with used_alone(pipe, *base.denoisers), _progress(pipe, label), torch.random.fork_rng():
+    with used_alone(pipe, *base.denoisers), _progress(pipe, label, told), torch.random.fork_rng():
         torch.manual_seed(shots[0].seed)  # some pipelines draw an image's latents without the generator
         try:
             video = np.asarray(pipe(output_type="np", **given).frames)
@@ -118,7 +143,7 @@ def _first_frame(shot: Shot, settings: GenerationSettings) -> Image.Image | None
 
 
 @contextmanager
-def _progress(pipe: Any, description: str | None) -> Iterator[None]:
+def _progress(pipe: Any, description: str | None, told: Told | None) -> Iterator[None]:
     """The pipeline's own bar, named; or none. Its owner's wishes come first.
 
     Where nobody sees a bar, as under nohup, a line every half minute says how long it still takes.
@@ -129,7 +154,37 @@ def _progress(pipe: Any, description: str | None) -> Iterator[None]:
         named |= {"delay": QUIET, "mininterval": QUIET, "miniters": 1, "bar_format": LINE}
     named |= before
     pipe.set_progress_bar_config(**(before | {"disable": True} if description is None else named))
+    if told is not None:
+        pipe.progress_bar = _telling(pipe.progress_bar, told)
     try:
         yield
     finally:
         pipe.set_progress_bar_config(**before)
+        if told is not None:
+            del pipe.progress_bar  # the class's own is behind it
+
+
+def _telling(bar_of: Callable[..., Any], told: Told) -> Callable[..., Any]:
+    """A pipeline's `progress_bar` whose bars tell of their steps, which every pipeline counts on them."""
+
+    def progress_bar(iterable: Iterable[Any] | None = None, total: int | None = None) -> Any:
+        bar = bar_of(iterable, total)
+        update, done = bar.update, 0
+
+        def counted(steps: int = 1) -> None:
+            nonlocal done
+            update(steps)
+            done += steps
+            told(done, bar.total)
+
+        bar.update = counted
+        return bar if iterable is None else _counted(bar)
+
+    return progress_bar
+
+
+def _counted(bar: Any) -> Iterator[Any]:
+    with bar:
+        for each in bar.iterable:
+            yield each
+            bar.update()

@@ -3,7 +3,9 @@
 import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
@@ -16,7 +18,7 @@ from echoreel.bases.lookup import base_of
 from echoreel.common.errors import AdapterMismatch, EchoReelError
 from echoreel.common.settings import checked
 from echoreel.common.threads import is_small, one_thread
-from echoreel.generation.filming import Shot, acting, film
+from echoreel.generation.filming import Progress, Shot, acting, film
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, checked_request, recommended_size, resolved
@@ -43,6 +45,7 @@ def generate(
     library: str | Path | ReferenceLibrary | FromLibrary | None = None,
     references_wanted: int = 1,
     action: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
     **changes: Any,
 ) -> GenerationResult: ...
 @overload
@@ -58,6 +61,7 @@ def generate(
     library: str | Path | ReferenceLibrary | None = None,
     references_wanted: int = 1,
     action: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
     **changes: Any,
 ) -> list[GenerationResult]: ...
 def generate(
@@ -72,6 +76,7 @@ def generate(
     library: str | Path | ReferenceLibrary | FromLibrary | None = None,
     references_wanted: int = 1,
     action: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
     **changes: Any,
 ) -> GenerationResult | list[GenerationResult]:
     """Make videos of `prompt` in which the action is that of the references.
@@ -92,6 +97,7 @@ def generate(
             matches, none are taken.
         references_wanted: how many to take from the library.
         action: the action to look for in the library. Default: found in the prompt.
+        progress: called after each denoising step; an exception that it raises ends the work.
         **changes: single settings, such as `steps=20` or `scale=1.2`, put over `settings`.
 
     Returns:
@@ -122,7 +128,7 @@ def generate(
         adapter = adapter_for(found, adapter)
     wanted = resolved(found, settings)
     results = [
-        _generated(found, adapter, each, shown, seeds, wanted, image, some)
+        _generated(found, adapter, each, shown, seeds, wanted, image, some, progress)
         for each, seeds, some in zip(prompts, asked, taken, strict=True)
     ]
     return results[0] if isinstance(prompt, str) else results
@@ -158,8 +164,9 @@ def _generated(
     settings: GenerationSettings,
     image: Path | str | Frames | None,
     library: FromLibrary | None,
+    progress: Callable[[Progress], None] | None,
 ) -> GenerationResult:
-    """The videos of one prompt; everything was checked and loaded. Eight arguments: `generate`'s own."""
+    """The videos of one prompt; everything was checked and loaded. Nine arguments: `generate`'s own."""
     stored, stale = library.encoded(base, settings) if library else ([], 0)
     given = [*shown, *stored]
     shots = [Shot(prompt, each, tuple(given), _first_frame(base, image)) for each in seeds]
@@ -167,16 +174,17 @@ def _generated(
     reencoded = encoded_elsewhere(base, given, size)
     began = time.perf_counter()
     base_videos: list[Frames] = []
+    film_all = _Filming(base, shots, settings, progress)
     with one_thread(is_small([*base.pipe.components.values(), adapter])) as threads:
         if given:
             assert isinstance(adapter, ActionAdapter)
             if settings.compare:
                 with adapter.reading(base):
-                    base_videos = _filmed(base, shots, settings, "base")
+                    base_videos = film_all("base")
             with acting(adapter, base, shots[:1], settings):  # all have its prompt
-                videos = _filmed(base, shots, settings, "ours")
+                videos = film_all("ours", len(base_videos))
         else:
-            videos = _filmed(base, shots, settings, "base")
+            videos = film_all("base")
     return GenerationResult(
         prompt=prompt,
         references=tuple(given),
@@ -207,9 +215,27 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _filmed(base: Base, shots: Sequence[Shot], settings: GenerationSettings, label: str) -> list[Frames]:
-    """A video (T, H, W, 3) of each shot, one after the other."""
-    return [film(base, [shot], settings, f"{label}, seed {shot.seed}")[0] for shot in shots]
+@dataclass(frozen=True)
+class _Filming:
+    """Films all shots, one after the other."""
+
+    base: Base
+    shots: Sequence[Shot]
+    settings: GenerationSettings
+    progress: Callable[[Progress], None] | None
+
+    def __call__(self, label: str, done: int = 0) -> list[Frames]:
+        """A video (T, H, W, 3) of each shot; `done` videos of this work are there already."""
+        videos = len(self.shots) * (2 if self.settings.compare else 1)
+        made = []
+        for number, shot in enumerate(self.shots, done + 1):
+            told = None if self.progress is None else partial(_tell, self.progress, number, videos)
+            made.append(film(self.base, [shot], self.settings, f"{label}, seed {shot.seed}", told)[0])
+        return made
+
+
+def _tell(progress: Callable[[Progress], None], video: int, videos: int, step: int, steps: int) -> None:
+    progress(Progress(step, steps, video, videos))
 
 
 def _first_frame(base: Base, image: Path | str | Frames | None) -> Frames | None:

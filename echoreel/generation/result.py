@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from echoreel.bases.loading import HUB_ID
 from echoreel.common.errors import OutputError, VideoError
 from echoreel.common.files import write_atomic
 from echoreel.common.places import check_outputs
@@ -84,12 +85,15 @@ class GenerationResult:
             OutputError: a file cannot be written.
         """
         files = output_files(path, self.seeds)
+        notes = json.dumps(self.recipe())
         for file, frames in zip(files, self.videos, strict=True):
-            write_video(file, frames, self.fps, enlarge=math.ceil(short_side / min(frames.shape[1:3])))
+            write_video(
+                file, frames, self.fps, enlarge=math.ceil(short_side / min(frames.shape[1:3])), notes=notes
+            )
         details = self.details() | {"files": [file.name for file in files]}
-        notes = Path(path).with_suffix(".json")
-        write_atomic(notes, (json.dumps(details, indent=2) + "\n").encode())
-        return [*files, notes]
+        beside = Path(path).with_suffix(".json")
+        write_atomic(beside, (json.dumps(details, indent=2) + "\n").encode())
+        return [*files, beside]
 
     def compare(self, path: Path | str) -> Path:
         """Write a picture with a row of frames for every reference, base video and video of ours.
@@ -143,6 +147,20 @@ class GenerationResult:
         sheet = Path(path).with_name(f"{Path(path).stem}-compare.png")
         return [self.compare(sheet), self.compare_video(sheet.with_suffix(".mp4"))]
 
+    def save_parts(self, folder: Path, name: str, short_side: int = SHORT_SIDE) -> None:
+        """Write what is shown beside the video: NAME.gif, reference-1.mp4 and so on, base.mp4 if compared.
+
+        All last as long as the first video, so that they can be played in step.
+        """
+        count = len(self.videos[0])
+        parts = {f"reference-{n}": paced(each.frames, count) for n, each in enumerate(self.references, 1)}
+        parts |= {"base": self.base_videos[0]} if self.base_videos else {}
+        for part, frames in parts.items():
+            enlarge = math.ceil(short_side / min(frames.shape[1:3]))
+            write_video(folder / f"{part}.mp4", frames, self.fps, enlarge)
+        enlarge = math.ceil(short_side / min(self.videos[0].shape[1:3]))
+        write_video(folder / f"{name}.gif", self.videos[0], self.fps, enlarge)
+
     def details(self) -> dict[str, Any]:
         """How the videos were made, for JSON."""
         return {
@@ -160,6 +178,17 @@ class GenerationResult:
             "peak_memory_bytes": self.peak_memory,
             "threads": self.threads,
         }
+
+    def recipe(self) -> dict[str, Any]:
+        """What an .mp4 carries in its comment: of `details` what makes the video again, and no folder of
+        this machine."""
+        details = self.details()
+        references = [
+            each | {"file": each["file"] and Path(each["file"]).name} for each in details["references"]
+        ]
+        models = {key: details[key] and _without_folder(details[key]) for key in ("base", "adapter")}
+        kept = {key: details[key] for key in ("prompt", "seeds", "settings")}
+        return kept | models | {"references": references}
 
     def summary(self) -> str:
         """One line, such as "16 frames of 32x32, 25 steps, seed 7: 12.3 s, 1.2 GiB of memory at most"."""
@@ -217,13 +246,13 @@ def check_output(path: Path | str, seeds: Sequence[int] = (0,), inputs: Sequence
     notes = path.with_suffix(".json")
     beside = [path.with_name(f"{path.stem}-compare{suffix}") for suffix in (".png", ".mp4")]
     check_outputs([*output_files(path, seeds), notes, *beside], inputs, overwrite=True)
-    if notes.exists() and not _is_ours(notes):
+    if notes.exists() and not is_notes(notes):
         raise OutputError(
             f"{notes}: would be replaced, and no generation wrote it; choose another name for {path.name}"
         )
 
 
-def _is_ours(notes: Path) -> bool:
+def is_notes(notes: Path) -> bool:
     """Whether a .json beside a video tells of a generation."""
     try:
         told = json.loads(notes.read_bytes())
@@ -243,11 +272,19 @@ def paced(frames: Frames, count: int) -> Frames:
     return frames[np.arange(count) * len(frames) // count]
 
 
+def _without_folder(model: str) -> str:
+    """A hub id as it is; of a folder's path the last part."""
+    return model if HUB_ID.fullmatch(model) and not Path(model).exists() else Path(model).name
+
+
 def _details(reference: ReferenceVideo) -> dict[str, Any]:
     return {
         "file": None if reference.source is None else str(reference.source),
         "caption": reference.caption,
         "strength": reference.strength,
+        "start": reference.span and reference.span.start,
+        "end": reference.span and reference.span.end,
+        "crop": "middle" if reference.crop is None else "moving",
         "fps": reference.fps,
         "frames": len(reference.frames),
         "timestamps": [round(float(time), 3) for time in reference.timestamps],

@@ -80,6 +80,17 @@ def adapters(folder: Path | None = None) -> list[FoundAdapter]:
     return found
 
 
+def cached_bases() -> dict[str, str]:
+    """Bases in the hub's cache that an adapter may join: hub id -> family."""
+    known = {family.denoiser_type.__name__: family.name for family in FAMILIES}
+    bases = {}
+    for index in sorted(Path(HF_HUB_CACHE).glob("models--*/snapshots/*/model_index.json")):
+        parts = [part[1] for part in _json(index).values() if isinstance(part, list) and len(part) == 2]
+        if family := next((known[part] for part in parts if part in known), None):
+            bases[_hub_id(index.parent)] = family
+    return bases
+
+
 def _versions() -> Finding:
     names = ("echoreel", "torch", "diffusers", "transformers", "av")
     told = ", ".join(f"{name} {_version(name)}" for name in names)
@@ -147,14 +158,9 @@ def _weights() -> Finding:
 
 def _cached() -> Iterator[Finding]:
     """Bases in the hub's cache that an adapter may join, and adapters."""
-    known = {family.denoiser_type.__name__: family.name for family in FAMILIES}
-    bases = []
-    for index in sorted(Path(HF_HUB_CACHE).glob("models--*/snapshots/*/model_index.json")):
-        parts = [part[1] for part in _json(index).values() if isinstance(part, list) and len(part) == 2]
-        if family := next((known[part] for part in parts if part in known), None):
-            bases.append(f"{_hub_id(index.parent)} ({family})")
+    bases = cached_bases()
     advice = "--base with a hub id downloads one"
-    told = ", ".join(dict.fromkeys(bases)) or "none in the hub's cache"
+    told = ", ".join(f"{name} ({family})" for name, family in bases.items()) or "none in the hub's cache"
     yield Finding("bases", "ok" if bases else "note", told, "" if bases else advice)
     found = [adapter for adapter in adapters() if adapter.source != "packaged"]
     told = ", ".join(f"{adapter.name} ({adapter.family})" for adapter in found) or "only the embedded one"

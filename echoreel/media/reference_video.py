@@ -50,6 +50,7 @@ class ReferenceVideo:
         duration: of the source file in seconds, if known.
         encoded: the same frames and caption as encoders made them ahead; used by bases with these encoders.
         crop: the whole frames, where `frames` were cropped to what moves.
+        span: which part of the file was asked for.
         stored: the reference file that they are from; times count from its first frame.
 
     Raises:
@@ -67,6 +68,7 @@ class ReferenceVideo:
     encoded: tuple[EncodedFrames, ...] = ()
     crop: Crop | None = None
     stored: StoredReference | None = None
+    span: Span | None = None
 
     def __post_init__(self) -> None:
         _check_rate(self.fps)
@@ -144,6 +146,7 @@ class ReferenceVideo:
             source=path,
             duration=info.duration,
             crop=box,
+            span=span,
         )
 
     @classmethod

@@ -42,6 +42,7 @@ from echoreel.media.images import Fit, Frames, fitted
 PICTURES = ("PNG", "JPEG", "WEBP", "BMP")  # kinds of still pictures that are read
 PICTURE_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}  # that are written
 MOST_FPS = 1000.0  # frames a second that may be asked for
+NOTES_READ = 1 << 20  # characters of a video's comment
 
 
 class Span(Settings):
@@ -133,11 +134,17 @@ def read_frames(
 
 
 def write_video(
-    path: Path | str, frames: Frames, fps: float, enlarge: int = 1, overwrite: bool = True
+    path: Path | str,
+    frames: Frames,
+    fps: float,
+    enlarge: int = 1,
+    overwrite: bool = True,
+    notes: str = "",
 ) -> None:
     """Write frames (T, H, W, 3) uint8 as .mp4 (h264, yuv420p, faststart), .gif or .webp, by the suffix.
 
     `enlarge` repeats every pixel, so that a 32x32 video can be watched; odd sizes grow by one pixel in mp4.
+    `notes` go into the comment of an mp4, where `read_notes` finds them.
     Written beside and renamed. Raises VideoError for another suffix or shape and for what cannot be encoded,
     OutputError for places that cannot be written and, without `overwrite`, for a file that is there.
     """
@@ -155,13 +162,19 @@ def write_video(
     try:
         with written_beside(path, overwrite) as partial:
             if path.suffix.lower() == ".mp4":
-                _write_mp4(partial, frames, fps, enlarge)
+                _write_mp4(partial, frames, fps, enlarge, notes)
             else:
                 _write_animation(partial, frames, fps, enlarge, path.suffix.lower()[1:])
     except (av.FFmpegError, OverflowError, SystemError, struct.error) as error:
         raise VideoError(
             f"{path.name}: cannot be encoded ({reason(error)}); ask for a smaller size, or another suffix"
         ) from error
+
+
+def read_notes(path: Path | str, limits: VideoLimits = LIMITS) -> str:
+    """The comment in a video, which may be empty. Raises VideoError's family for what is no video."""
+    with opened(Path(path), limits) as source:
+        return source.container.metadata.get("comment", "")[:NOTES_READ]
 
 
 def read_image(path: Path | str) -> Frames:
@@ -238,13 +251,15 @@ def _at_rate(source: Source, span: Span, fps: float) -> Iterator[tuple[float, av
         shown, appeared = frame, until
 
 
-def _write_mp4(path: Path, frames: Frames, fps: float, enlarge: int) -> None:
+def _write_mp4(path: Path, frames: Frames, fps: float, enlarge: int, notes: str) -> None:
     height, width = frames.shape[1] * enlarge, frames.shape[2] * enlarge
     even = ((0, height % 2), (0, width % 2), (0, 0))  # yuv420p halves both
     # "file:" and an absolute path, so that FFmpeg takes no colon in it for an address.
     with av.open(
         f"file:{path.absolute()}", "w", format="mp4", options={"movflags": "+faststart"}
     ) as container:
+        if notes:
+            container.metadata["comment"] = notes
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width, stream.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
         stream.options = {"crf": "17", "preset": "medium"}

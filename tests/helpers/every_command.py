@@ -63,6 +63,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "reference save": (["OUT/a.safetensors", "-r", f"{ROOT}/{CARTWHEEL}"], WORKS),
     "reference show": (["OUT/a.safetensors"], WORKS),
     "train": (["OUT/train.toml"], "train"),
+    "ui": (["--no-browser"], "ui"),
 }
 
 

@@ -1,0 +1,56 @@
+"""`echoreel ui`: the page, in a browser on this machine."""
+
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echoreel.cli.app import app
+from echoreel.cli.options import Debug
+from echoreel.cli.output import answering, hush
+from echoreel.common.extras import needs
+
+
+@app.command(epilog="Example: echoreel ui --library references --outputs outputs")
+def ui(
+    port: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=65535, help="Default: the first free from 7860 on.")
+    ] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+    library: Annotated[
+        Path, typer.Option(metavar="DIR", help="Reference videos; made when you add the first.")
+    ] = Path("references"),
+    outputs: Annotated[Path, typer.Option(metavar="DIR", help="Where results go.")] = Path("outputs"),
+    bench: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where `echoreel evaluate` wrote its report.")
+    ] = Path("runs/actorbench"),
+    base: Annotated[
+        list[str] | None, typer.Option(metavar="DIR|ID", help="Offered beside those installed; repeatable.")
+    ] = None,
+    adapter: Annotated[list[str] | None, typer.Option(metavar="DIR|ID", help="Likewise; repeatable.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Open the page: prompt, references and settings in a browser, on this machine alone."""
+    with answering(as_json=False, debug=debug) as answer:
+        with needs("gradio", "the page"):
+            import gradio  # noqa: F401 - said before the rest is loaded
+
+        with answer.busy("starting the page"):
+            hush()
+            from echoreel.common.settings import checked
+            from echoreel.page.page import PageSettings, served
+
+            settings = checked(
+                PageSettings,
+                outputs=outputs,
+                library=library,
+                bench=bench,
+                bases=base or (),
+                adapters=adapter or (),
+                port=port,
+                browser=not no_browser,
+            )
+        with served(settings) as address:
+            answer.say(f"the page is at {address}; Ctrl-C ends it")
+            threading.Event().wait()

@@ -1,0 +1,135 @@
+"""The references of the Generate tab: a card for each, with the frames that it gives."""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from echoreel.common.errors import EchoReelError
+from echoreel.common.settings import checked
+from echoreel.generation.request import ReferenceRequest
+from echoreel.media.reference_video import CROPS
+from echoreel.page.shared import MOST_REFERENCES, as_text, number, picture
+
+
+class Card(NamedTuple):
+    """The parts of one reference; file: kept by the server, never told by the browser."""
+
+    whole: gr.Column
+    title: gr.HTML
+    strip: gr.HTML
+    file: gr.State
+    caption: gr.Textbox
+    start: gr.Textbox
+    end: gr.Textbox
+    strength: gr.Slider
+    crop: gr.Radio
+    remove: gr.Button
+
+    @property
+    def inputs(self) -> list[Any]:
+        return [self.file, self.caption, self.start, self.end, self.strength, self.crop]
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.whole, self.title, self.strip, *self.inputs]
+
+
+INPUTS = 6  # of a card
+FRAME = 96  # pixels: height of a frame in the strip
+EMPTY = [None, "", "", "", 1.0, "middle"]
+
+
+def reference_cards() -> list[Card]:
+    """As many as a generation may have, hidden; each shows its frames as soon as a value changes."""
+    cards = [_card(place) for place in range(1, MOST_REFERENCES + 1)]
+    for card in cards:
+        changed = [each.change for each in (card.start, card.end, card.crop)]
+        gr.on(
+            changed,
+            shown_strip,
+            card.inputs,
+            card.strip,
+            show_progress="hidden",
+            api_visibility="private",
+            trigger_mode="always_last",
+        )
+    return cards
+
+
+def _card(place: int) -> Card:
+    with gr.Column(visible=False, elem_id=f"reference-{place}") as whole, gr.Group():
+        title = gr.HTML(padding=True)
+        strip = gr.HTML(padding=True, elem_classes="strip")
+        caption = gr.Textbox(label=f"Caption of reference {place}", info="Who does what, and where.", lines=2)
+        with gr.Row():
+            start = number("Start (s)", "0")
+            end = number("End (s)", "2 s on")
+        strength = gr.Slider(0, 2, 1, step=0.05, label="Strength", info="0 is off, 1 as trained.")
+        crop = gr.Radio(
+            CROPS, value="middle", label="Crop", info="The middle, or the square that follows what moves."
+        )
+        remove = gr.Button("Remove this reference", size="sm")
+    return Card(whole, title, strip, gr.State(None), caption, start, end, strength, crop, remove)
+
+
+def asked(values: Sequence[Any]) -> list[ReferenceRequest]:
+    """The references of all cards' inputs, one card after the other. Raises SettingsError."""
+    return [
+        checked(
+            ReferenceRequest,
+            file=file,
+            caption=caption,
+            start=start or None,
+            end=end or None,
+            strength=strength,
+            crop=crop,
+        )
+        for file, caption, start, end, strength, crop in _by_card(values)
+        if file is not None
+    ]
+
+
+def filled(references: Sequence[ReferenceRequest]) -> list[Any]:
+    """Outputs of all cards that show these."""
+    outputs: list[Any] = []
+    for place in range(MOST_REFERENCES):
+        if place < len(references):
+            each = references[place]
+            read = each.read()
+            caption = read.caption if each.caption is None else each.caption
+            values: list[Any] = [
+                each.file,
+                caption,
+                as_text(each.start),
+                as_text(each.end),
+                each.strength,
+                each.crop,
+            ]
+            title = f"<strong>Reference {place + 1}: {html.escape(each.file.name)}</strong>"
+            outputs += [gr.Column(visible=True), title, shown_strip(*values), *values]
+        else:
+            outputs += [gr.Column(visible=False), "", "", *EMPTY]
+    return outputs
+
+
+def shown_strip(file: Path | None, *values: Any) -> str:
+    """The frames taken, or in one sentence why there are none."""
+    if file is None:
+        return ""
+    try:
+        read = asked([file, *values])[0].read()
+    except (EchoReelError, OSError) as error:
+        return f'<p role="alert">{html.escape(str(error))}</p>'
+    pictures = read.frames if read.crop is None else read.crop.outlined()
+    frames = "".join(
+        f'<figure><img src="{picture(frame, FRAME)}" alt=""><figcaption>{time:.2f}</figcaption></figure>'
+        for frame, time in zip(pictures, read.timestamps, strict=True)
+    )
+    return f'<div class="frames">{frames}</div><p>{html.escape(read.describe())}</p>'
+
+
+def _by_card(values: Sequence[Any]) -> list[Sequence[Any]]:
+    return [values[first : first + INPUTS] for first in range(0, len(values), INPUTS)]
