@@ -35,8 +35,10 @@ def address(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def client(address: str) -> PageClient:
-    return PageClient(address)
+def client(address: str) -> Iterator[PageClient]:
+    client = PageClient(address)
+    yield client
+    client.http.close()
 
 
 def test_it_is_on_this_machine_alone(address: str) -> None:
@@ -97,7 +99,7 @@ def test_what_is_no_video_is_refused_in_a_sentence(client: PageClient, folder: P
     values = client.values(event)
     worked, output = client.call(event, [[file_data(path)], *values[1:]])
     assert not worked
-    assert "not a video that can be read" in output["error"]
+    assert "not a readable video" in output["error"]
     assert "Traceback" not in output["error"]
     assert not (folder / "outputs" / "references").exists()
 
