@@ -154,6 +154,14 @@ class GenerationResult:
         """Write what is shown beside the video: NAME.gif, reference-1.mp4 and so on, base.mp4 if compared.
 
         All last as long as the first video, so that they can be played in step.
+
+        Args:
+            folder: where to.
+            name: of the gif, without its ending.
+            short_side: pixels; small frames are enlarged to it by a whole number.
+
+        Raises:
+            OutputError: a file cannot be written.
         """
         count = len(self.videos[0])
         parts = {f"reference-{n}": paced(each.frames, count) for n, each in enumerate(self.references, 1)}
@@ -189,8 +197,11 @@ class GenerationResult:
         }
 
     def recipe(self) -> dict[str, Any]:
-        """What an .mp4 carries in its comment: of `details` what makes the video again, and no folder of
-        this machine."""
+        """What an .mp4 carries in its comment: of `details` what makes the video again.
+
+        Returns:
+            Prompt, seeds, settings, models and references, by names and without this machine's folders.
+        """
         details = self.details()
         references = [
             each | {"file": each["file"] and Path(each["file"]).name} for each in details["references"]
