@@ -55,7 +55,7 @@ def _found(kind: str, name: str, inside: str = "") -> Path:
     roots = [Path(root) for root in folder_paths.get_folder_paths(kind)]
     for root in roots:
         path = root / name
-        if path.parent == root and (path / inside).exists():  # no name leads out of the folder
+        if path.parent == root and name != ".." and (path / inside).exists():  # no name leads out
             return path
     what = f"a folder with {CONFIG}" if kind == ADAPTERS else "a reference file"
     raise AdapterMismatch(f"{name}: not there; put {what} into {roots[0]} and refresh the page (R)")

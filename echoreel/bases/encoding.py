@@ -11,9 +11,9 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from echoreel.bases.base import BaseLike
+from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.lookup import base_of
-from echoreel.common.errors import VideoError
+from echoreel.common.errors import VideoError, VideoUnreadable
 from echoreel.media.images import fitted
 from echoreel.media.reference_file import EncodedFrames
 from echoreel.media.reference_video import ReferenceVideo
@@ -101,14 +101,29 @@ class CaptionTokens:
 def encode_references(
     base: BaseLike, references: Sequence[ReferenceVideo], size: tuple[int, int]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Latents (1, C, T, h, w), caption tokens (1, L, D) of each: as stored where these encoders made them."""
+    """Latents (1, C, T, h, w), caption tokens (1, L, D) of each: as stored where these encoders made them.
+
+    Raises VideoUnreadable for what is stored but cannot be of this base: files of others say what they like.
+    """
     maker = encoders_of(base, size) if any(each.encoded for each in references) else ""
     for reference in references:
         if stored := next((each for each in reference.encoded if each.maker == maker), None):
+            _check_stored(base_of(base), reference.name, stored)
             yield torch.from_numpy(stored.latents)[None], torch.from_numpy(stored.caption)[None]
         else:
             frames = np.stack([fitted(frame, size) for frame in reference.frames])
             yield encode_video(base, frames), encode_captions(base, [reference.caption])
+
+
+def _check_stored(base: Base, name: str, stored: EncodedFrames) -> None:
+    shapes = stored.latents.shape, stored.caption.shape
+    ranks = tuple(map(len, shapes))
+    fits = ranks == (4, 2) and (shapes[0][0], shapes[1][1]) == (base.latent_channels, base.caption_width)
+    if not fits or not (np.isfinite(stored.latents).all() and np.isfinite(stored.caption).all()):
+        raise VideoUnreadable(
+            f"{name}: what is stored for this base is damaged (latents {shapes[0]}, caption {shapes[1]}); "
+            "make it again with `echoreel reference save` or `echoreel library embed`"
+        )
 
 
 def encoded_for(

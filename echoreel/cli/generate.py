@@ -166,6 +166,8 @@ def generate(
                 picked = FromLibrary.take(library, prompt, count, action)
             tell_taken(picked.taken, answer)
         shown = [*references, *(picked.references if picked else ())]
+        inputs = [*(each.source for each in shown if each.source), *([image] if image else ())]
+        check_output(out, seeds, inputs)  # now with what the library gave
         for taken in shown:
             answer.say(f"reference: {taken.describe()}")
         if require_reference and not shown:
@@ -187,7 +189,7 @@ def generate(
         loading = time.perf_counter() - began
         for line in introduction(pipe, loaded, prompt):
             answer.say(line)
-        files = write_sheets(shown, out, recommended_size(pipe, settings)) if show_frames else []
+        files = write_sheets(shown, out, recommended_size(pipe, settings), inputs) if show_frames else []
         result = generate.generate(
             prompt,
             references,
@@ -279,19 +281,23 @@ def read_references(
     ]
 
 
-def write_sheets(references: "Sequence[ReferenceVideo]", out: Path, size: tuple[int, int]) -> list[Path]:
+def write_sheets(
+    references: "Sequence[ReferenceVideo]", out: Path, size: tuple[int, int], inputs: Sequence[Path]
+) -> list[Path]:
     """Pictures of the frames taken, beside the output: out-frames.png, or out-frames-1.png and so on.
 
-    What a video of this (height, width) does not show is greyed.
+    What a video of this (height, width) does not show is greyed. Raises OutputError for one of the inputs.
     """
+    from echoreel.common.places import check_outputs
     from echoreel.media.video_files import write_image
 
-    written = []
-    for number, reference in enumerate(references, 1):
-        suffix = f"-{number}" if len(references) > 1 else ""
-        written.append(out.with_name(f"{out.stem}-frames{suffix}.png"))
-        write_image(written[-1], reference.sheet(size=size))
-    return written
+    many = len(references) > 1
+    suffixes = [f"-{number}" if many else "" for number in range(1, len(references) + 1)]
+    files = [out.with_name(f"{out.stem}-frames{suffix}.png") for suffix in suffixes]
+    check_outputs(files, inputs, overwrite=True)
+    for file, reference in zip(files, references, strict=True):
+        write_image(file, reference.sheet(size=size))
+    return files
 
 
 def _each(option: str, values: Sequence[Any] | None, count: int, otherwise: Any = None) -> list[Any]:

@@ -81,8 +81,9 @@ class GenerationResult:
 
         Raises:
             VideoError: the name ends otherwise.
-            OutputError: a file cannot be written.
+            OutputError: a file cannot be written, or is one that the videos were made from.
         """
+        check_output(path, self.seeds, self.inputs)
         files = output_files(path, self.seeds)
         for file, frames in zip(files, self.videos, strict=True):
             write_video(file, frames, self.fps, enlarge=math.ceil(short_side / min(frames.shape[1:3])))
@@ -102,8 +103,9 @@ class GenerationResult:
 
         Raises:
             VideoError: the name ends otherwise.
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written, or is one that the videos were made from.
         """
+        check_outputs([Path(path)], self.inputs, overwrite=True)
         rows = self._references() + [row for index in range(len(self.seeds)) for row in self._made(index)]
         write_image(path, contact_sheet(rows, height=CELL))
         return Path(path)
@@ -119,8 +121,9 @@ class GenerationResult:
 
         Raises:
             VideoError: the name ends otherwise.
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written, or is one that the videos were made from.
         """
+        check_outputs([Path(path)], self.inputs, overwrite=True)
         count = len(self.videos[0])
         shown = [(label, paced(frames, count)) for label, frames in self._references()]
         parts = [[*shown, *self._made(index)] for index in range(len(self.seeds))]
@@ -142,6 +145,12 @@ class GenerationResult:
         """
         sheet = Path(path).with_name(f"{Path(path).stem}-compare.png")
         return [self.compare(sheet), self.compare_video(sheet.with_suffix(".mp4"))]
+
+    @property
+    def inputs(self) -> list[Path | str]:
+        """Files that the videos were made from, which are never replaced."""
+        files = [each.source for each in self.references if each.source is not None]
+        return [*files, *([self.image] if self.image else ())]
 
     def details(self) -> dict[str, Any]:
         """How the videos were made, for JSON."""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import write_atomic, written_beside
+from echoreel.common.text import json_value
 from echoreel.library import choose_clips
 from echoreel.library.actions.action_index import KnownActions
 from echoreel.library.actions.find_action import asked_action, find_action
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 READ = (
     1024  # clips of the nearest actions that are all read and compared with the scenery; of more common ones
 )
+MANIFEST_LINE = 1_000_000  # characters read of the first line
 PER_QUERY = 128  # so many, those first in whose captions the index finds words of the scenery
 
 
@@ -241,9 +243,13 @@ class ReferenceLibrary:
     def export(self, folder: Path, clips: Sequence[LibraryClip]) -> tuple[list[Path], list[tuple[str, str]]]:
         """Copy the clips' videos, and write manifest.jsonl, a catalogue of them.
 
-        Returns the videos written, and (place, what is wrong) of those that could not be.
+        Returns the videos written, and (place, what is wrong) of those that could not be. Raises OutputError
+        for a manifest that no export wrote.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        manifest = folder / "manifest.jsonl"
+        if manifest.exists() and not _is_ours(manifest):
+            raise OutputError(f"{manifest}: would be replaced, and no export wrote it; choose another folder")
         written, lines, problems = [], [], []
         for clip in clips:
             try:
@@ -262,7 +268,7 @@ class ReferenceLibrary:
             line = {"path": target.name, "caption": clip.caption, "start": clip.start, **end}
             lines.append(line | {"action": clip.phrase, "id": clip.id})
         text = "".join(json.dumps(line) + "\n" for line in lines)
-        write_atomic(folder / "manifest.jsonl", text.encode())
+        write_atomic(manifest, text.encode())
         return written, problems
 
     def stats(self) -> dict[str, Any]:
@@ -313,6 +319,16 @@ class ReferenceLibrary:
             if sum(map(len, parts)) >= max(PER_QUERY // 4, count):
                 break
         return pa.concat_tables(parts)
+
+
+def _is_ours(manifest: Path) -> bool:
+    """Whether an export wrote it, as its first line tells; one of no clips is empty."""
+    try:
+        with manifest.open(encoding="utf-8") as file:
+            told = json_value(file.readline(MANIFEST_LINE) or '{"path": "", "id": ""}')
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and {"path", "id"} <= told.keys()
 
 
 def _check_count(count: int) -> None:

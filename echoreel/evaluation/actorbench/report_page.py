@@ -4,6 +4,7 @@ import html
 import math
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from echoreel.common.extras import needs
 from echoreel.common.files import write_atomic, written_beside
@@ -79,8 +80,8 @@ def write_tradeoff(report: EvaluationReport, path: Path) -> None:
 def write_page(report: EvaluationReport, pictures: list[Path]) -> Path:
     """`report.html` in the report's folder: its tables, and the pictures, which lie in that folder too."""
     shown = "".join(
-        f"<h2>{html.escape(picture.stem)}</h2><img src='{picture.relative_to(report.folder).as_posix()}'>"
-        for picture in pictures
+        f"<h2>{html.escape(name.stem)}</h2><img src='{quote(name.as_posix())}'>"
+        for name in (picture.relative_to(report.folder) for picture in pictures)
     )
     body = f"<h1>ActorBench</h1>{_tables(report.markdown())}{shown}"
     text = f"<!doctype html><meta charset=utf-8><title>ActorBench</title><style>{STYLE}</style>{body}\n"

