@@ -87,8 +87,8 @@ def hush() -> None:
     libraries: tuple[Any, ...] = (of_diffusers, of_transformers)
     for library in libraries:
         library.disable_progress_bar()
-    for name in ("configuration_utils", "pipelines.pipeline_utils"):  # our errors say it in one sentence
-        logging.getLogger(f"diffusers.{name}").setLevel(logging.ERROR)
+    for name in ("configuration_utils", "pipelines.pipeline_utils", "models.modeling_utils"):
+        logging.getLogger(f"diffusers.{name}").setLevel(logging.CRITICAL)  # our errors say it in one sentence
 
 
 def _line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.encoding import encode_captions, encode_references
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import AdapterMismatch, SettingsError
-from echoreel.common.exclusive import used_alone
+from echoreel.common.exclusive import check_mine, used_alone
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.attachment import Attachment
 from echoreel.method.networks import AdapterNetworks
@@ -104,7 +104,7 @@ class ActionAdapter(AdapterNetworks):
                 if not before or before[0].base != found:
                     self._join(found)
                 if references is None or isinstance(references, ReferenceSet):
-                    self._held.change(references=references)
+                    self._change(references=references)
                 else:
                     self.set_references(references, prompt, size, negative_prompt)
                 yield self
@@ -142,7 +142,7 @@ class ActionAdapter(AdapterNetworks):
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         given = [references] if isinstance(references, ReferenceVideo) else list(references)
         shown = [given] * len(prompts)
-        self._held.change(references=self.reference_set(shown, prompts, size, negative_prompt))
+        self._change(references=self.reference_set(shown, prompts, size, negative_prompt))
 
     @torch.no_grad()
     def reference_set(
@@ -198,11 +198,11 @@ class ActionAdapter(AdapterNetworks):
         """
         parts = [tokens] if isinstance(tokens, Tensor) else list(tokens)
         strengths = [1.0] * len(parts) if strengths is None else list(strengths)
-        self._held.change(references=self._reference_set(parts, strengths))
+        self._change(references=self._reference_set(parts, strengths))
 
     def clear_references(self) -> None:
         """Remove all references; the base behaves as if nothing were attached."""
-        self._held.change(references=None)
+        self._change(references=None)
 
     def set_scale(self, scale: float) -> None:
         """Set how much of all references is added.
@@ -215,7 +215,7 @@ class ActionAdapter(AdapterNetworks):
         """
         if not math.isfinite(scale):
             raise SettingsError(f"got scale {scale}, need a number; 1 is as trained, 0 is off")
-        self._held.change(scale=float(scale))
+        self._change(scale=float(scale))
 
     def set_window(self, start: float = 0.0, end: float = 1.0) -> None:
         """Set the part of the denoising steps in which references act.
@@ -229,7 +229,7 @@ class ActionAdapter(AdapterNetworks):
         """
         if not 0 <= start < end <= 1:
             raise SettingsError(f"got a window from {start} to {end}, need 0 <= start < end <= 1")
-        self._held.change(window=(float(start), float(end)))
+        self._change(window=(float(start), float(end)))
 
     def set_guidance(self, guidance: Guidance) -> None:
         """Set which branch of classifier-free guidance reads references.
@@ -244,7 +244,12 @@ class ActionAdapter(AdapterNetworks):
         """
         if guidance not in ("positive", "both"):
             raise SettingsError(f'got guidance {guidance!r}, need "positive" or "both"')
-        self._held.change(guidance=guidance)
+        self._change(guidance=guidance)
+
+    def _change(self, **changes: object) -> None:
+        """What the base reads. Raises InUse: in the middle of another thread's video it would change that."""
+        check_mine(self)
+        self._held.change(**changes)
 
     def _reference_set(
         self, parts: Sequence[Tensor], strengths: Sequence[float], each_branch: bool = False

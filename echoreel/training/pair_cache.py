@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import CheckpointError, EchoReelError
 from echoreel.common.files import locked, remove_leftovers, write_atomic
 from echoreel.common.settings import Settings
 from echoreel.training.run_folder import bind_settings
@@ -86,8 +86,17 @@ class PairSetWriter:
             yield
 
     def bind(self, settings: Settings) -> None:
-        """Store what the pairs are made with. Raises CheckpointError if earlier ones were made otherwise."""
-        bind_settings(self.folder / "settings.json", settings, compare=bool(shards_in(self.folder)))
+        """Store what the pairs are made with.
+
+        Raises CheckpointError if earlier ones were made otherwise, or by another program.
+        """
+        file, shards = self.folder / "settings.json", shards_in(self.folder)
+        if shards and not file.exists():
+            raise CheckpointError(
+                f"{self.folder} has {shards[0].name}, but no settings.json of a preparation that wrote it; "
+                "move it, or choose another folder"
+            )
+        bind_settings(file, settings, compare=bool(shards))
 
     def made_of(self, number: int) -> Origin | None:
         """What shard `number` was made of; None when there is no such shard, or a damaged one."""

@@ -139,7 +139,12 @@ class RunFolder:
                 optimizer=torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
                 state=state,
             )
-        except (OSError, EOFError, SafetensorError, RuntimeError, UnpicklingError, ValueError) as error:
+        except UnpicklingError as error:  # torch's own message advises to unpickle it all the same
+            raise CheckpointError(
+                f"{path} is damaged (optimizer.pt is no file of plain tensors and could run code, so it "
+                "was not read); delete it to resume from the one before"
+            ) from error
+        except (OSError, EOFError, SafetensorError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split("\n")[:2]) or type(error).__name__
             raise CheckpointError(
                 f"{path} is damaged ({reason}); delete it to resume from the one before"
