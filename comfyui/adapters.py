@@ -67,8 +67,10 @@ def load_adapter(folder: Path) -> Adapter:
     """The adapter in a folder. Raises AdapterMismatch for what is none."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
-        adapter = Adapter(config)
-        adapter.whole.load_state_dict(load_file(str(folder / WEIGHTS)))
+        with torch.device("meta"):  # a config that asks for giants takes no memory
+            adapter = Adapter(config)
+        held = {name: tensor.float() for name, tensor in load_file(str(folder / WEIGHTS)).items()}
+        adapter.whole.load_state_dict(held, assign=True)
     except OSError as error:
         raise AdapterMismatch(
             f"{folder.name}: {Path(str(error.filename or WEIGHTS)).name} cannot be read; an adapter's folder "

@@ -18,9 +18,17 @@ from helpers.make_videos import counting, film
 from helpers.toy_models import toy_adapter, toy_pipeline, toy_tokens
 from safetensors import numpy as tensors_of
 
+from comfyui.adapters import load_adapter as load_nodes_adapter
 from echoreel.bases.encoding import encoders_of
 from echoreel.bases.loading import load_base
-from echoreel.common.errors import CheckpointError, EchoReelError, InUse, OutputError, VideoError
+from echoreel.common.errors import (
+    AdapterMismatch,
+    CheckpointError,
+    EchoReelError,
+    InUse,
+    OutputError,
+    VideoError,
+)
 from echoreel.evaluation.actorbench.report_page import write_page
 from echoreel.generation.generate import generate
 from echoreel.generation.settings import GenerationSettings
@@ -141,6 +149,23 @@ def test_no_code_of_a_base_is_run(base: Path, tmp_path: Path, attack: str) -> No
     with pytest.raises(EchoReelError):
         load_base(base)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("steps", [3 * 10**8, 10**400, 0, -1, 1e9, "1000"])
+def test_a_schedule_of_any_length_takes_no_memory(base: Path, steps: Any) -> None:
+    file = base / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_train_timesteps": steps}))
+    with pytest.raises(EchoReelError, match="num_train_timesteps"):
+        load_base(base)
+
+
+def test_the_nodes_adapter_takes_no_memory_for_what_its_config_says(whole: Path, tmp_path: Path) -> None:
+    adapter = shutil.copytree(whole / "adapter", tmp_path / "adapter")
+    config = json.loads((adapter / "config.json").read_text())
+    giant = config | {"sites": dict.fromkeys(config["sites"], 10**12), "caption_width": 10**12}
+    (adapter / "config.json").write_text(json.dumps(giant))
+    with pytest.raises(AdapterMismatch, match="not an adapter of EchoReel"):
+        load_nodes_adapter(adapter)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
