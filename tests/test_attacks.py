@@ -21,6 +21,8 @@ from safetensors import numpy as tensors_of
 from comfyui.adapters import load_adapter as load_nodes_adapter
 from echoreel.bases.encoding import encoders_of
 from echoreel.bases.loading import load_base
+from echoreel.cli.library_answers import write_sheet
+from echoreel.cli.output import Answer
 from echoreel.common.errors import (
     AdapterMismatch,
     CheckpointError,
@@ -38,6 +40,7 @@ from echoreel.library.table_schemas import schemas
 from echoreel.library.tables import Store
 from echoreel.media.reference_file import FACTS, EncodedFrames, StoredReference, write_reference
 from echoreel.media.reference_video import ReferenceVideo
+from echoreel.media.video_files import write_video
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
 from echoreel.training.encode_pairs import PrepareSettings
@@ -398,3 +401,15 @@ def test_names_on_the_report_are_text(tmp_path: Path) -> None:
     page = write_page(report, [tmp_path / "sheets" / f"{evil}.png"]).read_text()
     assert "<script" not in page
     assert "' onerror='" not in page
+
+
+def test_no_sheet_of_a_library_replaces_its_video(whole: Path, tmp_path: Path) -> None:
+    video = tmp_path / "a_man_running.webp"
+    result = ReferenceVideo.from_file(whole / "clip.mp4")
+    write_video(video, result.frames, 8)
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    library.add([video], quiet=True)
+    was = video.read_bytes()
+    with pytest.raises(OutputError, match="is an input"):
+        write_sheet(library, library.clips(), video, Answer(as_json=False))
+    assert video.read_bytes() == was
