@@ -67,8 +67,10 @@ def load_adapter(folder: Path) -> Adapter:
     """The adapter in a folder. Raises AdapterMismatch for what is none."""
     try:
         config = json.loads((folder / CONFIG).read_bytes())
-        adapter = Adapter(config)
-        adapter.whole.load_state_dict(load_file(str(folder / WEIGHTS)))
+        with torch.device("meta"):  # a config that asks for giants takes no memory
+            adapter = Adapter(config)
+        held = {name: tensor.float() for name, tensor in load_file(str(folder / WEIGHTS)).items()}
+        adapter.whole.load_state_dict(held, assign=True)
         if not all(each.isfinite().all() for each in adapter.whole.state_dict().values()):
             raise ValueError("its weights hold NaN or infinite values")
     except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline
 
 from echoreel.bases.base import Base
 from echoreel.bases.known_bases import known_base
@@ -21,6 +21,7 @@ from echoreel.common.extras import needs
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
 Offload: TypeAlias = Literal["model", "layers"]
 PIPELINES = {  # that diffusers does not know by name
     pipeline.__name__: pipeline
@@ -63,6 +64,7 @@ def load_base(
     try:
         config: Any = DiffusionPipeline.load_config(str(source))
         load: Any = PIPELINES.get(config["_class_name"], DiffusionPipeline).from_pretrained
+        _check_schedule(source, config)
         with _any_text_encoder():
             read = dict(transformers_parts(source, config, dtype))
             pipe = load(str(source), dtype=dtype, use_safetensors=True, **read)
@@ -76,6 +78,16 @@ def load_base(
         pipe.set_adapters([f"lora-{number}" for number in range(len(loras))])
     _place(pipe, device, offload)
     return pipe  # type: ignore[no-any-return]
+
+
+def _check_schedule(source: Path | str, config: dict[str, Any]) -> None:
+    """Raises BaseUnsupported for a schedule of so many steps that its tables alone would fill the memory."""
+    if config.get("scheduler"):
+        steps = DDIMScheduler.load_config(str(source), subfolder="scheduler").get("num_train_timesteps", 1)
+        if not isinstance(steps, int) or not 0 < steps <= MOST_TRAINED_STEPS:
+            raise BaseUnsupported(
+                f"its scheduler has num_train_timesteps {steps!r:.40}, need 1 to {MOST_TRAINED_STEPS}"
+            )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echoreel.cli.output import Answer
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.text import printable
 
 if TYPE_CHECKING:
@@ -71,14 +71,18 @@ def shortened(text: str) -> str:
 
 
 def write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Path, answer: Answer) -> None:
-    """A picture with a row for each clip that can be read."""
+    """A picture with a row for each clip that can be read. Raises OutputError for one of their files."""
+    from echoreel.common.places import check_outputs
     from echoreel.media.images import contact_sheet
     from echoreel.media.video_files import write_image
 
     rows = []
     for clip in clips:
         try:
+            check_outputs([path], [found.file(clip)], overwrite=True)
             rows.append((shortened(f"{clip.phrase}: {clip.caption}"), found.reference(clip).frames))
+        except OutputError:
+            raise
         except (EchoReelError, OSError) as error:
             answer.say(f"  {clip.place}: {error}")
     if not rows:

@@ -41,6 +41,8 @@ def check_outputs(files: Sequence[Path], inputs: Sequence[Path | str] = (), over
     for file in files:
         if "\0" in str(file):
             raise OutputError(f"{file}: a null byte in the name; choose another name")
+        if ".." in file.parts and not file.parent.exists():  # once that folder is made, it is another name
+            raise OutputError(f"{file}: has .. after a folder that is not there; write the name without it")
         _check_names(file)
         if file.is_dir():
             raise OutputError(f"{file}: is a folder; give the name of a file")

@@ -92,8 +92,10 @@ def test_a_shard_says_what_it_was_made_of(folder: Path) -> None:
     )
 
 
-def test_pairs_made_otherwise_do_not_mix(folder: Path) -> None:
+def test_pairs_made_otherwise_do_not_mix(tmp_path: Path) -> None:
+    folder = tmp_path / "pairs"
     PairSetWriter(folder).bind(MakerSettings())
+    write_shard(PairSetWriter(folder), 0, 1)
     with pytest.raises(CheckpointError, match="size was 32, is 64"):
         PairSetWriter(folder).bind(MakerSettings(size=64))
 
