@@ -4,7 +4,7 @@
 
 WORDNET_FOLDER holds `index.noun`, `data.verb`, `cntlist.rev` and so on (Debian's wordnet-base has them in
 /usr/share/wordnet); the inflections are those of the package lemminflect 0.2.3. A line of the result is
-`word class lemma`; the classes are told in echoreel/library/actions/word_classes.py.
+`word kind lemma`; the kinds' letters are told in echoreel/library/actions/word_classes.py.
 """
 
 import gzip
@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from echoreel.library.actions.word_classes import FILE, RELATED, plain_singular
+from echoreel.library.actions.word_classes import FILE, RELATED, Kind, plain_singular
 
 ANIMATE = {"05", "18"}  # WordNet's lexicographer files of animals and people
 PARTS = {"1": "noun", "2": "verb", "3": "adj", "4": "adv", "5": "adj"}
@@ -161,7 +161,7 @@ def classed(
     verbs: dict[str, dict[str, str]],
     counts: dict[str, Counter[str]],
     animate: set[str],
-) -> tuple[str, str] | None:
+) -> tuple[Kind, str] | None:
     """Class and lemma of a word, or None when the file need not name it (any unknown word is a noun)."""
     parts = dict(reversed(found))  # the first reading of a kind stands
     verb_form = next((f for f in ("ing", "base", "third", "past") if f in parts), None)
@@ -169,41 +169,42 @@ def classed(
     own = counts.get(word, Counter())
     if verb_form is None:
         if "adv" in parts and own["adv"] >= max(own["noun"], own["adj"]):
-            return "a", word
+            return Kind.ADVERB, word
         if "adj" in parts and own["adj"] >= own["noun"]:
-            return "j", word
+            return Kind.ADJECTIVE, word
         if noun is None:
             return None
         plural = "noun" not in parts
         if noun in animate:
-            return "M" if plural else "m", noun
+            return Kind.BEINGS if plural else Kind.BEING, noun
         if not plural and word.endswith("ing"):  # "pudding": any other unknown -ing is taken for a verb's
-            return "n", word
-        return ("N", noun) if plural and plain_singular(word) != noun else None
+            return Kind.NOUN, word
+        return (Kind.PLURAL, noun) if plural and plain_singular(word) != noun else None
     lemma = parts[verb_form]
     of_lemma = counts.get(lemma, Counter())
     if verb_form == "ing":
-        return "g", lemma
+        return Kind.ING, lemma
     if verb_form == "past":
-        return "E" if own["noun"] + own["adj"] + own["adv"] > 4 * of_lemma["verb"] else "e", lemma
+        rare = own["noun"] + own["adj"] + own["adv"] > 4 * of_lemma["verb"]
+        return Kind.OTHER_OR_PAST if rare else Kind.PAST, lemma
     other = of_lemma["noun"] + of_lemma["adj"] + of_lemma["adv"]
     rare = of_lemma["verb"] < 0.12 * other  # "man", "dog", "table": verbs in the dictionary only
     if rare and of_lemma["adj"] + of_lemma["adv"] > of_lemma["noun"] and verb_form == "base":
-        return "j", lemma
+        return Kind.ADJECTIVE, lemma
     living = lemma in animate
     if verb_form == "base":
         if lemma in MORE_VERBS.split():
-            return "v", lemma
+            return Kind.BASE_OR_NOUN, lemma
         if noun is None and own["noun"] == 0 and other == 0:
-            return "V", lemma
+            return Kind.BASE, lemma
         if rare and not (living and of_lemma["verb"] > 5):
-            return "m" if living else "o", lemma
-        return ("k" if living else "v"), lemma
+            return Kind.BEING if living else Kind.NOUN_OR_BASE, lemma
+        return (Kind.BASE_OR_BEING if living else Kind.BASE_OR_NOUN), lemma
     if noun is None and of_lemma["noun"] == 0:
-        return "z" if lemma in MORE_VERBS.split() else "Z", lemma
+        return Kind.THIRD_OR_PLURAL if lemma in MORE_VERBS.split() else Kind.THIRD, lemma
     if rare:
-        return "M" if living else "O", lemma
-    return ("K" if living else "z"), lemma
+        return Kind.BEINGS if living else Kind.PLURAL_OR_THIRD, lemma
+    return (Kind.THIRD_OR_BEINGS if living else Kind.THIRD_OR_PLURAL), lemma
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The action of a prompt or a caption: "a man is *carving a stone statue* in a garden".
 
 A sentence embedding of a whole prompt ranks videos by their scenery, so the library compares actions with
-actions. Each word is looked up in `lexicon`, `grammar` says which of them is the verb, and what it acts on
-follows.
+actions. Each word is looked up in `lexicon`, `verb_rules` says which of them is the verb, and what it acts
+on follows.
 """
 
 import re
@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any, Self
 
 from echoreel.common.errors import EchoReelError
-from echoreel.library.actions.verb_rules import Decision, decide
-from echoreel.library.actions.word_classes import NOMINAL, Lexicon, lexicon
+from echoreel.library.actions.verb_rules import decide
+from echoreel.library.actions.word_classes import Group, Lexicon, lexicon
 
 LONGEST = 1000  # characters of a text that are looked at
 REMEMBERED = 1 << 18  # decisions and actions kept at most; then they are forgotten and begun again
@@ -53,7 +53,7 @@ def find_actions(texts: Sequence[str]) -> list[Action | None]:
         if not firsts.isdisjoint(tokens):
             tokens = _joined(tokens, words)
         code = "".join(map(look_up, tokens))
-        decision = _remembered(code)
+        decision = decide(code)
         if decision is None:
             found.append(None)
             continue
@@ -61,7 +61,9 @@ def find_actions(texts: Sequence[str]) -> list[Action | None]:
         if subject < 0:
             found.append(_action(" ".join(tokens[verb:end]), code[2 * verb : 2 * end], alone))
         else:
-            after = verb + 2 if code[2 * verb + 2 : 2 * verb + 3] == "r" else verb + 1  # "cut down"
+            after = (
+                verb + 2 if code[2 * verb + 2 : 2 * verb + 3] == Group.PARTICLE else verb + 1
+            )  # "cut down"
             said = " ".join([*tokens[verb:after], *tokens[subject:end]])
             found.append(_action(said, code[2 * verb : 2 * after] + code[2 * subject : 2 * end], alone))
     return found
@@ -102,22 +104,17 @@ def _joined(tokens: list[str], words: Lexicon) -> list[str]:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _remembered(code: str) -> Decision | None:
-    return decide(code[::2], code[1::2])
-
-
-@lru_cache(maxsize=REMEMBERED)
 def _action(text: str, code: str, alone: bool) -> Action | None:
     """The action of a verb and the words after it (`text`, of which `code` tells the classes)."""
     words, tokens = lexicon(), text.split(" ")
     lists, actions = words.lists, words.lists["action_nouns"]
     verb = words.verb(tokens[0])
     if alone:
-        return _named(verb) if code[0] not in "gG" else _said(verb, (), [], False)
+        return _named(verb) if code[0] not in Group.INGS else _said(verb, (), [], False)
     kinds, j, with_it = code[::2], 1, []
-    while j < len(tokens) and kinds[j] in "as":
+    while j < len(tokens) and kinds[j] in Group.PASSED_OVER:
         j += 1
-    if j < len(tokens) and (kinds[j] in "rpt"):
+    if j < len(tokens) and kinds[j] in Group.DIRECTION_TO:
         with_it.append("out of" if tokens[j : j + 2] == ["out", "of"] else tokens[j])
         j += len(with_it[-1].split())
     if with_it == ["of"]:  # "the kneading of dough"
@@ -144,7 +141,7 @@ def _action(text: str, code: str, alone: bool) -> Action | None:
 def _belongs(verb: str, word: str, kind: str, head: str) -> bool:
     """Whether a particle, or a preposition with its noun, says what is done and not where."""
     places = lexicon().lists["places"]
-    if kind == "r" or word == "out of":
+    if kind == Group.PARTICLE or word == "out of":
         return word in ("onto", "into", "over", "off") or head not in places or not head
     return bool(head) and word in lexicon().acts_with.get(verb, ()) and head not in places
 
@@ -162,12 +159,12 @@ def _objects(tokens: list[str], code: str, words: Lexicon) -> tuple[list[tuple[s
                 of = "of "
         if token == "'s" and nouns:
             nouns[-1] = (nouns[-1][0] + "'s", nouns[-1][1])
-        if kinds[j] == "d" and not nouns:
-            one = code[2 * j + 1] in "1'"
-        if kinds[j] in NOMINAL or (kinds[j] in "gG" and j + 1 < len(tokens)):
-            nouns.append((of + token, token if kinds[j] in "gG" else words.singular(token)))
+        if kinds[j] == Group.DETERMINER and not nouns:
+            one = code[2 * j + 1] in Group.SINGLE
+        if kinds[j] in Group.NOMINAL or (kinds[j] in Group.INGS and j + 1 < len(tokens)):
+            nouns.append((of + token, token if kinds[j] in Group.INGS else words.singular(token)))
             of = ""
-    if not nouns and tokens and kinds[-1] in "jar":
+    if not nouns and tokens and kinds[-1] in Group.NOUN_FOR_ONCE:
         nouns.append((tokens[-1], tokens[-1]))
     return nouns[:3], one
 

@@ -1,12 +1,25 @@
-"""Which word of a text is its verb: rules over the classes of the words, one letter each (see `lexicon`).
+"""Which word of a text is its verb: the table `assets/verb_rules.txt`, over the kinds and roles of the words.
 
-A judge for each kind of word looks at its neighbours and says how sure it is; the surest word wins, of equals
-the first. Verbs that accompany actions ("stand", "look") stand back.
+The surest word wins, of equals the first. Verbs that accompany actions ("stand", "look") stand back.
 """
 
-from typing import NamedTuple
+import re
+from functools import cache, lru_cache
+from typing import NamedTuple, Self
 
-from echoreel.library.actions.word_classes import NOMINAL, VERBAL
+from echoreel.library.actions.word_classes import ASSETS, Group, Kind, Role
+
+NEVER = 9
+NOTHING = Kind.BREAK + Role.PLAIN  # before the first word, and after the last
+FRAME = re.compile(  # of codes: an action, or else what is before the text itself, "footage of a close-up of"
+    rf"(?:..){{0,11}}?(?:[{Group.UNFRAMED}].|[{Group.MAYBE_BASE}][^{Group.NO_ACTION}]"
+    rf"|(.[{Group.FRAME_FOR}](?:[{Group.AFTER_FRAME}].|.[{Group.OF_ON}])"
+    rf"(?:(?:..){{0,3}}?.[{Group.FRAME_FOR}].{Group.OF})?))"
+)
+NOUN_PHRASE = re.compile(  # of kinds
+    rf"(?:{Group.DETERMINER}{Group.PARTICLE}?|[{Group.MODIFIERS}]|[{Group.MODIFYING}](?=[{Group.NOMINAL}]))*"
+    rf"([{Group.NOMINAL}](?:(?![{Group.PLURAL_THIRDS}]{Group.DETERMINER})[{Group.NOMINAL}]|{Group.APOSTROPHE})*)?"
+)
 
 
 class Decision(NamedTuple):
@@ -18,29 +31,34 @@ class Decision(NamedTuple):
     alone: bool  # nothing that follows belongs to it: "a dancing man", "a man's backflip"
 
 
-def decide(kinds: str, roles: str) -> Decision | None:
-    """The verb among words of these classes and roles, a letter each; None when there is none."""
-    start = _after_frame(kinds, roles)
-    best, least = None, NEVER
+@lru_cache(maxsize=1 << 18)
+def decide(code: str) -> Decision | None:
+    """The verb among words of these kinds and roles, a letter each; None when there is none."""
+    kinds, roles = code[::2], code[1::2]
+    frame = FRAME.match(code)
+    start = frame.end(1) // 2 if frame and frame[1] else 0
+    best, found = -1, NO
     for i in range(start, len(kinds)):
-        if roles[i] == "y" or (kinds[i] not in VERBAL and roles[i] != "x"):
+        if (kinds[i] not in Group.VERBS and roles[i] != Group.NAMED) or roles[i] == Group.STATE:
             continue
-        evidence = JUDGES.get(kinds[i], _judge_noun)(kinds, roles, i, start)
-        if evidence.cost >= NEVER and roles[i] in "xX":
-            evidence = _judge_noun(kinds, roles, i, start)
-        weak = roles[i] == "w" or (roles[i] == "l" and kinds[i + 1 : i + 2] in ("t", "g"))
-        cost = evidence.cost + (2 if weak else 0)
-        if cost < least:
-            best, least = (i, evidence), cost
-            if cost == 0:
+        p = start + len(kinds[start:i].rstrip(Group.ADVERB)) - 1
+        before = code[2 * p : 2 * p + 2] if p >= start else NOTHING
+        verdicts, evidence = _verdicts(
+            before, code[2 * i : 2 * i + 2], code[2 * i + 2 : 2 * i + 4] or NOTHING
+        )
+        if verdicts:
+            earlier = _earlier(kinds, p, start)
+            evidence = next((one for cell, one in verdicts if cell.fits(earlier)), evidence)
+        if evidence.cost < found.cost:
+            best, found = i, evidence
+            if found.cost == 0:
                 break
-    if best is None:
+    if best < 0:
         return None
-    i, evidence = best
-    subject, end = _subject(kinds, i, start) if evidence.passive else (-1, -1)
-    if evidence.passive and start <= subject < end:
-        return Decision(i, end, subject, False)
-    return Decision(i, i + 1 if evidence.alone else _end(kinds, roles, i), -1, evidence.alone)
+    subject, end = _subject(kinds, best, start) if found.passive else (-1, -1)
+    if start <= subject < end:
+        return Decision(best, end, subject, False)
+    return Decision(best, best + 1 if found.alone else _end(kinds, roles, best), -1, found.alone)
 
 
 class Evidence(NamedTuple):
@@ -51,227 +69,111 @@ class Evidence(NamedTuple):
     passive: bool = False
 
 
-NEVER = 9
-NO, SURE, LIKELY, ALONE = Evidence(NEVER), Evidence(0), Evidence(1), Evidence(3, alone=True)
+NO = Evidence(NEVER)
 
 
-def _after_frame(kinds: str, roles: str) -> int:
-    """Where the text itself begins: after "a video of", "show me a clip where"."""
-    for i in range(min(len(kinds) - 1, 12)):
-        if kinds[i] in "gZx" or (kinds[i] in "Vv" and roles[i] in "-xXin"):
-            return 0
-        if roles[i] == "f" and (kinds[i + 1] + roles[i + 1] in ("po", "c-", "pn") or kinds[i + 1] == "s"):
-            return _after_frame_again(kinds, roles, i + 2)
-    return 0
+class Cell(NamedTuple):
+    """Which words a rule is for. No letters, and none of them wanted: all words."""
+
+    letters: frozenset[str]
+    without: bool
+
+    @classmethod
+    def of(cls, names: str) -> Self:
+        """As the table writes it."""
+        known = vars(Group) | Role.__members__ | Kind.__members__
+        letters = frozenset("".join(known[name] for name in names.replace("!", "").upper().split()))
+        return cls(letters, not letters or "!" in names)
+
+    def fits(self, code: str) -> bool:
+        """Whether one of the letters of `code` is wanted, or none where none may be."""
+        return self.letters.isdisjoint(code) is self.without
 
 
-def _after_frame_again(kinds: str, roles: str, i: int) -> int:
-    """ "footage of a close-up of"."""
-    for j in range(i, min(i + 4, len(kinds) - 1)):
-        if roles[j] == "f" and kinds[j + 1] + roles[j + 1] == "po":
-            return j + 2
-    return i
+class Rule(NamedTuple):
+    """A row of the table."""
+
+    evidence: Evidence
+    word: Cell
+    role: Cell
+    earlier: Cell
+    before: Cell
+    after: Cell
 
 
-def _before(kinds: str, i: int, start: int) -> int:
-    """The nearest token before that is no adverb, or start - 1."""
-    i -= 1
-    while i >= start and kinds[i] == "a":
-        i -= 1
-    return i
+@cache
+def _rules() -> list[Rule]:
+    rules = []
+    for row in (ASSETS / "verb_rules.txt").read_text(encoding="utf-8").splitlines():
+        if not row.startswith("#"):
+            word, role, before, after, verdict = row.split("|")
+            earlier, _, before = before.rpartition("...")
+            cost, *how = verdict.split()
+            evidence = Evidence(NEVER if cost == "no" else int(cost), "alone" in how, "passive" in how)
+            rules.append(Rule(evidence, *map(Cell.of, (word, role, earlier, before, after))))
+    return rules
 
 
-def _judge_ing(kinds: str, roles: str, i: int, start: int) -> Evidence:
-    p = _before(kinds, i, start)
-    a = kinds[p] if p >= start else "."
-    b = kinds[i + 1] if i + 1 < len(kinds) else "."
-    if kinds[i] == "G" and not (a in "xs" or b in "d" or (a in "mMkK" and b not in "p.")):
-        return NO
-    if a in "xsh" or (a == "'" and b in "d.pr"):
-        return SURE
-    if a in ".c":
-        return _judge_opening(kinds, roles, i, b) if a == "." else SURE
-    if a in "d'":
-        if b == "p" and roles[i + 1] == "o":
-            return LIKELY
-        if b in "mMkK" or (roles[i] == "n" and b in NOMINAL):
-            return ALONE
-        return ALONE if roles[p] == "'" or (a == "'" and b not in NOMINAL) else NO
-    if a == "j":
-        if b in "mMkK" or (roles[i] == "n" and b in NOMINAL):
-            return ALONE
-        return SURE if p > start and (kinds[p - 1] in NOMINAL or kinds[p - 1] in "xa") else LIKELY
-    if a in "pt":
-        if a == "p" and roles[p] not in "obl-" and not (roles[p] in "fr" and b not in NOMINAL):
-            return NO if b in NOMINAL or b == "." else Evidence(2)
-        found = _judge_opening(kinds, roles, i, b)
-        return Evidence(min(found.cost + 1, NEVER), found.alone)
-    return SURE
+@cache
+def _rules_of(word: str) -> list[Rule]:
+    return [rule for rule in _rules() if rule.word.fits(word) and rule.role.fits(word)]
 
 
-def _judge_opening(kinds: str, roles: str, i: int, b: str) -> Evidence:
-    """An -ing form that opens the text: "carving a statue", "smiling woman", "running shoes"."""
-    if b in "mk" or (b in "MK" and roles[i] != "-"):
-        return ALONE
-    if b in NOMINAL and roles[i] == "n":
-        return Evidence(1, alone=True)
-    if b in NOMINAL and roles[i] in "iX":
-        return ALONE if roles[i + 1] == "s" else NO
-    return SURE
+@lru_cache(maxsize=1 << 16)
+def _verdicts(before: str, word: str, after: str) -> tuple[list[tuple[Cell, Evidence]], Evidence]:
+    """What the rules say of a word between two others: where earlier words are such, and otherwise."""
+    found: list[tuple[Cell, Evidence]] = []
+    doubt = 2 * (word[1] == Group.WEAK or (word[1] == Group.LIGHT and after[0] in Group.TO_ING))
+    doubt += word[0] in Group.INGS and before[0] in Group.PREPOSITION_TO
+    for rule in _rules_of(word):
+        if rule.before.fits(before) and rule.after.fits(after):
+            evidence = rule.evidence._replace(cost=rule.evidence.cost + doubt)
+            if not rule.earlier.letters:
+                if evidence.cost < NEVER or word[0] not in Group.VERBS or word[1] not in Group.NAMEABLE:
+                    return found, evidence
+                return found, _verdicts(before, Group.NOUN + word[1], after)[1]
+            found.append((rule.earlier, evidence))
+    return found, NO
 
 
-def _judge_base(kinds: str, roles: str, i: int, start: int) -> Evidence:
-    p = _before(kinds, i, start)
-    a = kinds[p] if p >= start else "."
-    b = kinds[i + 1] if i + 1 < len(kinds) else "."
-    kind = kinds[i]
-    if kind in "ko" and not ((b == "d" and a in "tb.sMKc") or (kind == "k" and a in "tb")):
-        return NO
-    if a == "t":
-        return LIKELY
-    if a in "bs":
-        return SURE
-    if a == ".":
-        return _judge_imperative(kind, roles, i, b)
-    if kind == "u" and (a == "x" or (a in NOMINAL and b == "p" and roles[i + 1] == "b")):
-        return Evidence(0, passive=True)
-    if a in "MK" or (a == "'" and kinds[p - 1] == "b"):
-        return SURE
-    if a in "NOz":
-        return SURE if kind in "Vu" else (LIKELY if b in "dpra.cs" else NO)
-    if a in NOMINAL:
-        joined = "c" in kinds[max(start, p - 4) : p]
-        earlier = any(k in "gZV" for k in kinds[start:p])
-        if kind in "Vu":
-            return SURE if joined else LIKELY
-        return LIKELY if joined or (a == "m" and earlier and b in "prd") else NO
-    if kind in "Vu" and a in "cgZ":
-        return LIKELY
-    return Evidence(2) if a == "c" and b == "d" else NO
+def _earlier(kinds: str, p: int, start: int) -> str:
+    """The kinds that a rule may ask for before the token at p."""
+    last = kinds[p - 1] if p > start else NOTHING[0]
+    near = Group.CONJUNCTION if Group.CONJUNCTION in kinds[max(start, p - 4) : p] else ""
+    return last + near + "".join(k for k in kinds[start:p] if k in Group.CERTAIN)
 
 
-def _judge_imperative(kind: str, roles: str, i: int, b: str) -> Evidence:
-    if kind in "Vu":
-        return SURE if b not in "xZ" else NO
-    if b in "ds":
-        return SURE
-    if b in "pr" and (b == "r" or roles[i + 1] != "o"):
-        return Evidence(4) if roles[i] == "-" else LIKELY
-    return Evidence(2) if b in "NMj" and roles[i] not in "i" else NO
-
-
-def _judge_third(kinds: str, roles: str, i: int, start: int) -> Evidence:
-    p = _before(kinds, i, start)
-    a = kinds[p] if p >= start else "."
-    b = kinds[i + 1] if i + 1 < len(kinds) else "."
-    kind = kinds[i]
-    if a == "s":
-        return SURE
-    if kind != "Z" and (b in "xZVeh" or (b == "g" and roles[i] != "w")):
-        return NO
-    if a in "mk":
-        return NO if kind == "O" and b != "d" else SURE
-    if kind in "KO":
-        return NO
-    if kind == "Z":
-        return SURE if a in NOMINAL else (LIKELY if a in "cjrge" or b == "d" else NO)
-    if a in "nov":
-        bare = p == start or kinds[p - 1] in "p.j"
-        if bare and roles[i] != "n":
-            return LIKELY if b == "d" else NO
-        return SURE if roles[i] == "n" or b == "d" else LIKELY
-    if a == "." or a in "NOzMKjc":
-        return LIKELY if b == "d" else (Evidence(2) if roles[i] in "xXin" and a in "Nj" and b in "pr" else NO)
-    return NO
-
-
-def _judge_past(kinds: str, roles: str, i: int, start: int) -> Evidence:
-    p = _before(kinds, i, start)
-    a = kinds[p] if p >= start else "."
-    b = kinds[i + 1] if i + 1 < len(kinds) else "."
-    by = b == "p" and roles[i + 1] == "b"
-    if kinds[i] == "E" and not by:
-        return NO
-    if a == "x":
-        return Evidence(0, passive=True)
-    if a in "sh":
-        return SURE
-    if a in "mMkK":
-        return Evidence(0, passive=True) if by else SURE
-    if a in NOMINAL:
-        if b in "ds" or (roles[i] == "n" and not by):
-            return SURE
-        return Evidence(0 if by else 1, passive=True)
-    return LIKELY if a == "c" and b in "dpr" else NO
-
-
-def _judge_noun(kinds: str, roles: str, i: int, start: int) -> Evidence:
-    """A noun that names an action: "a man's backflip", "yoga at sunrise", but not "a yoga mat"."""
-    b = kinds[i + 1] if i + 1 < len(kinds) else "."
-    if b in NOMINAL and roles[i + 1] not in "sx" and b not in "mMkK":
-        return NO
-    return ALONE
-
-
-JUDGES = {
-    **dict.fromkeys("gG", _judge_ing),
-    **dict.fromkeys("Vvuko", _judge_base),
-    **dict.fromkeys("ZzKO", _judge_third),
-    **dict.fromkeys("eE", _judge_past),
-}
-
-
-def _noun_phrase(kinds: str, i: int) -> tuple[int, int]:
-    """(one past the last token of a noun phrase at i, how many nouns it has); (i, 0) where there is none."""
-    nouns, j = 0, i
-    while j < len(kinds):
-        k = kinds[j]
-        if k in NOMINAL and not (nouns and k in "zKO" and j + 1 < len(kinds) and kinds[j + 1] == "d"):
-            nouns += 1
-        elif nouns and k == "'":
-            pass
-        elif (
-            not (k in "dja" and not nouns)
-            and not (k == "r" and j > i and kinds[j - 1] == "d")
-            and not (k in "gGeEV" and j + 1 < len(kinds) and kinds[j + 1] in NOMINAL and not nouns)
-        ):
-            break
-        j += 1
-    if not nouns and j > i + 1 and kinds[j - 1] in "jar":  # "a net", "a back": nouns for once
-        return j, 1
-    return (j, nouns) if nouns else (i, 0)
+def _noun_phrase(kinds: str, i: int) -> int:
+    """One past the last token of a noun phrase at i; i where there is none."""
+    found = NOUN_PHRASE.match(kinds, i)
+    end = found.end() if found else i
+    once = end > i + 1 and kinds[end - 1] in Group.NOUN_FOR_ONCE
+    return end if found and (found[1] or once) else i
 
 
 def _end(kinds: str, roles: str, i: int) -> int:
     """One past the last token of what the verb at i acts on: an object, or a preposition with its noun."""
-    j = i + 1
-    while j < len(kinds) and kinds[j] in "as":
-        j += 1
-    if j < len(kinds) and kinds[j] == "r":
-        j += 1
-    end, nouns = _noun_phrase(kinds, j)
-    if not nouns and j < len(kinds) and ((kinds[j] in "pt" and kinds[j - 1] != "r") or roles[j] == "o"):
-        end, nouns = _noun_phrase(kinds, j + 1)
-    if not nouns:
-        return j
-    if end < len(kinds) and kinds[end] + roles[end] == "po":
-        more, nouns = _noun_phrase(kinds, end + 1)
-        return more if nouns else end
+    j = len(kinds) - len(kinds[i + 1 :].lstrip(Group.PASSED_OVER))
+    j += kinds[j : j + 1] == Group.PARTICLE
+    end = _noun_phrase(kinds, j)
+    if end == j < len(kinds) and (
+        (kinds[j] in Group.PREPOSITION_TO and kinds[j - 1] != Group.PARTICLE) or roles[j] == Group.OF
+    ):
+        after = _noun_phrase(kinds, j + 1)
+        end = after if after > j + 1 else j
+    if j < end < len(kinds) and roles[end] == Group.OF:
+        after = _noun_phrase(kinds, end + 1)
+        return after if after > end + 1 else end
     return end
 
 
 def _subject(kinds: str, i: int, start: int) -> tuple[int, int]:
     """First and one past the last token of the noun phrase that a passive at i acts on. The first is before
     `start` where there is none, as in "is cut"."""
-    j = _before(kinds, i, start)
-    while j >= start and kinds[j] in "xhba":
-        j -= 1
-    first = j
-    while first > start and kinds[first - 1] in "djnNmMoOvkzK":
-        first -= 1
-    if kinds[i - 1] in "xa" and first > start and kinds[first - 1] == "p":  # "a statue in the garden is …"
-        for k in range(start, first):
-            end, nouns = _noun_phrase(kinds, k)
-            if nouns:
-                return k, end
-    return first, j + 1
+    end = start + len(kinds[start:i].rstrip(Group.BEFORE_VERB))
+    first = start + len(kinds[start : end - 1].rstrip(Group.IN_SUBJECT)) if end > start else start - 1
+    if kinds[i - 1] in Group.BE_ADVERB and kinds[start:first].endswith(Group.PREPOSITION):
+        for k in range(start, first):  # "a statue in the garden is …"
+            if (after := _noun_phrase(kinds, k)) > k:
+                return k, after
+    return first, end
