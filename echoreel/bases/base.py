@@ -137,6 +137,15 @@ class Base(ABC):
         """Does it start from a first frame?"""
         return False
 
+    @property
+    def one_at_a_time(self) -> bool:
+        """Must a call of its pipeline make one video, as a batch is refused or makes other videos?
+
+        Not every pipeline takes an image for each prompt; some draw chance for it that is not the video's
+        own.
+        """
+        return self.needs_image
+
     def call_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Arguments of a call in the usual words -> in this pipeline's."""
         return {self.translated.get(name) or name: value for name, value in arguments.items()}
@@ -153,6 +162,14 @@ class Base(ABC):
                 kept = getattr(self.pipe, name, None)
                 return kept is not None and bool(kept if name.startswith("do") else kept > 1)
         return None
+
+    def progress(self, timestep: Tensor) -> Tensor:
+        """A call's timesteps (rows,) or more for each row -> those of its denoising steps: (rows,), or
+        (rows, frames) where frames are at steps of their own.
+
+        Unless told, the latest of a row counts: a first frame that is given has 0.
+        """
+        return timestep.flatten(1).amax(1) if timestep.ndim > 1 else timestep
 
     def shared(self, sample: Tensor) -> Tensor:
         """What is alike in both branches' samples."""

@@ -13,9 +13,11 @@ from echoreel.bases.latte import Latte
 from echoreel.bases.ltx import LTXVideo
 from echoreel.bases.lvdm import LVDM
 from echoreel.bases.modelscope import ModelScope
+from echoreel.bases.skyreels_v2 import SkyReelsV2
 from echoreel.bases.stable_video_diffusion import StableVideoDiffusion
 from echoreel.bases.videocrafter import VideoCrafter
 from echoreel.bases.wan import Wan
+from echoreel.bases.wan_vace import WanVACE
 from echoreel.common.errors import BaseUnsupported
 
 FAMILIES: tuple[type[Base], ...] = (
@@ -26,6 +28,8 @@ FAMILIES: tuple[type[Base], ...] = (
     I2VGenXL,
     StableVideoDiffusion,
     Wan,
+    WanVACE,
+    SkyReelsV2,
     LTXVideo,
     CogVideoX,
     HunyuanVideo15,

@@ -37,6 +37,14 @@ from helpers.toy_transformers import (
     toy_wan_i2v,
 )
 from helpers.toy_videocrafter import toy_videocrafter_image_pipeline, toy_videocrafter_pipeline
+from helpers.toy_wan_kin import (
+    toy_skyreels,
+    toy_skyreels_df,
+    toy_skyreels_i2v,
+    toy_vace,
+    toy_wan_5b,
+    toy_wan_5b_i2v,
+)
 
 
 def toy_modelscope() -> TextToVideoSDPipeline:
@@ -126,6 +134,12 @@ TOYS: dict[str, Callable[[], Any]] = {
     "Wan 2.1": toy_wan,
     "Wan 2.1 I2V": toy_wan_i2v,
     "Wan 2.2": toy_wan_22,
+    "Wan 2.2 5B": toy_wan_5b,
+    "Wan 2.2 5B I2V": toy_wan_5b_i2v,
+    "Wan VACE": toy_vace,
+    "SkyReels V2": toy_skyreels,
+    "SkyReels V2 I2V": toy_skyreels_i2v,
+    "SkyReels V2 DF": toy_skyreels_df,
     "LTX": toy_ltx,
     "CogVideoX": toy_cog,
     "CogVideoX I2V": toy_cog_i2v,
@@ -137,6 +151,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "StableVideoDiffusionPipeline": {**DRAWN, "decode_chunk_size": 2},
     "WanPipeline": FILMED,
     "WanImageToVideoPipeline": FILMED,
+    "WanVACEPipeline": FILMED,
+    "SkyReelsV2Pipeline": FILMED,
+    "SkyReelsV2ImageToVideoPipeline": FILMED,
+    "SkyReelsV2DiffusionForcingPipeline": FILMED,
     "LTXPipeline": {**FILMED, "height": 32, "width": 32},
     "CogVideoXPipeline": FILMED,
     "CogVideoXImageToVideoPipeline": FILMED,
@@ -145,3 +163,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "LattePipeline": {**DRAWN, "mask_feature": False, "clean_caption": False},
 }
 """How each pipeline is called, to make latents of the shape above; `DRAWN` unless listed."""
+
+SEVERAL = [name for name in TOYS if name not in ("Wan VACE", "SkyReels V2 DF")]
+"""Those whose pipeline makes several videos in a call."""
+
+ONE_IMAGE = {"Wan", "SkyReels V2"}
+"""Families whose pipelines take one image for all videos of a call."""
