@@ -7,8 +7,10 @@ from typing import Any
 from diffusers import (
     CogVideoXTransformer3DModel,
     HunyuanVideo15Transformer3DModel,
+    HunyuanVideoTransformer3DModel,
     I2VGenXLUNet,
     LatteTransformer3DModel,
+    LTX2VideoTransformer3DModel,
     LTXVideoTransformer3DModel,
     SkyReelsV2Transformer3DModel,
     UNet3DConditionModel,
@@ -99,8 +101,10 @@ FULL: dict[str, Callable[[], Any]] = {
     "Wan VACE 1.3B": wan_vace_1b,
     "SkyReels V2 14B": skyreels_14b,
     "LTX-Video": LTXVideoTransformer3DModel,
+    "LTX-2": LTX2VideoTransformer3DModel,
     "CogVideoX 2B": CogVideoXTransformer3DModel,
     "CogVideoX 5B": cogvideox_5b,
+    "HunyuanVideo": HunyuanVideoTransformer3DModel,
     "HunyuanVideo 1.5": HunyuanVideo15Transformer3DModel,
     "Latte": latte,
 }

@@ -42,6 +42,8 @@ class Base(ABC):
     timestep: ClassVar[str] = "timestep"  # its argument with the timestep
     negative: ClassVar[tuple[str, ...]] = ()
     """names of the cache contexts of calls for the negative prompt alone; none: one call for both branches"""
+    positive: ClassVar[tuple[str, ...]] = ()
+    """names of the cache contexts of further calls for the prompt alone, beside those for both branches"""
     translated: ClassVar[Mapping[str, str | None]] = {}
     """usual words of a call that the pipeline does not know -> its own, if it has one"""
     reads_text: ClassVar[bool] = True
@@ -170,6 +172,11 @@ class Base(ABC):
         Unless told, the latest of a row counts: a first frame that is given has 0.
         """
         return timestep.flatten(1).amax(1) if timestep.ndim > 1 else timestep
+
+    @property
+    def guidance_calls(self) -> str:
+        """In how many calls of the denoiser a step is guided."""
+        return "two calls" if self.negative else "one call"
 
     def shared(self, sample: Tensor) -> Tensor:
         """What is alike in both branches' samples."""

@@ -7,10 +7,12 @@ from torch import nn
 from echoreel.bases.animatediff import AnimateDiff
 from echoreel.bases.base import Base, BaseLike, plain
 from echoreel.bases.cogvideox import CogVideoX
+from echoreel.bases.hunyuan_video import HunyuanVideo
 from echoreel.bases.hunyuan_video_15 import HunyuanVideo15
 from echoreel.bases.i2vgen_xl import I2VGenXL
 from echoreel.bases.latte import Latte
 from echoreel.bases.ltx import LTXVideo
+from echoreel.bases.ltx2 import LTX2
 from echoreel.bases.lvdm import LVDM
 from echoreel.bases.modelscope import ModelScope
 from echoreel.bases.skyreels_v2 import SkyReelsV2
@@ -31,7 +33,9 @@ FAMILIES: tuple[type[Base], ...] = (
     WanVACE,
     SkyReelsV2,
     LTXVideo,
+    LTX2,
     CogVideoX,
+    HunyuanVideo,
     HunyuanVideo15,
     Latte,
 )

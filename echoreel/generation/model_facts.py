@@ -141,7 +141,7 @@ def _options(base: Base) -> dict[str, Any]:
     return {
         "image": base.needs_image,
         "text": base.reads_text,
-        "guidance": "two calls" if base.negative else "one call",
+        "guidance": base.guidance_calls,
         "lora": hasattr(denoiser, "add_adapter") and hasattr(base.pipe, "load_lora_weights"),
         "caches": hasattr(denoiser, "enable_cache"),
         "gradient_checkpointing": own or base.checkpoints is not None,

@@ -72,7 +72,7 @@ class Attachment:
         self._names = [*inspect.signature(type(denoiser).forward).parameters][1:]
         self._place_hooks()
         self._before = denoiser.register_forward_pre_hook(self._begin, with_kwargs=True)
-        if base.negative:
+        if base.negative or base.positive:
             denoiser.cache_context = partial(_told, self, type(denoiser).cache_context, denoiser)  # type: ignore[attr-defined, assignment]
 
     def remove(self) -> None:

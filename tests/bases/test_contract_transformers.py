@@ -19,7 +19,7 @@ from torch.testing import assert_close
 from echoreel.bases.lookup import base_of
 from echoreel.method.adapter import ActionAdapter
 
-CACHED = ["Wan 2.1", "Wan 2.1 I2V", "Wan 2.2", "LTX", "CogVideoX", "CogVideoX I2V"]
+CACHED = ["Wan 2.1", "Wan 2.1 I2V", "Wan 2.2", "LTX", "CogVideoX", "CogVideoX I2V", "HunyuanVideo 1.0"]
 COMPILED = ["Wan 2.1", "LTX", "CogVideoX"]
 """Tracing is slow. HunyuanVideo 1.5 branches on data in its forward: its blocks are compiled instead."""
 
@@ -110,7 +110,9 @@ def test_a_cache_that_leaves_out_the_negative_rows(pipe: Any, adapter: ActionAda
 
 
 @pytest.mark.parametrize(
-    "pipe", ["Wan 2.1", "Wan VACE", "SkyReels V2", "LTX", "CogVideoX", "HunyuanVideo 1.5"], indirect=True
+    "pipe",
+    ["Wan 2.1", "Wan VACE", "SkyReels V2", "LTX", "CogVideoX", "HunyuanVideo 1.0", "HunyuanVideo 1.5"],
+    indirect=True,
 )
 def test_lora_before_or_after(pipe: Any, adapter: ActionAdapter) -> None:
     denoiser, inputs = base_of(pipe).denoiser, toy_inputs(2)
@@ -246,3 +248,23 @@ def test_an_adapter_of_wan_acts_in_vace() -> None:
     plain = film(vace)
     adapter.attach(vace).set_tokens(toy_tokens(adapter))
     assert not torch.allclose(film(vace), plain)
+
+
+@pytest.mark.parametrize("branches", ["positive", "each"])
+@pytest.mark.parametrize("pipe", ["LTX-2"], indirect=True)
+def test_further_calls_for_the_prompt_alone_read(pipe: Any, adapter: ActionAdapter, branches: str) -> None:
+    """LTX-2 guides by what blocks without attention and streams without each other say of the prompt."""
+    more = {"stg_scale": 1.0, "modality_scale": 3.0, "spatio_temporal_guidance_blocks": [1]}
+    inputs, tokens = toy_inputs(1), toy_tokens(adapter, batch=2 if branches == "each" else 1)
+    adapter.attach(base_of(pipe).denoiser).set_tokens(tokens[-1:])
+    want = predict(pipe, inputs)
+    adapter.attach(pipe).set_tokens(tokens)
+    if branches == "each":
+        held = adapter._held.state.references
+        adapter._held.change(references=replace(held, each_branch=True))
+    acting = film(pipe, guidance_scale=5.0, **more)
+    for context in base_of(pipe).positive:
+        with base_of(pipe).denoiser.cache_context(context):
+            assert_close(predict(pipe, inputs), want)
+    adapter.detach()
+    assert not torch.allclose(film(pipe, guidance_scale=5.0, **more), acting)

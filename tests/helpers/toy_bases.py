@@ -16,6 +16,8 @@ from diffusers import (
     UNetSpatioTemporalConditionModel,
 )
 
+from helpers.toy_hunyuan_video import toy_hunyuan_video
+from helpers.toy_ltx2 import toy_ltx2
 from helpers.toy_models import (
     FRAMES,
     alive,
@@ -141,8 +143,10 @@ TOYS: dict[str, Callable[[], Any]] = {
     "SkyReels V2 I2V": toy_skyreels_i2v,
     "SkyReels V2 DF": toy_skyreels_df,
     "LTX": toy_ltx,
+    "LTX-2": toy_ltx2,
     "CogVideoX": toy_cog,
     "CogVideoX I2V": toy_cog_i2v,
+    "HunyuanVideo 1.0": toy_hunyuan_video,
     "HunyuanVideo 1.5": toy_hunyuan,
     "Latte": toy_latte,
 }
@@ -156,8 +160,13 @@ CALLS: dict[str, dict[str, Any]] = {
     "SkyReelsV2ImageToVideoPipeline": FILMED,
     "SkyReelsV2DiffusionForcingPipeline": FILMED,
     "LTXPipeline": {**FILMED, "height": 32, "width": 32},
+    "LTX2Pipeline": {
+        **{**FILMED, "height": 32, "width": 32, "max_sequence_length": 16},
+        **{"stg_scale": 0.0, "audio_stg_scale": 0.0, "modality_scale": 1.0, "audio_modality_scale": 1.0},
+    },
     "CogVideoXPipeline": FILMED,
     "CogVideoXImageToVideoPipeline": FILMED,
+    "HunyuanVideoPipeline": FILMED,
     "HunyuanVideo15Pipeline": {**FILMED, "height": 32, "width": 32},
     # Otherwise it cuts the padding of a single prompt and not of several, so that a batch is no two videos.
     "LattePipeline": {**DRAWN, "mask_feature": False, "clean_caption": False},
