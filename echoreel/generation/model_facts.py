@@ -24,13 +24,17 @@ EMBEDDED_WORDS = {
 """What the embedded base understands; docs/embedded-model.md says more."""
 
 
-def describe(base: str | Path | None = None, adapter: str | Path | None = None) -> dict[str, Any]:
-    """Facts about a base and an adapter that fits it, both named as for `load_base` and `load_adapter`.
+def describe(
+    base: str | Path | None = None, adapter: str | Path | None = None, base_parts: str | Path | None = None
+) -> dict[str, Any]:
+    """Facts about a base and an adapter that fits it, named as for `load_base` and `load_adapter`.
+
+    base_parts: what a base in a single file lacks; the `parts` of `load_base`.
 
     Without an adapter: the embedded one for the embedded base, where there is one, else a fresh compact one.
     Raises EchoReelError's family, AdapterMismatch for an adapter of another base.
     """
-    pipe: Any = load_base(base, device="cpu")
+    pipe: Any = load_base(base, device="cpu", parts=base_parts)
     found = base_of(pipe)
     settings = resolved(found, GenerationSettings())
     size = found.native_size or (None, None)
