@@ -42,7 +42,7 @@ def load_base(
     Only safetensors are read, and no code of a model is run.
 
     Args:
-        name: a folder, hub id, or denoiser in one .safetensors or .gguf file. Default, or "embedded": the base of this package.
+        name: a folder, a hub id, or one .safetensors or .gguf file. Default, or "embedded": the package's base.
         dtype: of the weights. Default: bfloat16 on a GPU, float32 elsewhere and for the embedded base.
         device: Default: the GPU, if there is one.
         offload: keep on the GPU only what computes: whole parts of the base ("model"), or single layers
