@@ -7,13 +7,17 @@ from typing import Any
 from diffusers import (
     CogVideoXTransformer3DModel,
     HunyuanVideo15Transformer3DModel,
+    HunyuanVideoTransformer3DModel,
     I2VGenXLUNet,
     LatteTransformer3DModel,
+    LTX2VideoTransformer3DModel,
     LTXVideoTransformer3DModel,
+    SkyReelsV2Transformer3DModel,
     UNet3DConditionModel,
     UNetMotionModel,
     UNetSpatioTemporalConditionModel,
     WanTransformer3DModel,
+    WanVACETransformer3DModel,
 )
 
 from echoreel.bases.loading import load_base
@@ -36,6 +40,23 @@ def wan_1b(**more: Any) -> Any:
 
 def wan_14b(**more: Any) -> Any:
     return WanTransformer3DModel(**more)
+
+
+def wan_5b() -> Any:
+    """Wan 2.2's smallest."""
+    return WanTransformer3DModel(
+        num_attention_heads=24, ffn_dim=14336, num_layers=30, in_channels=48, out_channels=48
+    )
+
+
+def wan_vace_1b() -> Any:
+    return WanVACETransformer3DModel(
+        num_attention_heads=12, ffn_dim=8960, num_layers=30, vace_layers=[*range(0, 30, 2)]
+    )
+
+
+def skyreels_14b() -> Any:
+    return SkyReelsV2Transformer3DModel(num_attention_heads=40, ffn_dim=13824, num_layers=40)
 
 
 def wan_14b_i2v() -> Any:
@@ -76,9 +97,14 @@ FULL: dict[str, Callable[[], Any]] = {
     "Wan 2.1 1.3B": wan_1b,
     "Wan 2.1 14B": wan_14b,
     "Wan 2.1 14B I2V": wan_14b_i2v,
+    "Wan 2.2 5B": wan_5b,
+    "Wan VACE 1.3B": wan_vace_1b,
+    "SkyReels V2 14B": skyreels_14b,
     "LTX-Video": LTXVideoTransformer3DModel,
+    "LTX-2": LTX2VideoTransformer3DModel,
     "CogVideoX 2B": CogVideoXTransformer3DModel,
     "CogVideoX 5B": cogvideox_5b,
+    "HunyuanVideo": HunyuanVideoTransformer3DModel,
     "HunyuanVideo 1.5": HunyuanVideo15Transformer3DModel,
     "Latte": latte,
 }

@@ -42,6 +42,8 @@ class Base(ABC):
     timestep: ClassVar[str] = "timestep"  # its argument with the timestep
     negative: ClassVar[tuple[str, ...]] = ()
     """names of the cache contexts of calls for the negative prompt alone; none: one call for both branches"""
+    positive: ClassVar[tuple[str, ...]] = ()
+    """names of the cache contexts of further calls for the prompt alone, beside those for both branches"""
     translated: ClassVar[Mapping[str, str | None]] = {}
     """usual words of a call that the pipeline does not know -> its own, if it has one"""
     reads_text: ClassVar[bool] = True
@@ -137,6 +139,15 @@ class Base(ABC):
         """Does it start from a first frame?"""
         return False
 
+    @property
+    def one_at_a_time(self) -> bool:
+        """Must a call of its pipeline make one video, as a batch is refused or makes other videos?
+
+        Not every pipeline takes an image for each prompt; some draw chance for it that is not the video's
+        own.
+        """
+        return self.needs_image
+
     def call_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Arguments of a call in the usual words -> in this pipeline's."""
         return {self.translated.get(name) or name: value for name, value in arguments.items()}
@@ -153,6 +164,19 @@ class Base(ABC):
                 kept = getattr(self.pipe, name, None)
                 return kept is not None and bool(kept if name.startswith("do") else kept > 1)
         return None
+
+    def progress(self, timestep: Tensor) -> Tensor:
+        """A call's timesteps (rows,) or more for each row -> those of its denoising steps: (rows,), or
+        (rows, frames) where frames are at steps of their own.
+
+        Unless told, the latest of a row counts: a first frame that is given has 0.
+        """
+        return timestep.flatten(1).amax(1) if timestep.ndim > 1 else timestep
+
+    @property
+    def guidance_calls(self) -> str:
+        """In how many calls of the denoiser a step is guided."""
+        return "two calls" if self.negative else "one call"
 
     def shared(self, sample: Tensor) -> Tensor:
         """What is alike in both branches' samples."""

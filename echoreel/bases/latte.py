@@ -21,6 +21,7 @@ class Latte(TransformerBase):
     channels_field = "in_channels"
     caption_field = "caption_channels"
     pixels_field = "vae_scale_factor"
+    one_at_a_time = True  # it cuts the padding of a prompt alone, and not of several
     translated = {"num_frames": "video_length"}  # noqa: RUF012 - declared a ClassVar above
 
     @property

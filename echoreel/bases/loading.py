@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import diffusers
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 
@@ -16,7 +17,8 @@ from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, transformers_parts
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
-from echoreel.common.errors import BaseUnsupported, EchoReelError
+from echoreel.bases.single_file import denoiser_of, parts_around, single_file
+from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra
 from echoreel.common.extras import needs
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
@@ -35,20 +37,23 @@ def load_base(
     device: torch.device | str | None = None,
     offload: Offload | None = None,
     loras: Sequence[str | Path] = (),
+    parts: str | Path | None = None,
 ) -> DiffusionPipeline:
     """Load a supported video pipeline from a folder, the Hugging Face Hub, or this package.
 
     Only safetensors are read, and no code of a model is run.
 
     Args:
-        name: a folder, a hub id, or a short name such as "wan-1.3b". Default, or "embedded": that of this
-            package.
+        name: a folder, a hub id, one .safetensors or .gguf file, or a short name such as "wan-1.3b". Default,
+            or "embedded": that of this package.
         dtype: of the weights. Default: bfloat16 on a GPU, float32 elsewhere and for the embedded base.
         device: Default: the GPU, if there is one.
         offload: keep on the GPU only what computes: whole parts of the base ("model"), or single layers
             ("layers"), which is slower and needs the least.
         loras: files, folders or hub ids, all of which act. For a base with two denoisers each as
             "transformer=FILE" or "transformer_2=FILE".
+        parts: of a denoiser in one file: the folder or hub id of a pipeline with the rest. Default: the one
+            that the file lies in.
 
     Returns:
         A diffusers pipeline.
@@ -57,20 +62,32 @@ def load_base(
         BaseUnsupported: it is no pipeline of a supported family, or cannot be loaded.
         EchoReelError: a LoRA or an offloading does not work with it.
     """
-    source = find_model("base", name, "model_index.json")
+    file = single_file(name)
+    if file is None and parts is not None:
+        raise EchoReelError("got parts of a base beside no single file; leave --base-parts out")
+    whole = name if file is None else parts or parts_around(file)
+    source = find_model("base", whole, "model_index.json")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if dtype is None:
         dtype = torch.bfloat16 if device.type == "cuda" and source != WEIGHTS / "base" else torch.float32
     try:
         config: Any = DiffusionPipeline.load_config(str(source))
-        load: Any = PIPELINES.get(config["_class_name"], DiffusionPipeline).from_pretrained
+        # By its own class: DiffusionPipeline would load its optional parts anew, not take those in `read`.
+        own = getattr(diffusers, config["_class_name"], DiffusionPipeline)
+        kind: Any = PIPELINES.get(config["_class_name"], own)
         _check_schedule(source, config)
         with _any_text_encoder():
             read = dict(transformers_parts(source, config, dtype))
-            pipe = load(str(source), dtype=dtype, use_safetensors=True, **read)
+            if file is not None:
+                read |= denoiser_of(file, source, config, dtype)
+            pipe = kind.from_pretrained(str(source), dtype=dtype, use_safetensors=True, **read)
         check_complete(pipe.components)
+    except MissingExtra:
+        raise
     except Exception as error:  # the hub, the disk or any class that the folder names: no common type
-        raise BaseUnsupported(why_not_loaded("base", source, error)) from error
+        raise BaseUnsupported(why_not_loaded("base", file or source, error)) from error
+    if file is not None:
+        pipe.register_to_config(_name_or_path=str(file))
     base = base_of(pipe)
     for number, lora in enumerate(loras):
         _add_lora(base, str(lora), f"lora-{number}")

@@ -7,15 +7,19 @@ from torch import nn
 from echoreel.bases.animatediff import AnimateDiff
 from echoreel.bases.base import Base, BaseLike, plain
 from echoreel.bases.cogvideox import CogVideoX
+from echoreel.bases.hunyuan_video import HunyuanVideo
 from echoreel.bases.hunyuan_video_15 import HunyuanVideo15
 from echoreel.bases.i2vgen_xl import I2VGenXL
 from echoreel.bases.latte import Latte
 from echoreel.bases.ltx import LTXVideo
+from echoreel.bases.ltx2 import LTX2
 from echoreel.bases.lvdm import LVDM
 from echoreel.bases.modelscope import ModelScope
+from echoreel.bases.skyreels_v2 import SkyReelsV2
 from echoreel.bases.stable_video_diffusion import StableVideoDiffusion
 from echoreel.bases.videocrafter import VideoCrafter
 from echoreel.bases.wan import Wan
+from echoreel.bases.wan_vace import WanVACE
 from echoreel.common.errors import BaseUnsupported
 
 FAMILIES: tuple[type[Base], ...] = (
@@ -26,8 +30,12 @@ FAMILIES: tuple[type[Base], ...] = (
     I2VGenXL,
     StableVideoDiffusion,
     Wan,
+    WanVACE,
+    SkyReelsV2,
     LTXVideo,
+    LTX2,
     CogVideoX,
+    HunyuanVideo,
     HunyuanVideo15,
     Latte,
 )

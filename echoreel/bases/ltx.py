@@ -1,7 +1,7 @@
 """LTX-Video: the transformer takes packed tokens, and is told how they lie."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import LTXVideoTransformer3DModel
@@ -16,7 +16,7 @@ ROPE = (8 / 25, 32, 32)  # of its autoencoder, at the frame rate that its pipeli
 
 class LTXVideo(TransformerBase):
     name = "LTX-Video"
-    denoiser_type = LTXVideoTransformer3DModel
+    denoiser_type: ClassVar[type[object]] = LTXVideoTransformer3DModel
     channels_field = "in_channels"
     caption_field = "caption_channels"
     pixels_field = "vae_spatial_compression_ratio"

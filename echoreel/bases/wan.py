@@ -1,6 +1,7 @@
 """Wan 2.1 and 2.2: a call for each branch of guidance, and in 2.2 two transformers."""
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ TEXT = 512  # tokens that its pipelines ask for when they are called
 
 class Wan(TransformerBase):
     name = "Wan"
-    denoiser_type = WanTransformer3DModel
+    denoiser_type: ClassVar[type[object]] = WanTransformer3DModel
     more = ("transformer_2",)
     sites = r"blocks\.\d+"
     caption_field = "text_dim"
@@ -77,6 +78,14 @@ class Wan(TransformerBase):
         if "image_latents" in more:
             noisy = torch.cat([noisy, more.pop("image_latents").to(noisy)], dim=1)
         prediction: Tensor = denoiser(
-            hidden_states=noisy, timestep=timesteps, encoder_hidden_states=captions, **more
+            hidden_states=noisy,
+            timestep=timesteps,
+            encoder_hidden_states=captions,
+            **more,
+            **self.always(noisy.shape[0]),
         ).sample
         return prediction
+
+    def always(self, rows: int) -> dict[str, Any]:
+        """What the denoiser is told at every call of so many rows, whatever the clip."""
+        return {}

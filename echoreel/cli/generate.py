@@ -11,6 +11,7 @@ from echoreel.cli.app import app
 from echoreel.cli.options import (
     AsJson,
     Base,
+    BaseParts,
     Debug,
     Dtype,
     FirstFrame,
@@ -97,6 +98,7 @@ def generate(
         typer.Option("--show-frames", help="Write FILE-frames.png: the frames taken from each reference."),
     ] = False,
     base: Base = None,
+    base_parts: BaseParts = None,
     adapter: Annotated[
         str | None,
         typer.Option(metavar="DIR|ID", help="An adapter for that base. Default: the embedded one."),
@@ -155,7 +157,7 @@ def generate(
             scale=scale,
             compare=compare,
         )
-        loading_options = checked_loading(dtype, offload, lora)
+        loading_options = checked_loading(dtype, offload, lora, base_parts)
         seeds = checked_request(prompt, len(reference or []) + (library is not None), seed or (0,), settings)
         references = read_references(reference or [], caption, start, end, strength, crop)
         picked = None
@@ -223,7 +225,7 @@ def generate(
 
 
 def checked_loading(
-    dtype: str | None, offload: str | None, loras: Sequence[str] | None
+    dtype: str | None, offload: str | None, loras: Sequence[str] | None, parts: str | None
 ) -> "Callable[[str | None], Any]":
     """`load_base` with these options. Raises SettingsError."""
     if dtype not in (None, "float32", "bfloat16", "float16"):
@@ -237,7 +239,7 @@ def checked_loading(
         from echoreel.bases.loading import load_base
 
         kind = None if dtype is None else getattr(torch, dtype)
-        return load_base(base, kind, offload=offload, loras=loras or ())  # type: ignore[arg-type]
+        return load_base(base, kind, offload=offload, loras=loras or (), parts=parts)  # type: ignore[arg-type]
 
     return load
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from echoreel.cli.app import app
-from echoreel.cli.options import AsJson, Debug
+from echoreel.cli.options import AsJson, BaseParts, Debug
 from echoreel.cli.output import answering, hush
 
 
@@ -45,8 +45,9 @@ def convert(
 def info(
     base: Annotated[
         str | None,
-        typer.Argument(metavar="[DIR|ID]", help="A diffusers pipeline. Default: the embedded one."),
+        typer.Argument(metavar="[DIR|ID|FILE]", help="A diffusers pipeline. Default: the embedded one."),
     ] = None,
+    base_parts: BaseParts = None,
     adapter: Annotated[
         str | None,
         typer.Option(metavar="DIR|ID", help="An adapter. Default: the embedded one, or a fresh one."),
@@ -61,7 +62,7 @@ def info(
             from echoreel.generation.model_facts import describe, lines
             from echoreel.training.publish import published_facts
 
-            answer.facts = describe(base, adapter)
+            answer.facts = describe(base, adapter, base_parts)
             trained = published_facts(adapter) if adapter else None
         for line in lines(answer.facts):
             answer.say(line)

@@ -16,7 +16,15 @@ Overrides = Annotated[
 ]
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="A file of settings; see recipes/.")]
 Base = Annotated[
-    str | None, typer.Option(metavar="DIR|ID", help="A diffusers pipeline. Default: the embedded one.")
+    str | None, typer.Option(metavar="DIR|ID|FILE", help="A diffusers pipeline. Default: the embedded one.")
+]
+BaseParts = Annotated[
+    str | None,
+    typer.Option(
+        "--base-parts",
+        metavar="DIR|ID",
+        help="Of a base in one file: a pipeline with its text encoder and autoencoder. Default: around it.",
+    ),
 ]
 Dtype = Annotated[
     str | None,

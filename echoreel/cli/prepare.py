@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from echoreel.cli.app import prepare
-from echoreel.cli.options import AsJson, Base, Debug, Overrides, Recipe, Size, pixels
+from echoreel.cli.options import AsJson, Base, BaseParts, Debug, Overrides, Recipe, Size, pixels
 from echoreel.cli.output import answering, hush
 
 
@@ -17,6 +17,7 @@ def pairs(
     ],
     folder: Annotated[Path, typer.Argument(help="Output folder.")],
     base: Base = None,
+    base_parts: BaseParts = None,
     frames: Annotated[
         int | None,
         typer.Option(metavar="N", help="Frames of each video. Default: as `echoreel recipe` has it."),
@@ -44,7 +45,7 @@ def pairs(
 
         settings = checked(PrepareSettings, frames=frames, fps=fps, references=references, size=pixels(size))
         with answer.busy("encoding"):
-            found = prepare_pairs(load_base(base), manifest, folder, settings, root)
+            found = prepare_pairs(load_base(base, parts=base_parts), manifest, folder, settings, root)
         for line in found.told():
             answer.say(line)
         answer.facts = {"folder": str(folder)} | found.counts()

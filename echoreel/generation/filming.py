@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -109,13 +108,8 @@ def film(
 
 
 def batches(base: Base, shots: Sequence[Shot], most: int) -> list[Sequence[Shot]]:
-    """At most so many shots at once, where a batch makes the same videos; else one at a time.
-
-    Not every pipeline takes an image for each prompt; some draw chance for it that is not the video's own.
-    Pipelines with `mask_feature` (Latte) cut the padding of a prompt alone, and not of several.
-    """
-    alone = base.needs_image or "mask_feature" in signature(type(base.pipe).__call__).parameters
-    size = 1 if alone else most
+    """At most so many shots at once, where a batch makes the same videos; else one at a time."""
+    size = 1 if base.one_at_a_time else most
     return [shots[first : first + size] for first in range(0, len(shots), size)]
 
 

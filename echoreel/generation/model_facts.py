@@ -25,13 +25,17 @@ EMBEDDED_WORDS = {
 """What the embedded base understands; docs/embedded-model.md says more."""
 
 
-def describe(base: str | Path | None = None, adapter: str | Path | None = None) -> dict[str, Any]:
-    """Facts about a base and an adapter that fits it, both named as for `load_base` and `load_adapter`.
+def describe(
+    base: str | Path | None = None, adapter: str | Path | None = None, base_parts: str | Path | None = None
+) -> dict[str, Any]:
+    """Facts about a base and an adapter that fits it, named as for `load_base` and `load_adapter`.
+
+    base_parts: what a base in a single file lacks; the `parts` of `load_base`.
 
     Without an adapter: the embedded one for the embedded base, where there is one, else a fresh compact one.
     Raises EchoReelError's family, AdapterMismatch for an adapter of another base.
     """
-    pipe: Any = load_base(base, device="cpu")
+    pipe: Any = load_base(base, device="cpu", parts=base_parts)
     found = base_of(pipe)
     settings = resolved(found, GenerationSettings())
     size = found.native_size or (None, None)
@@ -144,7 +148,7 @@ def _options(base: Base) -> dict[str, Any]:
     return {
         "image": base.needs_image,
         "text": base.reads_text,
-        "guidance": "two calls" if base.negative else "one call",
+        "guidance": base.guidance_calls,
         "lora": hasattr(denoiser, "add_adapter") and hasattr(base.pipe, "load_lora_weights"),
         "caches": hasattr(denoiser, "enable_cache"),
         "gradient_checkpointing": own or base.checkpoints is not None,

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from echoreel.bases.base import Base
@@ -40,7 +40,7 @@ class Call:
     frames: int
     height: int  # of the latents, as `width`
     width: int
-    gain: Tensor  # 0-dim, or (rows that read, 1, 1) with a window
+    gain: Tensor  # 0-dim, or with a window (rows that read, 1, 1) or (rows that read, frames, 1)
     memories: Mapping[str, Memory]
 
     def fits(self, tokens: int) -> bool:
@@ -72,7 +72,7 @@ class Attachment:
         self._names = [*inspect.signature(type(denoiser).forward).parameters][1:]
         self._place_hooks()
         self._before = denoiser.register_forward_pre_hook(self._begin, with_kwargs=True)
-        if base.negative:
+        if base.negative or base.positive:
             denoiser.cache_context = partial(_told, self, type(denoiser).cache_context, denoiser)  # type: ignore[attr-defined, assignment]
 
     def remove(self) -> None:
@@ -118,10 +118,8 @@ class Attachment:
             return
         gain = state.gain
         if state.window != (0.0, 1.0):
-            gain = (
-                gain
-                * self._in_window(arguments[self.base.timestep], rows, state)[reading.first :, None, None]
-            )
+            inside = self._in_window(arguments[self.base.timestep], rows, state)[reading.first :]
+            gain = gain * (inside[:, None, None] if inside.ndim == 1 else inside[..., None])
         self.call = Call(reading, rows, *sizes, gain, self._memories(reading))
 
     def _follow(self, device: torch.device) -> None:
@@ -138,9 +136,8 @@ class Attachment:
                 self.held.change(references=replace(references, action=action))
 
     def _in_window(self, timestep: Tensor | float, rows: int, state: State) -> Tensor:
-        """1 for rows whose denoising step is in the window, whole, as ControlNet counts; else 0: (rows,).
-
-        Where each token has a timestep of its own (a first frame that is given has 0), the latest counts."""
+        """1 for rows whose denoising step is in the window, whole, as ControlNet counts; else 0: (rows,), or
+        (rows, frames) where frames have steps of their own."""
         scheduler = getattr(self.base.pipe, "scheduler", None)
         timesteps = getattr(scheduler, "timesteps", None)
         if timesteps is None:
@@ -149,9 +146,9 @@ class Attachment:
                 "to that, or set_window(0, 1)"
             )
         timestep = torch.as_tensor(timestep, device=state.gain.device)
-        timestep = timestep.flatten(1).amax(1) if timestep.ndim > 1 else timestep.expand(rows)
+        timestep = self.base.progress(timestep if timestep.ndim else timestep.expand(rows))
         timesteps = timesteps.to(timestep)  # pipelines round them to the denoiser's dtype
-        passed = (timesteps[None] > timestep[:, None]).sum(1)
+        passed = (timesteps > timestep[..., None]).sum(-1)
         start, end = state.window
         count = timesteps.shape[0]
         inside: Tensor = ((passed >= start * count) & (passed + 1 <= end * count)).to(state.gain.dtype)
@@ -200,7 +197,10 @@ class Attachment:
         grid = Grid(sizes["t"], sizes["h"], sizes["w"], order)
         places = self._places(path, grid, hidden.device)
         found = integration(asking_BNC, call.memories[path], grid, call.reading.groups, places)
-        addition = (found * call.gain).to(hidden.dtype)
+        gain = call.gain
+        if gain.ndim and gain.shape[1] > 1:
+            gain = repeat(gain, f"b t 1 -> b ({order}) 1", h=sizes["h"], w=sizes["w"])
+        addition = (found * gain).to(hidden.dtype)
         addition = rearrange(addition, f"b ({order}) c -> {layout}", **sizes)
         # Added to the output as it lies in memory: another order would change the next layer's last bits.
         if not first:

@@ -47,7 +47,7 @@ def reading_of(
     context: of the denoiser's cache, as the pipeline names it. Raises AdapterMismatch as `reading_rows`.
     """
     rows, sets = sample.shape[0], references.action.tokens.shape[0]
-    if context is not None and base.negative:
+    if context is not None and (base.negative or context in base.positive):
         return _in_context(context in base.negative, rows, sets, references.each_branch, guidance)
     if base.pipe is None and sets not in (1, rows):
         raise AdapterMismatch(

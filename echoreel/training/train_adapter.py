@@ -28,7 +28,8 @@ class AdapterRecipe(Settings):
     """A whole adapter training: one TOML file."""
 
     folder: Path  # of the run; `adapter/` in it is the result
-    base: str = "embedded"  # or a folder, or a hub id
+    base: str = "embedded"  # or a folder, a hub id, or a single file
+    base_parts: str | None = None  # of a single file: a pipeline with the rest of it
     start: str | None = None  # an adapter to go on from: "embedded", a folder or a hub id; none = a fresh one
     preset: Preset = "compact"  # of a fresh one
     prism: PrismSettings | None = None  # instead of the preset's
@@ -101,7 +102,7 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
         with run.locked():
             run.check_result("adapter")
             run.bind(recipe, free=("folder", *(f"fit.{name}" for name in FREE)), file="recipe.json")
-    base = base_of(load_base(recipe.base))
+    base = base_of(load_base(recipe.base, parts=recipe.base_parts))
     adapter = adapter_to_train(
         base, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
     )

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.contract_calls import PROMPT, film, predict
+from helpers.toy_bases import SEVERAL
 from helpers.toy_models import (
     toy_inputs,
     toy_tokens,
@@ -83,6 +84,7 @@ def test_a_batch_of_two_is_two_batches_of_one(pipe: Any, adapter: ActionAdapter)
         assert_close(together[index : index + 1], predict(pipe, rows(inputs, index)))
 
 
+@pytest.mark.parametrize("pipe", SEVERAL, indirect=True)
 @pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
 def test_prompts_and_videos_per_prompt_share_out_the_tokens(
     pipe: Any, adapter: ActionAdapter, guidance_scale: float
@@ -115,9 +117,8 @@ def branches(pipe: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     base = base_of(pipe)
     if not base.negative:
         return predict(pipe, inputs)
-    rest = {"Wan": "cond", "HunyuanVideo 1.5": "pred_cond"}[base.name]
     parts = []
-    for index, name in enumerate((*base.negative, rest)):
+    for index, name in enumerate((*base.negative, base.negative[0].replace("uncond", "cond"))):
         with base.denoiser.cache_context(name):
             parts.append(predict(pipe, rows(inputs, index)))
     return torch.cat(parts)
@@ -176,6 +177,7 @@ def test_a_set_per_row_works_whatever_the_pipeline_did_last(pipe: Any, adapter: 
         assert torch.equal(predict(pipe, inputs), want)
 
 
+@pytest.mark.parametrize("pipe", SEVERAL, indirect=True)
 def test_rows_that_cannot_be_shared_out_are_refused(pipe: Any, adapter: ActionAdapter) -> None:
     adapter.attach(pipe).set_tokens(toy_tokens(adapter, batch=2))
     for guidance_scale in (1.0, 5.0):
@@ -225,6 +227,7 @@ def test_saved_and_loaded_acts_the_same(pipe: Any, adapter: ActionAdapter, tmp_p
     assert torch.equal(film(pipe), want)
 
 
+@pytest.mark.parametrize("pipe", SEVERAL, indirect=True)
 def test_a_seed_names_a_video_alone_or_in_a_batch(pipe: Any, adapter: ActionAdapter) -> None:
     adapter.attach(pipe).set_tokens(toy_tokens(adapter))
     together = film(pipe, (3, 4), [PROMPT, PROMPT])

@@ -11,6 +11,7 @@ from diffusers import FasterCacheConfig, FirstBlockCacheConfig, MagCacheConfig
 from helpers.contract_calls import film, predict
 from helpers.toy_models import toy_adapter, toy_inputs, toy_tokens
 from helpers.toy_transformers import toy_wan
+from helpers.toy_wan_kin import toy_vace
 from peft import LoraConfig
 from torch import Tensor
 from torch.testing import assert_close
@@ -18,7 +19,7 @@ from torch.testing import assert_close
 from echoreel.bases.lookup import base_of
 from echoreel.method.adapter import ActionAdapter
 
-CACHED = ["Wan 2.1", "Wan 2.1 I2V", "Wan 2.2", "LTX", "CogVideoX", "CogVideoX I2V"]
+CACHED = ["Wan 2.1", "Wan 2.1 I2V", "Wan 2.2", "LTX", "CogVideoX", "CogVideoX I2V", "HunyuanVideo 1.0"]
 COMPILED = ["Wan 2.1", "LTX", "CogVideoX"]
 """Tracing is slow. HunyuanVideo 1.5 branches on data in its forward: its blocks are compiled instead."""
 
@@ -108,7 +109,11 @@ def test_a_cache_that_leaves_out_the_negative_rows(pipe: Any, adapter: ActionAda
     assert not torch.allclose(calls[6 + step][1:], calls[step][1:])
 
 
-@pytest.mark.parametrize("pipe", ["Wan 2.1", "LTX", "CogVideoX", "HunyuanVideo 1.5"], indirect=True)
+@pytest.mark.parametrize(
+    "pipe",
+    ["Wan 2.1", "Wan VACE", "SkyReels V2", "LTX", "CogVideoX", "HunyuanVideo 1.0", "HunyuanVideo 1.5"],
+    indirect=True,
+)
 def test_lora_before_or_after(pipe: Any, adapter: ActionAdapter) -> None:
     denoiser, inputs = base_of(pipe).denoiser, toy_inputs(2)
     config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
@@ -215,3 +220,51 @@ def test_compiled_blocks_are_one_graph_each_branch(pipe: Any, adapter: ActionAda
     for path in adapter.config["sites"]:
         base_of(pipe).denoiser.get_submodule(path).compile(backend="eager", fullgraph=True)
     assert_close(film(pipe, guidance_scale=5.0), want, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("pipe", ["SkyReels V2 DF"], indirect=True)
+def test_a_window_of_steps_is_each_frames_own(pipe: Any, adapter: ActionAdapter) -> None:
+    """Diffusion forcing has frames at noise levels of their own."""
+    pipe.scheduler.set_timesteps(10)
+    noisy, _, captions = toy_inputs(1)
+    steps = pipe.scheduler.timesteps[[2, 4, 5, 9]][None]
+    adapter.attach(pipe).set_window(0.0, 0.5)
+    seen: list[Tensor] = []
+    pipe.transformer.blocks[0].register_forward_hook(
+        lambda _, __, made: seen.append(made.unflatten(1, (4, -1)))
+    )
+    for tokens in ([], toy_tokens(adapter)):
+        adapter.set_tokens(tokens)
+        with torch.no_grad():
+            pipe.transformer(noisy, steps, captions, enable_diffusion_forcing=True, fps=[1])
+    plain, acting = seen
+    for frame, inside in enumerate([True, True, False, False]):
+        assert torch.equal(plain[:, frame], acting[:, frame]) != inside
+
+
+def test_an_adapter_of_wan_acts_in_vace() -> None:
+    wan, vace = toy_wan(), toy_vace()
+    adapter = toy_adapter(wan)
+    plain = film(vace)
+    adapter.attach(vace).set_tokens(toy_tokens(adapter))
+    assert not torch.allclose(film(vace), plain)
+
+
+@pytest.mark.parametrize("branches", ["positive", "each"])
+@pytest.mark.parametrize("pipe", ["LTX-2"], indirect=True)
+def test_further_calls_for_the_prompt_alone_read(pipe: Any, adapter: ActionAdapter, branches: str) -> None:
+    """LTX-2 guides by what blocks without attention and streams without each other say of the prompt."""
+    more = {"stg_scale": 1.0, "modality_scale": 3.0, "spatio_temporal_guidance_blocks": [1]}
+    inputs, tokens = toy_inputs(1), toy_tokens(adapter, batch=2 if branches == "each" else 1)
+    adapter.attach(base_of(pipe).denoiser).set_tokens(tokens[-1:])
+    want = predict(pipe, inputs)
+    adapter.attach(pipe).set_tokens(tokens)
+    if branches == "each":
+        held = adapter._held.state.references
+        adapter._held.change(references=replace(held, each_branch=True))
+    acting = film(pipe, guidance_scale=5.0, **more)
+    for context in base_of(pipe).positive:
+        with base_of(pipe).denoiser.cache_context(context):
+            assert_close(predict(pipe, inputs), want)
+    adapter.detach()
+    assert not torch.allclose(film(pipe, guidance_scale=5.0, **more), acting)

@@ -1,8 +1,13 @@
 """The table of bases: sites found by path, families by class, token grids by size."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from helpers.places import ROOT
 from helpers.toy_models import toy_pipeline, toy_unet
 from torch import nn
 
@@ -68,3 +73,11 @@ def test_rows_that_read() -> None:
     for rows, sets, guided in [(3, 2, False), (6, 2, True), (3, 1, True), (1, 2, False)]:
         with pytest.raises(AdapterMismatch, match=f"got {rows} rows.* for {sets} sets"):
             reading_rows(rows, sets, guided, "positive")
+
+
+def test_every_video_pipeline_of_diffusers_is_claimed_or_has_a_reason() -> None:
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "new-bases"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^Allegro\w+ +not joined yet$", done.stdout, re.MULTILINE)
+    listed = {line.split()[0] for line in done.stdout.splitlines()}
+    assert not listed & {"WanPipeline", "WanVACEPipeline", "LTX2Pipeline", "AnimateDiffPipeline"}

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from echoreel.bases.lookup import base_of
-from helpers.toy_bases import CALLS, DRAWN
+from helpers.toy_bases import CALLS, DRAWN, ONE_IMAGE
 
 PROMPT = "a man doing a cartwheel"
 
@@ -44,7 +44,7 @@ def film(
     arguments |= CALLS.get(type(pipe).__name__, DRAWN)
     if base.needs_image:
         picture = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
-        alone = isinstance(prompt, str) or base.name == "Wan"  # which takes one for all
+        alone = isinstance(prompt, str) or base.name in ONE_IMAGE
         arguments["image"] = picture if alone else [picture] * len(prompt)
     arguments = base.call_arguments(arguments | options)
     accepted = inspect.signature(type(pipe).__call__).parameters

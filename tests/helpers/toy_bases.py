@@ -16,6 +16,8 @@ from diffusers import (
     UNetSpatioTemporalConditionModel,
 )
 
+from helpers.toy_hunyuan_video import toy_hunyuan_video
+from helpers.toy_ltx2 import toy_ltx2
 from helpers.toy_models import (
     FRAMES,
     alive,
@@ -37,6 +39,14 @@ from helpers.toy_transformers import (
     toy_wan_i2v,
 )
 from helpers.toy_videocrafter import toy_videocrafter_image_pipeline, toy_videocrafter_pipeline
+from helpers.toy_wan_kin import (
+    toy_skyreels,
+    toy_skyreels_df,
+    toy_skyreels_i2v,
+    toy_vace,
+    toy_wan_5b,
+    toy_wan_5b_i2v,
+)
 
 
 def toy_modelscope() -> TextToVideoSDPipeline:
@@ -126,9 +136,17 @@ TOYS: dict[str, Callable[[], Any]] = {
     "Wan 2.1": toy_wan,
     "Wan 2.1 I2V": toy_wan_i2v,
     "Wan 2.2": toy_wan_22,
+    "Wan 2.2 5B": toy_wan_5b,
+    "Wan 2.2 5B I2V": toy_wan_5b_i2v,
+    "Wan VACE": toy_vace,
+    "SkyReels V2": toy_skyreels,
+    "SkyReels V2 I2V": toy_skyreels_i2v,
+    "SkyReels V2 DF": toy_skyreels_df,
     "LTX": toy_ltx,
+    "LTX-2": toy_ltx2,
     "CogVideoX": toy_cog,
     "CogVideoX I2V": toy_cog_i2v,
+    "HunyuanVideo 1.0": toy_hunyuan_video,
     "HunyuanVideo 1.5": toy_hunyuan,
     "Latte": toy_latte,
 }
@@ -137,11 +155,26 @@ CALLS: dict[str, dict[str, Any]] = {
     "StableVideoDiffusionPipeline": {**DRAWN, "decode_chunk_size": 2},
     "WanPipeline": FILMED,
     "WanImageToVideoPipeline": FILMED,
+    "WanVACEPipeline": FILMED,
+    "SkyReelsV2Pipeline": FILMED,
+    "SkyReelsV2ImageToVideoPipeline": FILMED,
+    "SkyReelsV2DiffusionForcingPipeline": FILMED,
     "LTXPipeline": {**FILMED, "height": 32, "width": 32},
+    "LTX2Pipeline": {
+        **{**FILMED, "height": 32, "width": 32, "max_sequence_length": 16},
+        **{"stg_scale": 0.0, "audio_stg_scale": 0.0, "modality_scale": 1.0, "audio_modality_scale": 1.0},
+    },
     "CogVideoXPipeline": FILMED,
     "CogVideoXImageToVideoPipeline": FILMED,
+    "HunyuanVideoPipeline": FILMED,
     "HunyuanVideo15Pipeline": {**FILMED, "height": 32, "width": 32},
     # Otherwise it cuts the padding of a single prompt and not of several, so that a batch is no two videos.
     "LattePipeline": {**DRAWN, "mask_feature": False, "clean_caption": False},
 }
 """How each pipeline is called, to make latents of the shape above; `DRAWN` unless listed."""
+
+SEVERAL = [name for name in TOYS if name not in ("Wan VACE", "SkyReels V2 DF")]
+"""Those whose pipeline makes several videos in a call."""
+
+ONE_IMAGE = {"Wan", "SkyReels V2"}
+"""Families whose pipelines take one image for all videos of a call."""

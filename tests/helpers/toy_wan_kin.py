@@ -1,0 +1,111 @@
+"""Toys of Wan's kin; latents and captions are as in toy_bases.py."""
+
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLWan,
+    SkyReelsV2DiffusionForcingPipeline,
+    SkyReelsV2ImageToVideoPipeline,
+    SkyReelsV2Pipeline,
+    SkyReelsV2Transformer3DModel,
+    UniPCMultistepScheduler,
+    WanImageToVideoPipeline,
+    WanPipeline,
+    WanVACEPipeline,
+    WanVACETransformer3DModel,
+)
+from transformers import CLIPVisionModel
+
+from helpers.toy_models import alive, quiet, toy_eye
+from helpers.toy_transformers import wan_parts, wan_transformer
+
+SMALL = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 12,
+    "in_channels": 4,
+    "out_channels": 4,
+    "text_dim": 16,
+    "freq_dim": 16,
+    "ffn_dim": 32,
+    "num_layers": 4,
+    "rope_max_seq_len": 32,
+}
+
+
+def toy_wan_5b() -> WanPipeline:
+    """Wan 2.2's smallest: its autoencoder makes places of patches, and each token has a timestep."""
+    return quiet(WanPipeline(**patch_parts(), transformer=wan_transformer(0), expand_timesteps=True))
+
+
+def toy_wan_5b_i2v() -> WanImageToVideoPipeline:
+    """The same weights, that start from a first frame of timestep 0."""
+    return quiet(
+        WanImageToVideoPipeline(**patch_parts(), transformer=wan_transformer(0), expand_timesteps=True)
+    )
+
+
+def patch_parts() -> dict[str, Any]:
+    torch.manual_seed(4)
+    vae = AutoencoderKLWan(
+        base_dim=4,
+        decoder_base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[True, True],
+        latents_mean=[0.1, 0.2, 0.3, 0.4],
+        latents_std=[0.5, 0.6, 0.7, 0.8],
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+    )
+    return wan_parts(0) | {"vae": vae.eval(), "scheduler": unipc(5.0)}
+
+
+def toy_vace() -> WanVACEPipeline:
+    """4 blocks of width 24, the first and third of which are joined by a control block."""
+    torch.manual_seed(0)
+    control = 2 * 4 + 8**2  # latents twice, and the mask's pixels of a place
+    transformer = WanVACETransformer3DModel(**SMALL, vace_layers=[0, 2], vace_in_channels=control)
+    return quiet(WanVACEPipeline(**wan_parts(0), transformer=alive(transformer)))
+
+
+def toy_skyreels() -> SkyReelsV2Pipeline:
+    """4 blocks of width 24."""
+    return quiet(SkyReelsV2Pipeline(**sky_parts(), transformer=sky_transformer()))
+
+
+def toy_skyreels_i2v() -> SkyReelsV2ImageToVideoPipeline:
+    eye = toy_eye()
+    return quiet(
+        SkyReelsV2ImageToVideoPipeline(
+            **sky_parts(),
+            transformer=sky_transformer(in_channels=12, image_dim=16, added_kv_proj_dim=24),
+            image_encoder=CLIPVisionModel(eye["image_encoder"].config).eval(),
+            image_processor=eye["feature_extractor"],
+        )
+    )
+
+
+def toy_skyreels_df() -> SkyReelsV2DiffusionForcingPipeline:
+    """It is told the frame rate, and a timestep for each frame."""
+    return quiet(
+        SkyReelsV2DiffusionForcingPipeline(
+            **sky_parts(), transformer=sky_transformer(inject_sample_info=True)
+        )
+    )
+
+
+def sky_transformer(**more: Any) -> SkyReelsV2Transformer3DModel:
+    torch.manual_seed(0)
+    return alive(SkyReelsV2Transformer3DModel(**(SMALL | more)))
+
+
+def sky_parts() -> dict[str, Any]:
+    return wan_parts(0) | {"scheduler": unipc(8.0)}
+
+
+def unipc(shift: float) -> UniPCMultistepScheduler:
+    return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
