@@ -125,7 +125,7 @@ def _encoded(
     from echoreel.cli.generate import checked_loading
     from echoreel.generation.settings import recommended_size
 
-    pipe = checked_loading(dtype, None, None)(name)
+    pipe = checked_loading(dtype, None, None, None)(name)
     return encoded_for(pipe, taken, size or recommended_size(pipe), model_name(pipe))
 
 
