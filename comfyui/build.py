@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 NAME = "echoreel"
 MODULES = (
-    *(f"common/{name}" for name in ("attention", "errors", "files", "places", "settings")),
+    *(f"common/{name}" for name in ("attention", "errors", "files", "places", "settings", "text")),
     *(f"media/{name}" for name in ("images", "moving_crop", "reference_file")),
     *(f"method/{name}" for name in ("compact_prism", "dense_prism", "integration", "prism")),
 )
