@@ -115,14 +115,17 @@ def dataset(
         Path, typer.Argument(metavar="OUT", help="Folder for train.jsonl, heldout.jsonl and report.json.")
     ],
     holdout: Annotated[
-        int, typer.Option("--holdout", metavar="N", min=0, help="Actions that are never trained on.")
+        int,
+        typer.Option(
+            "--holdout", metavar="N", min=0, max=1_000_000, help="Number of actions kept out of training."
+        ),
     ] = 0,
-    references: Annotated[int, typer.Option(metavar="N", min=1, help="Of each target.")] = 1,
+    references: Annotated[int, typer.Option(metavar="N", min=1, help="References per target.")] = 1,
     per_action: Annotated[
-        int, typer.Option("--per-action", metavar="N", min=2, help="Clips of one action at most.")
+        int, typer.Option("--per-action", metavar="N", min=2, help="Most clips of one action.")
     ] = 256,
-    shortest: Annotated[float, typer.Option(metavar="SECONDS", help="A clip is no shorter.")] = 2.0,
-    longest: Annotated[float, typer.Option(metavar="SECONDS", help="A clip is no longer.")] = 30.0,
+    shortest: Annotated[float, typer.Option(metavar="SECONDS", help="Drop shorter clips.")] = 2.0,
+    longest: Annotated[float, typer.Option(metavar="SECONDS", help="Drop longer clips.")] = 30.0,
     still: Annotated[float, typer.Option(metavar="X", help="Drop clips that move less, 0 to 1.")] = 0.004,
     similar: Annotated[float, typer.Option(metavar="X", help="Drop pairs nearer in look, 0 to 1.")] = 0.03,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Which pairs, which actions held out.")] = 0,

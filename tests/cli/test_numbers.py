@@ -22,12 +22,14 @@ CALLS = {  # what is right ends in a sentence about NONE, which there is not, be
     "library search": ["NONE", "a man running"],
     "measure": [CARTWHEEL],
     "prepare clips": ["clips", "--motions", "NONE"],
+    "prepare dataset": ["ucf101", "NONE", "pairs"],
     "prepare manifest": ["NONE", "pairs.jsonl"],
     "reference save": ["a.safetensors", "-r", CARTWHEEL, "--base", "NONE"],
     "prepare pairs": ["pairs.jsonl", "pairs", "--base", "NONE"],
+    "ui": ["--no-browser"],
 }
-MAY_BE_NOTHING = {"seed", "start", "strength", "guidance_scale", "scale", "still", "similar"}
-MAY_BE_TINY = {*MAY_BE_NOTHING, "fps", "shortest"} - {"seed"}
+MAY_BE_NOTHING = {"seed", "holdout", "start", "strength", "guidance_scale", "scale", "still", "similar"}
+MAY_BE_TINY = {*MAY_BE_NOTHING, "fps", "shortest"} - {"seed", "holdout"}
 
 
 def numeric_options(command: Any, name: str = "") -> Iterator[tuple[str, str]]:
