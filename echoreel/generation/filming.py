@@ -4,6 +4,7 @@ Nothing of the base's call is replaced: scheduler, guidance and options are its 
 generator of its own, seeded on the CPU: a seed names a video, alone or among others.
 """
 
+import builtins
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -144,7 +145,7 @@ def _progress(pipe: Any, description: str | None, told: Told | None) -> Iterator
     """
     before = getattr(pipe, "_progress_bar_config", {})
     named: dict[str, Any] = {"desc": description}
-    if not (sys.stderr.isatty() or "ipykernel" in sys.modules):
+    if not (sys.stderr.isatty() or hasattr(builtins, "__IPYTHON__")):
         named |= {"delay": QUIET, "mininterval": QUIET, "miniters": 1, "bar_format": LINE}
     named |= before
     pipe.set_progress_bar_config(**(before | {"disable": True} if description is None else named))

@@ -23,7 +23,8 @@ TEMPLATE = """\
 # Stopped at any moment, both commands go on when they are called again.
 
 folder = "{folder}"  # of this run: checkpoints, log, sheets, and the finished adapter/
-base = {base}  # a folder or a hub id; it stays as it is
+base = {base}  # a folder, a hub id or a single file; it stays as it is
+# base_parts = "a/pipeline"  # where `base` is a single file: a folder or hub id with the rest; default: none
 pairs = "{pairs}"  # what `prepare pairs` wrote, with this base
 # validation = "runs/more-pairs"  # pairs of actions that are never trained; default: the first of `pairs`
 preset = "compact"  # sizes of a new adapter: compact, dense, paper or paper-lvdm

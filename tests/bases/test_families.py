@@ -122,7 +122,7 @@ def test_an_adapter_of_another_family_is_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("Wan 2.1 I2V", {}, "makes a video from its first frame, need it: image=FILE"),
+        ("Wan 2.1 I2V", {}, "needs a first frame; give --image FILE, in Python image=FILE"),
         ("Wan 2.1", {"image": np.zeros((32, 32, 3), np.uint8)}, "from text alone; leave the image out"),
         ("Wan 2.1 I2V", {"image": "no.png"}, "no.png: there is no such file"),
         ("SVD", {"settings": {"negative_prompt": "blue"}}, "takes no negative_prompt"),
@@ -147,7 +147,7 @@ def test_lora_and_offload_from_the_command_line(tmp_path: Path) -> None:
     for arguments, message in (
         (["--lora", str(tmp_path / "lora")], ""),
         (["--lora", str(tmp_path / "lora" / "x.bin")], "need a .safetensors file"),
-        (["--base", str(tmp_path / "other"), "--lora", "x"], "a UNet3DConditionModel takes none"),
+        (["--base", str(tmp_path / "other"), "--lora", "x"], "a UNet3DConditionModel cannot use LoRAs"),
         (["--offload", "model"], "on a machine without GPU"),
         (["--offload", "all"], "got all, need model or layers"),
         (["--dtype", "int8"], "got int8, need float32, bfloat16 or float16"),

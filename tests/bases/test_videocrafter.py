@@ -257,7 +257,7 @@ def test_image_to_video_follows_the_image() -> None:
 
 def test_what_the_image_pipeline_cannot_use_is_told() -> None:
     pipe = toy_videocrafter_image_pipeline()
-    with pytest.raises(EchoReelError, match="got no image"):
+    with pytest.raises(EchoReelError, match="needs an image"):
         pipe(PROMPT)
     with pytest.raises(EchoReelError, match="got 2 images for 1 prompts"):
         pipe(PROMPT, torch.zeros(2, 3, 8, 8))

@@ -20,6 +20,7 @@ KINDS: dict[str, type[Settings]] = {
     "prism": PrismRecipe,
     "prompts": PromptRecipe,
     "rivals": EvaluateSettings,
+    "wan": AdapterRecipe,
 }
 """By the first word of its name."""
 

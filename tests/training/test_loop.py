@@ -313,7 +313,7 @@ def test_a_damaged_file_of_a_checkpoint_is_told(
 ) -> None:
     shutil.copytree(uninterrupted, tmp_path / "run")
     damage(tmp_path / "run" / "step-000012")
-    with pytest.raises(CheckpointError, match=r"step-000012 is damaged \(.+\); delete it to go on"):
+    with pytest.raises(CheckpointError, match=r"step-000012 is damaged \(.+\); delete it to resume"):
         fit(ToyTask(), SETTINGS.model_copy(update={"steps": 13}), tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "step-000012")
     fit(ToyTask(), SETTINGS, tmp_path / "run")
