@@ -9,6 +9,13 @@ from echoreel.cli.app import prepare
 from echoreel.cli.options import AsJson, Base, BaseParts, Debug, Overrides, Recipe, Size, pixels
 from echoreel.cli.output import answering, hush
 
+References = Annotated[int, typer.Option(metavar="N", min=1, help="References per target.")]
+PerAction = Annotated[int, typer.Option("--per-action", metavar="N", min=2, help="Most clips of one action.")]
+Shortest = Annotated[float, typer.Option(metavar="SECONDS", help="Drop shorter clips.")]
+Longest = Annotated[float, typer.Option(metavar="SECONDS", help="Drop longer clips.")]
+Still = Annotated[float, typer.Option(metavar="X", help="Drop clips that move less, 0 to 1.")]
+Similar = Annotated[float, typer.Option(metavar="X", help="Drop pairs that look more alike, 0 to 1.")]
+
 
 @prepare.command(epilog="Example: echoreel prepare pairs videos/pairs.jsonl runs/pairs")
 def pairs(
@@ -57,16 +64,12 @@ def manifest(
     out: Annotated[
         Path, typer.Argument(metavar="OUT.jsonl", help="Output file; a report is written beside it.")
     ],
-    references: Annotated[int, typer.Option(metavar="N", min=1, help="References per target.")] = 1,
-    per_action: Annotated[
-        int, typer.Option("--per-action", metavar="N", min=2, help="Most clips of one action.")
-    ] = 256,
-    shortest: Annotated[float, typer.Option(metavar="SECONDS", help="Drop shorter clips.")] = 2.0,
-    longest: Annotated[float, typer.Option(metavar="SECONDS", help="Drop longer clips.")] = 30.0,
-    still: Annotated[float, typer.Option(metavar="X", help="Drop clips that move less, 0 to 1.")] = 0.004,
-    similar: Annotated[
-        float, typer.Option(metavar="X", help="Drop pairs that look more alike, 0 to 1.")
-    ] = 0.03,
+    references: References = 1,
+    per_action: PerAction = 256,
+    shortest: Shortest = 2.0,
+    longest: Longest = 30.0,
+    still: Still = 0.004,
+    similar: Similar = 0.03,
     urls: Annotated[bool, typer.Option("--urls", help="Include clips that are only URLs.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed that chooses the pairs.")] = 0,
     as_json: AsJson = False,
@@ -120,14 +123,12 @@ def dataset(
             "--holdout", metavar="N", min=0, max=1_000_000, help="Number of actions kept out of training."
         ),
     ] = 0,
-    references: Annotated[int, typer.Option(metavar="N", min=1, help="References per target.")] = 1,
-    per_action: Annotated[
-        int, typer.Option("--per-action", metavar="N", min=2, help="Most clips of one action.")
-    ] = 256,
-    shortest: Annotated[float, typer.Option(metavar="SECONDS", help="Drop shorter clips.")] = 2.0,
-    longest: Annotated[float, typer.Option(metavar="SECONDS", help="Drop longer clips.")] = 30.0,
-    still: Annotated[float, typer.Option(metavar="X", help="Drop clips that move less, 0 to 1.")] = 0.004,
-    similar: Annotated[float, typer.Option(metavar="X", help="Drop pairs nearer in look, 0 to 1.")] = 0.03,
+    references: References = 1,
+    per_action: PerAction = 256,
+    shortest: Shortest = 2.0,
+    longest: Longest = 30.0,
+    still: Still = 0.004,
+    similar: Similar = 0.03,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Which pairs, which actions held out.")] = 0,
     as_json: AsJson = False,
     debug: Debug = False,
