@@ -1,7 +1,7 @@
 """Frames -> pictures of them: resizing, contact sheets, videos side by side. Arrays only, no files."""
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from einops import repeat
@@ -9,44 +9,36 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Frames: TypeAlias = NDArray[np.uint8]
-Fit: TypeAlias = Literal["crop", "letterbox"]
 
-GREY = 128  # beside letterboxed frames and under alpha: zero in a model's range
+GREY = 128  # under alpha and around what is shown: zero in a model's range
 INK, PAPER = (20, 20, 20), 255
 TEXT_HEIGHT, GAP = 14, 4  # pixels
 
 
-def fitted(image: Frames, size: tuple[int, int], fit: Fit = "crop", pixel_aspect: float = 1.0) -> Frames:
+def fitted(image: Frames, size: tuple[int, int], pixel_aspect: float = 1.0) -> Frames:
     """The image (H, W, 3), whose pixels are `pixel_aspect` wide, at `size` (height, width), antialiased.
 
-    "crop" fills the size and cuts what hangs over, centred; "letterbox" shows the whole image on grey.
+    It fills the size; what hangs over is cut, centred.
     """
     if image.shape[:2] == size and pixel_aspect == 1:
         return np.ascontiguousarray(image)
     (height, width), (rows, columns) = image.shape[:2], size
-    ratios = rows / height, columns / (width * pixel_aspect)
-    scale = max(ratios) if fit == "crop" else min(ratios)
-    # The part of the source that is seen, and the part of the result that it fills.
+    scale = max(rows / height, columns / (width * pixel_aspect))
+    # The part of the source that is seen.
     seen_h, seen_w = min(height, rows / scale), min(width, columns / (scale * pixel_aspect))
     top, left = (height - seen_h) / 2, (width - seen_w) / 2
-    fill_h, fill_w = max(1, round(seen_h * scale)), max(1, round(seen_w * scale * pixel_aspect))
     # A whole reduction is a mean over whole pixels, so that an enlarged video reads back as it was.
-    whole = (seen_h / fill_h).is_integer() and (seen_w / fill_w).is_integer()
+    whole = (seen_h / rows).is_integer() and (seen_w / columns).is_integer()
     picture = Image.fromarray(np.ascontiguousarray(image))
-    steps = round(seen_w / fill_w), round(seen_h / fill_h)
+    steps = round(seen_w / columns), round(seen_h / rows)
     box = (left, top, left + seen_w, top + seen_h)
     if whole and left.is_integer() and top.is_integer():
         part = picture.reduce(steps, box=(int(box[0]), int(box[1]), int(box[2]), int(box[3])))
     elif whole:
-        part = picture.resize((fill_w, fill_h), Image.Resampling.BOX, box)
+        part = picture.resize((columns, rows), Image.Resampling.BOX, box)
     else:
-        part = picture.resize((fill_w, fill_h), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
-    if (fill_h, fill_w) == size:
-        return np.array(part)
-    result = np.full((rows, columns, 3), GREY, np.uint8)
-    y, x = (rows - fill_h) // 2, (columns - fill_w) // 2
-    result[y : y + fill_h, x : x + fill_w] = np.asarray(part)
-    return result
+        part = picture.resize((columns, rows), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
+    return np.array(part)
 
 
 def middle(frames: Frames, size: tuple[int, int]) -> tuple[slice, slice]:

@@ -37,7 +37,7 @@ from echoreel.media.decoding import (
     shown_aspect,
     shown_size,
 )
-from echoreel.media.images import Fit, Frames, fitted
+from echoreel.media.images import Frames, fitted
 
 PICTURES = ("PNG", "JPEG", "WEBP", "BMP")  # kinds of still pictures that are read
 PICTURE_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}  # that are written
@@ -106,12 +106,11 @@ def read_frames(
     path: Path | str,
     span: Span = WHOLE,
     size: tuple[int, int] | None = None,
-    fit: Fit = "crop",
     limits: VideoLimits = LIMITS,
 ) -> Clip:
     """Frames of `span`, resized with antialiasing to `size` (height, width) when given.
 
-    `fit` "crop" fills the size and cuts what hangs over, centred; "letterbox" shows the whole frame on grey.
+    They fill the size; what hangs over is cut, centred.
     Raises VideoMissing, VideoUnreadable, VideoEmpty, VideoTooLarge; ClipTooShort if the span has no frame.
     """
     name, pictures, times = Path(path).name, list[Frames](), list[float]()
@@ -121,7 +120,7 @@ def read_frames(
         chosen = _as_filmed(source, span) if span.fps is None else _at_rate(source, span, span.fps)
         for time, frame in islice(chosen, span.frames):
             size = size or shown_size(frame, source.pixel_aspect)
-            pictures.append(fitted(upright(frame, size), size, fit, shown_aspect(frame, source)))
+            pictures.append(fitted(upright(frame, size), size, shown_aspect(frame, source)))
             times.append(time)
             if len(pictures) * pictures[0].nbytes > limits.kept_bytes:
                 raise VideoTooLarge(
