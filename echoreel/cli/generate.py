@@ -1,4 +1,7 @@
-"""`echoreel generate`: prompt and references to videos."""
+"""`echoreel generate`: prompt and references to videos.
+
+Over 300 lines since each of its options is a parameter of its own, with its help.
+"""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""`echoreel library`: videos that show actions, added once and found by the action that a prompt asks for."""
+"""`echoreel library`: videos that show actions, added once and found by the action that a prompt asks for.
+
+Over 300 lines since it holds ten commands, each option a parameter of its own.
+"""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,7 @@
-"""What a generation was asked for and what came of it: settings, videos, and the files made of them."""
+"""What a generation was asked for and what came of it: settings, videos, and the files made of them.
+
+Over 300 lines since one class is what users hold, and its public methods tell their arguments and errors.
+"""
 
 import html
 import json

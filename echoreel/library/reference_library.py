@@ -1,7 +1,9 @@
 """The reference library: videos are added once, then found by the action that a prompt asks for.
 
 A sentence embedding of a prompt finds its scenery; so actions are compared with actions (`actions`,
-`ranking`), and scenery only breaks ties.
+`rank_actions`), and scenery only breaks ties.
+Over 300 lines since one class is what users hold, and its public
+methods tell their arguments and errors.
 """
 
 import json

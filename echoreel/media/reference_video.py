@@ -1,4 +1,7 @@
-"""Reference videos: which frames of a file show the action, and how strongly they count."""
+"""Reference videos: which frames of a file show the action, and how strongly they count.
+
+Over 300 lines since one class is what users hold, and its public methods tell their arguments and errors.
+"""
 
 import warnings
 from dataclasses import dataclass, field, replace

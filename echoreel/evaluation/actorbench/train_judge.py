@@ -1,5 +1,8 @@
 """Training of the judge: fresh renders of all actions without end, roughened as generated videos are, some of
-them by the base itself: by its autoencoder, or made anew from a noisy version (SDEdit)."""
+them by the base itself: by its autoencoder, or made anew from a noisy version (SDEdit).
+
+Over 300 lines since the clips, their roughening, the loss and the validation of one network lie together.
+"""
 
 import math
 from collections.abc import Sequence
