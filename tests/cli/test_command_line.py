@@ -13,6 +13,7 @@ from diffusers import UNetMotionModel
 from helpers.every_command import commands
 from helpers.make_videos import counting, film
 from helpers.toy_models import toy_pipeline, toy_unet
+from PIL import Image
 from typer.testing import CliRunner
 
 from echoreel import __version__
@@ -125,12 +126,13 @@ def test_references_are_cropped_to_what_moves(call: Any, tmp_path: Path) -> None
 
 def test_a_long_vertical_video_of_a_phone_is_an_ordinary_reference(call: Any, tmp_path: Path) -> None:
     film(tmp_path / "phone.mp4", counting(300, height=180, width=320), fps=30, rotation=90)
-    done = call(
-        "generate", PROMPT, "-r", "OUT/phone.mp4", "--start", "4", *MODELS, "--compare", "-o", "OUT/a.mp4"
-    )
+    command = ("generate", PROMPT, "-r", "OUT/phone.mp4", "--start", "4", *MODELS, "-o", "OUT/a.mp4")
+    done = call(*command, "--compare", "--show-frames")
     assert (done.exit_code, done.stderr) == (0, "")
     assert "16 frames, 4.00 s to 5.87 s of phone.mp4 at 8 fps (it is 10.00 s long; " in done.stdout
-    assert probe(tmp_path / "a-compare.mp4").width < 3 * (256 + 16)  # as the base sees it: its square middle
+    assert probe(tmp_path / "a-compare.mp4").width == 3 * (256 + 8)  # as the base sees it: its square middle
+    with Image.open(tmp_path / "a-frames.png") as sheet:
+        assert sheet.width == 8 * (96 * 180 // 320 + 8)  # and it stands upright
 
 
 WRONG = {
