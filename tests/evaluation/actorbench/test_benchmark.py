@@ -109,6 +109,7 @@ def test_the_report_has_the_agreed_form_and_the_same_command_goes_on(recipe: Eva
         assert right == pytest.approx(round(right))
         for measure in MEASURES[:-1]:
             assert each[measure].keys() == {"mean", "low", "high"}
+            assert each[measure]["low"] <= each[measure]["mean"] <= each[measure]["high"]
     for split in ("heldout", "train"):
         distance = {r["condition"]: r["frechet_distance"] for r in told["rows"] if r["split"] == split}
         assert distance["ceiling"] == pytest.approx(distance["copied"])  # each is measured from the other
