@@ -34,7 +34,7 @@ class BaseSettings(Settings):
 def build_autoencoder(settings: BaseSettings, size: int) -> Any:
     """Untrained; frames of `size` pixels become latents of `size / 2 ** (levels - 1)`."""
     levels = len(settings.autoencoder_channels)
-    return AutoencoderKL(  # type: ignore[no-untyped-call]
+    return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=settings.autoencoder_channels,
@@ -66,7 +66,7 @@ def build_text_encoder(settings: BaseSettings, tokenizer: PreTrainedTokenizerFas
 def build_frame_denoiser(settings: BaseSettings, size: int) -> Any:
     """Untrained spatial layers of the denoiser; `size` is that of the latents."""
     reads = [level >= settings.attention_from for level in range(len(settings.denoiser_channels))]
-    return UNet2DConditionModel(  # type: ignore[no-untyped-call]
+    return UNet2DConditionModel(
         sample_size=size,
         in_channels=settings.latent_channels,
         out_channels=settings.latent_channels,
@@ -82,7 +82,7 @@ def build_frame_denoiser(settings: BaseSettings, size: int) -> Any:
 
 def inflate(frame_denoiser: Any, settings: BaseSettings) -> Any:
     """The same denoiser with motion modules that start as the identity (zero output projections)."""
-    motion: Any = MotionAdapter(  # type: ignore[no-untyped-call]
+    motion: Any = MotionAdapter(
         block_out_channels=settings.denoiser_channels,
         motion_layers_per_block=1,
         motion_mid_block_layers_per_block=1,
@@ -100,7 +100,7 @@ def inflate(frame_denoiser: Any, settings: BaseSettings) -> Any:
 
 def build_scheduler() -> Any:
     """Velocity prediction with zero terminal SNR: sampling starts where training ended, at pure noise."""
-    return DDIMScheduler(  # type: ignore[no-untyped-call]
+    return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="scaled_linear",
         beta_start=0.00085,

@@ -30,7 +30,7 @@ def load_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = BertPreTokenizer()
     special = [(name, vocabulary[name]) for name in ("[BOS]", "[EOS]")]
     tokenizer.post_processor = TemplateProcessing(single="[BOS] $A [EOS]", special_tokens=special)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=MAX_TOKENS,
         pad_token="[PAD]",

@@ -101,7 +101,7 @@ def train_base(recipe: BaseRecipe) -> Path:
 
 def assemble(recipe: BaseRecipe, autoencoder: Any, task: ClipTask, folder: Path) -> Path:
     """Save the parts as an AnimateDiff pipeline in half precision, with its recommended settings beside."""
-    pipeline: Any = AnimateDiffPipeline(  # type: ignore[no-untyped-call]
+    pipeline: Any = AnimateDiffPipeline(
         vae=autoencoder,
         text_encoder=task.module["text_encoder"],
         tokenizer=task.tokenizer,

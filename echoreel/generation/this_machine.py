@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 from packaging.requirements import Requirement

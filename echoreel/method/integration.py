@@ -175,7 +175,7 @@ class ActionIntegration(nn.Module):
         """What queries and the layer behind the attention gain by their place: needed once per grid."""
         axes = grid.axes(device)
         flat = f"t h w d -> ({grid.order}) d"
-        where = rearrange(torch.stack(torch.broadcast_tensors(*axes), dim=-1), flat)  # type: ignore[no-untyped-call]
+        where = rearrange(torch.stack(torch.broadcast_tensors(*axes), dim=-1), flat)
         return (
             rearrange(self.query_place(*axes), flat),
             query_places(where, self.slopes(), self.attention.scale),

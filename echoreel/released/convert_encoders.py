@@ -105,7 +105,7 @@ def convert_clip_text(state_dict: Mapping[str, Tensor], settings: Mapping[str, A
     """CLIP's text encoder, whose names are those of transformers."""
     encoder = CLIPTextModel(CLIPTextConfig(**settings))
     fill(state_dict, [(encoder, {name: name for name in encoder.state_dict()})], None)
-    encoder.eval()  # type: ignore[no-untyped-call]
+    encoder.eval()
     return encoder
 
 
@@ -121,7 +121,7 @@ def convert_open_clip_text(state_dict: Mapping[str, Tensor], settings: Mapping[s
     }
     unused |= {"text_projection": (width, settings["projection_dim"]), "logit_scale": ()}
     fill(_unfused(state_dict), [(encoder, names)], None, unused)
-    encoder.eval()  # type: ignore[no-untyped-call]
+    encoder.eval()
     return encoder
 
 
@@ -143,7 +143,7 @@ def convert_open_clip_vision(
         "logit_scale": (),
     }
     fill(_unfused(state_dict), [(encoder, names)], None, unused)
-    encoder.eval()  # type: ignore[no-untyped-call]
+    encoder.eval()
     return encoder
 
 

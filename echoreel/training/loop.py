@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs  # type: ignore[import-untyped]
-from accelerate.tracking import get_available_trackers  # type: ignore[import-untyped]
-from accelerate.utils import send_to_device  # type: ignore[import-untyped]
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -321,7 +321,7 @@ class _Training:
         """Exponential moving average; its decay rises from 0.1 so that early weights are soon forgotten."""
         decay = min(self.settings.ema, self.step / (9 + self.step))
         live = [parameter.float() for parameter in self.parameters.values()]
-        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average = get_ema_multi_avg_fn(decay)
         average(list(self.ema.values()), live, None)
 
     @contextmanager

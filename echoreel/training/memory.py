@@ -2,7 +2,7 @@
 
 import sys
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import torch
 
 from echoreel.common.errors import SettingsError

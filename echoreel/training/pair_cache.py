@@ -228,13 +228,10 @@ def _opened(path: Path) -> tuple[Any, list[list[str]]]:
     """A shard's file, mapped into memory, and its captions. Raises PairSetError."""
     try:
         file = safe_open(path, framework="np")
-        targets, references = (
-            tuple(file.get_slice(name).get_shape())  # type: ignore[no-untyped-call]
-            for name in ("targets", "references")
-        )
+        targets, references = (tuple(file.get_slice(name).get_shape()) for name in ("targets", "references"))
         stored = _captions_path(path).read_bytes()
         captions = _CAPTIONS.validate_json(stored)
-        digest = Origin.of(file.metadata()).captions  # type: ignore[no-untyped-call]
+        digest = Origin.of(file.metadata()).captions
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise _damaged(path, error) from error
     if len(targets) != 5 or (*references[:1], *references[2:]) != targets or len(references) != 6:

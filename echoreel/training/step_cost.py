@@ -55,7 +55,7 @@ def step_cost(
         adapter.set_tokens(tokens)
         timesteps = torch.empty(latents[0], device=META)
         made = base.predict(base.denoiser, target, timesteps, captions, base.condition(target))
-        made.float().square().mean().backward()  # type: ignore[no-untyped-call]
+        made.float().square().mean().backward()
     adapter.detach()
     return StepCost(count.most, float(count.flop))
 
@@ -66,7 +66,7 @@ def text_tokens_of(base: Base) -> int:
     return int(found.default) if found is not None else 77
 
 
-class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Count(TorchDispatchMode):
     """Operations, and bytes of all tensors made within that are alive at once.
 
     torch's own `FlopCounterMode` keeps tensors alive that gradient checkpointing frees.
