@@ -1,5 +1,8 @@
 """Promises of media/: video files, decoding and images, on files made here."""
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from helpers.make_videos import counting, film, numbers, sound
+from helpers.places import ROOT
 from numpy.testing import assert_allclose
 from PIL import Image
 
@@ -289,6 +293,33 @@ def test_mp4_can_be_watched_while_it_loads_and_everywhere(tmp_path: Path) -> Non
     assert whole.index(b"moov") < whole.index(b"mdat")
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+
+
+WRITE = """
+import hashlib, sys
+from pathlib import Path
+import numpy as np
+from echoreel.media.video_files import write_video
+for width in (8, 40, 60):
+    blocks = np.random.default_rng(width).integers(0, 255, (12, 8, width, 3), dtype=np.uint8)
+    write_video(Path(sys.argv[1]), blocks.repeat(8, 1).repeat(8, 2), 8)
+    print(hashlib.sha256(Path(sys.argv[1]).read_bytes()).hexdigest())
+"""
+
+
+def test_the_same_frames_are_the_same_mp4_whatever_was_in_memory(tmp_path: Path) -> None:
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", WRITE, tmp_path / "a.mp4"],
+            env=os.environ | {"MALLOC_PERTURB_": filled, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for filled in ("1", "170", "255")
+    ]
+    assert len(told[0].splitlines()) == 3
+    assert len({*told}) == 1
 
 
 def test_webp_is_animated(tmp_path: Path) -> None:
