@@ -1,18 +1,19 @@
 """A finished run -> a folder that others can load: the adapter, a model card, and how it was trained."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, ModelCardData, hf_hub_download
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from echoreel.bases.loading import HUB_ID
 from echoreel.common.errors import EchoReelError
 from echoreel.common.files import written_beside
+from echoreel.common.places import small_file
 from echoreel.common.settings import Settings
+from echoreel.common.text import json_value
 from echoreel.media.video_files import Span, read_frames, write_video
 from echoreel.training.pair_cache import PairSet, PairSetError
 from echoreel.training.train_adapter import AdapterRecipe
@@ -21,6 +22,7 @@ FACTS = "training.json"  # in the folder: what the card was written from
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 SAMPLE_FPS, SAMPLE_FRAMES = 8.0, 64
 MISSING = "not told"
+_METRICS = TypeAdapter(list[dict[str, float]])
 
 
 class Publication(Settings):
@@ -108,7 +110,7 @@ def published_facts(adapter: Path | str) -> Publication | None:
     try:
         if not Path(adapter).is_dir() and HUB_ID.fullmatch(str(adapter)):
             file = Path(hf_hub_download(str(adapter), FACTS))
-        return Publication.model_validate_json(file.read_bytes())
+        return Publication.model_validate_json(small_file(file))
     except (OSError, ValueError):  # the hub's errors are of these, and pydantic's
         return None
 
@@ -116,11 +118,13 @@ def published_facts(adapter: Path | str) -> Publication | None:
 def _facts(run: Path, name: str, license: str, data: str, samples: tuple[str, ...]) -> Publication:
     """Raises EchoReelError for files of a run that do not belong to one."""
     try:
-        recipe = AdapterRecipe.model_validate_json((run / "recipe.json").read_bytes())
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        recipe = AdapterRecipe.model_validate_json(small_file(run / "recipe.json"))
+        lines = _METRICS.validate_python(
+            [json_value(line) for line in small_file(run / "metrics.jsonl").decode().splitlines()]
+        )
         last, checked = lines[-1], [line for line in lines if "validation/right" in line]
-        told = {"steps": int(last["step"]), "hours": float(last["elapsed"]) / 3600}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        told = {"steps": int(last["step"]), "hours": last["elapsed"] / 3600}
+    except (OSError, ValueError, LookupError, OverflowError) as error:
         raise EchoReelError(f"{run}: its recipe.json or metrics.jsonl is damaged; train again") from error
     try:
         pairs = PairSet.open(recipe.pairs)
