@@ -9,7 +9,7 @@ from huggingface_hub import HfApi, ModelCardData, hf_hub_download
 from pydantic import Field, TypeAdapter
 
 from echoreel.bases.loading import HUB_ID
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import written_beside
 from echoreel.common.places import small_file
 from echoreel.common.settings import Settings
@@ -74,6 +74,12 @@ def publish(
         raise EchoReelError("the licence is empty; say how others may use the adapter, such as apache-2.0")
     if to.resolve().is_relative_to(run.resolve()):
         raise EchoReelError(f"{to}: lies in the run's folder; choose another place")
+    if any(not (adapter / file).resolve().is_relative_to(adapter.resolve()) for file in FILES):
+        raise EchoReelError(
+            f"{adapter}: has a link to a file elsewhere, which is not published; copy it there"
+        )
+    if to.is_dir() and any(to.iterdir()) and published_facts(to) is None:
+        raise OutputError(f"{to}: has files, and no {FACTS} of an earlier publication; choose another folder")
     gifs = [f"samples/{number:02d}-{path.stem}.gif" for number, path in enumerate(samples, 1)]
     facts = _facts(run, name, license, data, tuple(gifs))
     with written_beside(to) as partial:
