@@ -35,6 +35,7 @@ from echoreel.generation.result import is_notes
 from echoreel.generation.results_folder import ResultsFolder
 from echoreel.library.sources.layouts import READERS
 from echoreel.method.loading import load_adapter
+from echoreel.page.bench_tab import bench_pictures
 from echoreel.page.result_panel import _of_result
 from echoreel.released.convert_file import read_tensors
 from echoreel.training.pair_cache import PairSet, PairSetError
@@ -381,6 +382,16 @@ def test_the_page_shows_a_result_whatever_its_notes_say(tmp_path: Path, notes: s
     (tmp_path / "a.json").write_text(notes)
     (found,) = ResultsFolder(tmp_path).past()
     assert "a.mp4" in _of_result(found)[0]
+
+
+def test_a_report_shows_no_file_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    report = tmp_path / "report"
+    (report / "sheets").mkdir(parents=True)
+    (report / "sheets" / "own.png").write_bytes(b"own")
+    (report / "sheets" / "link.png").symlink_to(tmp_path / "secret.png")
+    (report / "report.png").symlink_to("/etc/passwd")
+    assert bench_pictures(report) == [report / "sheets" / "own.png"]
 
 
 def test_notes_over_the_limit_are_not_read(tmp_path: Path) -> None:
