@@ -1,6 +1,5 @@
 """An adapter's two parts from its folder, without diffusers: config.json and safetensors."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from echoreel.common.errors import AdapterMismatch
+from echoreel.common.places import check_ends, small_file
+from echoreel.common.text import json_value
+from echoreel.method.adapter_sizes import check_sizes
 from echoreel.method.integration import ActionTokens, integration_settings, make_integration
 from echoreel.method.prism import make_prism, prism_settings
 
@@ -23,6 +25,7 @@ class Adapter:
 
     def __init__(self, config: dict[str, Any]) -> None:
         """Fresh weights. Raises KeyError, TypeError, ValueError for a config that cannot be."""
+        check_sizes(config)
         self.family = str(config["family"])
         self.sites = {str(path): int(width) for path, width in config["sites"].items()}
         self.latent_channels, self.caption_width = (
@@ -66,7 +69,8 @@ class Adapter:
 def load_adapter(folder: Path) -> Adapter:
     """The adapter in a folder. Raises AdapterMismatch for what is none."""
     try:
-        config = json.loads((folder / CONFIG).read_bytes())
+        config = json_value(small_file(folder / CONFIG).decode())
+        check_ends(folder / WEIGHTS)
         with torch.device("meta"):  # a config that asks for giants takes no memory
             adapter = Adapter(config)
         held = {name: tensor.float() for name, tensor in load_file(str(folder / WEIGHTS)).items()}

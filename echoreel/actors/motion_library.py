@@ -5,22 +5,27 @@ order; `fps`) and `motions.csv` (`id, action, split, first_frame, frames, source
 """
 
 import csv
-import zlib
+import math
 from dataclasses import dataclass
 from hashlib import file_digest
+from io import StringIO
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from echoreel.common.errors import MotionLibraryError
+from echoreel.common.places import small_file
 
 JOINTS = (
     "pelvis", "chest", "neck", "head", "lsho", "lelb", "lhand", "rsho", "relb", "rhand",
     "lhip", "lknee", "lank", "ltoe", "rhip", "rknee", "rank", "rtoe",
 )  # fmt: skip
 FILES = ("motions.npz", "motions.csv")
+ARCHIVE_BYTES = 2**30  # of motions.npz unpacked: some 90 hours of recordings
+MOST_FPS = 1000.0
 COLUMNS = ("id", "action", "split", "first_frame", "frames", "source", "recording")
 
 NEED = (
@@ -95,9 +100,13 @@ def _read_positions(path: Path) -> tuple[NDArray[np.float16], float]:
     if not path.is_file():
         raise MotionLibraryError(f"{path} does not exist; need {NEED}")
     try:
+        with ZipFile(path) as parts:
+            if sum(part.file_size for part in parts.infolist()) > ARCHIVE_BYTES:
+                raise ValueError(f"over {ARCHIVE_BYTES} bytes once it is unpacked")
         with np.load(path, allow_pickle=False) as archive:
             positions, joints, fps = archive["positions"], archive["joints"], float(archive["fps"])
-    except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error) as error:
+        _check_numbers(positions, joints, fps)
+    except Exception as error:  # NumPy and zipfile raise nearly everything on damaged files
         raise MotionLibraryError(
             f"{path} is not a motion archive ({error}); it needs positions, joints and fps"
         ) from error
@@ -109,11 +118,22 @@ def _read_positions(path: Path) -> tuple[NDArray[np.float16], float]:
     return positions, fps
 
 
+def _check_numbers(positions: NDArray[Any], joints: NDArray[Any], fps: float) -> None:
+    """Raises ValueError for what no recording can be."""
+    if positions.dtype.kind != "f" or not positions.ndim or not joints.ndim:
+        raise ValueError(f"positions of type {positions.dtype}, need numbers of frames, joints and axes")
+    if not (np.isfinite(positions).all() and math.isfinite(fps) and 0 < fps <= MOST_FPS):
+        raise ValueError(f"positions that are NaN or infinite, or {fps:g} frames a second")
+
+
 def _read_rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise MotionLibraryError(f"{path} does not exist; need {NEED}")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        text = small_file(path).decode("utf-8-sig")
+        rows = list(csv.DictReader(StringIO(text, newline="")))
+    except (OSError, ValueError, csv.Error) as error:
+        raise MotionLibraryError(f"{path} is not a table ({error}); write it as UTF-8, as .csv") from error
     missing = [column for column in COLUMNS if not rows or column not in rows[0]]
     if missing:
         raise MotionLibraryError(f"{path} lacks the columns {', '.join(missing)}; need {', '.join(COLUMNS)}")
@@ -123,7 +143,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
 def _recording(row: dict[str, str], positions: NDArray[np.float16], folder: Path) -> Recording:
     try:
         identity, first, frames = int(row["id"]), int(row["first_frame"]), int(row["frames"])
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # TypeError: the row is short
         raise MotionLibraryError(
             f"motions.csv in {folder}: {error}; id, first_frame and frames are whole numbers"
         ) from error

@@ -14,7 +14,7 @@ from diffusers import DDIMScheduler, DiffusionPipeline
 from echoreel.bases.base import Base
 from echoreel.bases.known_bases import known_base
 from echoreel.bases.lookup import base_of
-from echoreel.bases.missing_tensors import check_complete, transformers_parts
+from echoreel.bases.missing_tensors import check_complete, check_layers, transformers_parts
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
 from echoreel.bases.single_file import denoiser_of, parts_around, single_file
@@ -76,6 +76,7 @@ def load_base(
         own = getattr(diffusers, config["_class_name"], DiffusionPipeline)
         kind: Any = PIPELINES.get(config["_class_name"], own)
         _check_schedule(source, config)
+        check_layers(source)
         with _any_text_encoder():
             read = dict(transformers_parts(source, config, dtype))
             if file is not None:

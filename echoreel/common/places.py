@@ -1,5 +1,6 @@
 """What may be read and where may be written: asked before any work is done."""
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from echoreel.common.files import PARTIAL, already_there, flush
 
 ROOM = 64 * 1024  # bytes that must fit into a place before work for it begins
 NAME_BYTES = 255  # of a file's name, where the system does not say
+SMALL_FILE = 64 * 2**20  # bytes of a file of facts, such as a .json
 
 
 def regular_file(path: Path, error: type[EchoReelError], need: str) -> os.stat_result:
@@ -29,6 +31,26 @@ def regular_file(path: Path, error: type[EchoReelError], need: str) -> os.stat_r
         return found
     what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
     raise error(f"{path}: this is {what}; give the path of {need}")
+
+
+def small_file(path: Path, most: int = SMALL_FILE) -> bytes:
+    """The bytes of a file of facts that somebody else may have made.
+
+    Raises OSError where it has more bytes, or no end, as a pipe or a device.
+    """
+    check_ends(path)
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"has over {most} bytes", str(path))
+    return data
+
+
+def check_ends(path: Path) -> None:
+    """Raises OSError for what has no end: opening a pipe or a device may wait for ever."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder says by itself what is wrong
+        raise OSError(errno.EINVAL, "is a pipe or a device", str(path))
 
 
 def check_outputs(files: Sequence[Path], inputs: Sequence[Path | str] = (), overwrite: bool = False) -> None:

@@ -19,6 +19,8 @@ FILE_BYTES = 1 << 20  # of a file of settings
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]  # a length, or the least one
 Longest: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400)]  # the greatest length of a part, in seconds
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Layers: TypeAlias = Annotated[int, Field(gt=0, le=1024)]  # of a network
+Width: TypeAlias = Annotated[int, Field(gt=0, le=65_536)]  # of a layer, or another of its sizes
 Pixels: TypeAlias = Annotated[int, Field(ge=16, le=16_384)]  # a side
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from echoreel.bases.loading import HUB_ID
 from echoreel.common.errors import OutputError, VideoError
 from echoreel.common.files import write_atomic
-from echoreel.common.places import check_outputs
+from echoreel.common.places import check_outputs, small_file
+from echoreel.common.text import json_value
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.images import Frames, contact_sheet, middle, side_by_side
@@ -27,6 +28,7 @@ from echoreel.media.video_files import animated_webp, write_image, write_video
 
 VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
 SHORT_SIDE = 256  # pixels: players and people see little in a video of 32x32
+NOTES_BYTES = 4 * 2**20  # of the .json beside a video
 CELL = 128  # pixels: height of one frame in sheets and videos side by side
 
 
@@ -277,11 +279,16 @@ def check_output(path: Path | str, seeds: Sequence[int] = (0,), inputs: Sequence
 
 def is_notes(notes: Path) -> bool:
     """Whether a .json beside a video tells of a generation."""
+    return {"prompt", "seeds"} <= read_details(notes).keys()
+
+
+def read_details(notes: Path) -> dict[str, Any]:
+    """As `GenerationResult.details`; empty for a file that is none, or over `NOTES_BYTES`."""
     try:
-        told = json.loads(notes.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(told, dict) and {"prompt", "seeds"} <= told.keys()
+        told = json_value(small_file(notes, NOTES_BYTES).decode())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def output_files(path: Path | str, seeds: Sequence[int]) -> list[Path]:

@@ -1,6 +1,5 @@
 """A folder of results, each in a folder of its own, and of the references they were made with."""
 
-import json
 import re
 import shutil
 import time
@@ -18,7 +17,7 @@ from echoreel.common.files import write_atomic, written_beside
 from echoreel.generation.filming import Progress
 from echoreel.generation.generate import generate
 from echoreel.generation.request import GenerationRequest
-from echoreel.generation.result import VIDEO_SUFFIXES, GenerationResult, is_notes
+from echoreel.generation.result import VIDEO_SUFFIXES, GenerationResult, is_notes, read_details
 from echoreel.media.video_files import probe
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
@@ -41,11 +40,7 @@ class PastResult:
 
     def details(self) -> dict[str, Any]:
         """As `GenerationResult.details`; empty where the notes are none."""
-        try:
-            told = json.loads(self.notes.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return told if isinstance(told, dict) else {}
+        return read_details(self.notes)
 
 
 class ResultsFolder:
@@ -98,12 +93,13 @@ class ResultsFolder:
         """
         request = GenerationRequest.restored(path)
         folder = self.folder / "references"
+        kept = {path.name for path in folder.glob("*") if path.is_file()}
         here = [
             each.model_copy(update={"file": folder / each.file.name})
             for each in request.references
-            if (folder / each.file.name).is_file()
+            if each.file.name in kept
         ]
-        lost = [each.file.name for each in request.references if not (folder / each.file.name).is_file()]
+        lost = [each.file.name for each in request.references if each.file.name not in kept]
         return request.model_copy(update={"references": tuple(here)}), lost
 
     def past(self, most: int = 50) -> list[PastResult]:

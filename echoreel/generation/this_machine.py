@@ -21,7 +21,7 @@ from echoreel.bases.loading import WEIGHTS
 from echoreel.bases.lookup import FAMILIES
 from echoreel.common.errors import OutputError
 from echoreel.common.extras import EXTRAS
-from echoreel.common.places import check_outputs
+from echoreel.common.places import check_outputs, small_file
 
 State: TypeAlias = Literal["ok", "note", "problem"]
 DEPTH = 4  # folders below the current one in which adapters are looked for
@@ -199,7 +199,7 @@ def _folders(top: Path) -> Iterator[Path]:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_bytes())
+        found = json.loads(small_file(file))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import ipaddress
 import os
+import re
 import socket
 import ssl
 import threading
@@ -26,6 +27,7 @@ from echoreel.common.settings import Settings
 Resolve = Callable[[str, int], str]  # host name and port -> the address to connect to
 REDIRECTS = (301, 302, 303, 307, 308)
 PIECE = 1 << 16  # bytes
+LENGTH = re.compile("[0-9]{1,4000}")  # a Content-Length; int takes no more digits
 
 
 class DownloadError(EchoReelError):
@@ -175,14 +177,33 @@ class _Download:
                 raise DownloadError(f"{self._url}: timed out")
             self._socket = connected
 
+    def _declared(self, answer: http.client.HTTPResponse) -> int | None:
+        """Bytes that the server says it will send; None if it does not. Raises DownloadError.
+
+        Asked before the body: http.client takes nonsense for no length, and reads to the connection's end.
+        """
+        told = {value.strip() for value in answer.headers.get_all("Content-Length", [])}
+        if answer.chunked or not told:
+            return None
+        if len(told) > 1 or not LENGTH.fullmatch(length := told.pop()):
+            raise DownloadError(
+                f"{self._url}: the server gives no valid Content-Length; download it yourself"
+            )
+        self._check_size(int(length))
+        return int(length)
+
+    def _check_size(self, size: int) -> None:
+        """Raises DownloadError over the limit."""
+        if size > self._settings.file_bytes:
+            raise DownloadError(f"{self._url}: over {self._settings.file_bytes} bytes; download it yourself")
+
     def _receive(self, answer: http.client.HTTPResponse) -> None:
         """Write the answer's body. Raises DownloadError past a limit, or where it ends early."""
-        declared, most = answer.length, self._settings.file_bytes
+        declared = self._declared(answer)
         with self._partial.open("wb") as file:
             while piece := answer.read1(PIECE):
                 self._received += len(piece)
-                if max(self._received, declared or 0) > most:
-                    raise DownloadError(f"{self._url}: over {most} bytes; download it yourself")
+                self._check_size(self._received)
                 file.write(piece)
         if declared is not None and self._received < declared:
             raise DownloadError(

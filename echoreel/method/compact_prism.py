@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from echoreel.common.attention import (
@@ -25,7 +24,7 @@ from echoreel.common.attention import (
     over_time,
     query_places,
 )
-from echoreel.common.settings import Settings
+from echoreel.common.settings import Layers, Settings, Width
 
 FRAMES_UNIT = 16  # frames over which the Prism's time axis runs from -0.5 to 0.5
 MOTION_GAIN = 4.0  # latents differ about so much less from their mean over time than clips do from each other
@@ -35,13 +34,13 @@ class CompactPrismSettings(Settings):
     """Sizes of the compact Prism."""
 
     kind: Literal["compact"] = "compact"
-    width: PositiveInt = 128
-    depth: PositiveInt = 2  # layers
-    heads: PositiveInt = 4
-    patch: PositiveInt = 2  # latent places to a side of one token
-    feed_forward: PositiveInt = 2  # its hidden width, in widths
-    slots: PositiveInt = 16  # action tokens per frame (K)
-    token_width: PositiveInt = 64  # channels of an action token (A)
+    width: Width = 128
+    depth: Layers = 2  # layers
+    heads: Width = 4
+    patch: Width = 2  # latent places to a side of one token
+    feed_forward: Width = 2  # its hidden width, in widths
+    slots: Width = 16  # action tokens per frame (K)
+    token_width: Width = 64  # channels of an action token (A)
 
 
 class CompactLayer(nn.Module):

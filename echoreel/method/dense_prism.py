@@ -4,7 +4,6 @@ import math
 from typing import Literal
 
 from einops import rearrange
-from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from echoreel.common.attention import (
@@ -17,22 +16,22 @@ from echoreel.common.attention import (
     over_time,
 )
 from echoreel.common.errors import AdapterMismatch
-from echoreel.common.settings import Settings
+from echoreel.common.settings import Layers, Settings, Width
 
 
 class DensePrismSettings(Settings):
     """Sizes of the dense Prism; the defaults are EchoReel's."""
 
     kind: Literal["dense"] = "dense"
-    width: PositiveInt = 640
-    depth: PositiveInt = 18  # layers
-    heads: PositiveInt = 8
-    head_width: PositiveInt | None = None  # None: heads fill the width
-    caption_width: PositiveInt = 768  # that captions are projected to
-    feed_forward: PositiveInt = 4  # its hidden width, in widths
-    head: PositiveInt = 4  # hidden width of the last three layers, in widths
-    reach: PositiveInt = 16  # frames, beyond which relative positions are all alike
-    latent_size: tuple[PositiveInt, PositiveInt] = (32, 32)  # places (height, width), fixed
+    width: Width = 640
+    depth: Layers = 18  # layers
+    heads: Width = 8
+    head_width: Width | None = None  # None: heads fill the width
+    caption_width: Width = 768  # that captions are projected to
+    feed_forward: Width = 4  # its hidden width, in widths
+    head: Width = 4  # hidden width of the last three layers, in widths
+    reach: Width = 16  # frames, beyond which relative positions are all alike
+    latent_size: tuple[Width, Width] = (32, 32)  # places (height, width), fixed
 
 
 class DenseLayer(nn.Module):

@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
-from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from echoreel.common.attention import (
@@ -25,7 +24,7 @@ from echoreel.common.attention import (
     key_places,
     query_places,
 )
-from echoreel.common.settings import Settings
+from echoreel.common.settings import Settings, Width
 
 # Initial sharpness of the heads, as slopes of the squared distance where the clip and the picture are 1 long.
 # 1024 makes the neighbouring frame of 16 e^4 times less likely, 64 the next slot of a 4 x 4 grid as well.
@@ -38,17 +37,17 @@ class IntegrationSettings(Settings):
     """Sizes of the new cross-attentions."""
 
     kind: Literal["places"] = "places"
-    inner_width: PositiveInt | None = 64  # of the attention; None: the site's own width
-    heads: PositiveInt = 4  # fewer at sites where a head would have under `LEAST_HEAD` channels
-    feed_forward: PositiveInt | None = None  # width of a hidden layer behind the attention; None: the paper's
+    inner_width: Width | None = 64  # of the attention; None: the site's own width
+    heads: Width = 4  # fewer at sites where a head would have under `LEAST_HEAD` channels
+    feed_forward: Width | None = None  # width of a hidden layer behind the attention; None: the paper's
 
 
 class FrameIntegrationSettings(Settings):
     """Sizes of the new cross-attentions in the paper's form."""
 
     kind: Literal["frames"] = "frames"
-    heads: PositiveInt = 8
-    reach: PositiveInt = 16  # frames, beyond which relative positions are all alike
+    heads: Width = 8
+    reach: Width = 16  # frames, beyond which relative positions are all alike
 
 
 Places: TypeAlias = tuple[Tensor, Tensor, Tensor | None]  # (N, heads * content), (N, heads, 5), (N, F)

@@ -9,14 +9,19 @@ from echoreel.page.appearance import address
 
 
 def bench_pictures(folder: Path) -> list[Path]:
-    """The plot and the sheets of a report; none where there is none."""
-    return [*folder.glob("report.png"), *sorted(folder.glob("sheets/*.png"))]
+    """The plot and the sheets of a report, which may be somebody else's: no links to files elsewhere."""
+    found = [*folder.glob("report.png"), *sorted(folder.glob("sheets/*.png"))]
+    return [path for path in found if _is_own(path, folder)]
+
+
+def _is_own(path: Path, folder: Path) -> bool:
+    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
 
 
 def bench_tab(folder: Path) -> None:
     """Draw it."""
     report = folder / "report.md"
-    if not report.is_file():
+    if not _is_own(report, folder):
         gr.Markdown(
             f"No report in `{folder}`. `echoreel evaluate` writes one; "
             "start the page with `--bench DIR` to see it."

@@ -222,7 +222,8 @@ def _found(job: Job, shared: Shared) -> PastResult | None:
 
 def _of_result(found: PastResult) -> list[Any]:
     details, parts = found.details(), found.parts
-    references = details.get("references") or []
+    told_of = details.get("references")
+    references = told_of if isinstance(told_of, list) else []  # the file may be somebody else's
     names = {
         f"reference-{number}": f"Reference {number}: {_short(each.get('caption') or 'no caption', 60)}"
         for number, each in enumerate(references, 1)
@@ -247,8 +248,9 @@ def _no_result() -> list[Any]:
 
 
 def _facts(details: dict[str, Any]) -> str:
-    settings = details.get("settings") or {}
-    seeds = ", ".join(map(str, details.get("seeds") or []))
+    told_of, seeds = details.get("settings"), details.get("seeds")
+    settings = told_of if isinstance(told_of, dict) else {}
+    seeds = ", ".join(map(str, seeds if isinstance(seeds, list) else [seeds]))
     return (
         f"Base {details.get('base')}, adapter {details.get('adapter') or 'none'}, seed {seeds}, "
         f"{settings.get('steps')} steps, scale {settings.get('scale')}, {details.get('seconds')} s."

@@ -5,10 +5,8 @@ Files are memory-mapped and nothing in them is unpickled but tensors, which go t
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -21,6 +19,8 @@ from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipelin
 from echoreel.bases.ports.videocrafter_scheduler import ScaledDDIMScheduler
 from echoreel.common.errors import CheckpointError, SettingsError
 from echoreel.common.files import written_beside
+from echoreel.common.places import regular_file
+from echoreel.common.torch_file import TorchFileError, load_tensors
 from echoreel.generation.settings import RECOMMENDATION, RecommendedSettings
 from echoreel.method.adapter import ActionAdapter
 from echoreel.released.convert_encoders import (
@@ -134,19 +134,15 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
 
     Without what wraps the model and the constants of its schedule. Raises CheckpointError.
     """
+    regular_file(source, CheckpointError, "a checkpoint")
     try:
         if source.suffix == ".safetensors":
             loaded: Any = load_file(source)
         else:
-            loaded = torch.load(source, map_location="cpu", mmap=True, weights_only=True)
+            loaded = load_tensors(source, mmap=True)
     except OSError as error:
         raise CheckpointError(f"{source}: cannot be read ({error.strerror}); give a file") from error
-    except UnpicklingError as error:  # torch's own message advises to unpickle it all the same
-        raise CheckpointError(
-            f"{source}: holds more than tensors and could run code, so it was not read; give the released "
-            "file, or save only its tensors with torch.save"
-        ) from error
-    except (RuntimeError, EOFError, SafetensorError) as error:
+    except (TorchFileError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
             f"{source}: is not a file of plain tensors ({reason}); give the released one, or save its "

@@ -15,7 +15,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
@@ -25,13 +25,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
 from echoreel.common.errors import CheckpointError, EchoReelError
 from echoreel.common.files import locked, remove_leftovers, write_atomic
+from echoreel.common.places import check_ends, small_file
 from echoreel.common.settings import Settings
+from echoreel.common.text import json_value
 from echoreel.training.run_folder import bind_settings
 
 _SHARD = re.compile(r"shard-\d+\.safetensors")
@@ -51,7 +54,7 @@ class Pairs(NamedTuple):
     reference_captions: list[list[str]]  # per target, of its R references
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config={"extra": "forbid", "allow_inf_nan": False})
 class Origin:
     """What a shard was made of; empty where its maker did not say (before version 0.2)."""
 
@@ -62,14 +65,15 @@ class Origin:
 
     @classmethod
     def of(cls, metadata: Mapping[str, str] | None) -> "Origin":
-        """From a shard's metadata. Raises ValueError, TypeError for what is none of ours."""
-        told = json.loads((metadata or {}).get("origin", "{}"))
-        probe = tuple(float(number) for number in told.pop("probe", ()))
-        return cls(probe=probe, **told)
+        """From a shard's metadata. Raises ValueError for what is none of ours."""
+        return _ORIGIN.validate_python(json_value((metadata or {}).get("origin", "{}")))
 
     def metadata(self) -> dict[str, str]:
         """As a shard's file has it: one entry, since safetensors writes several in any order."""
         return {"origin": json.dumps(asdict(self), sort_keys=True)}
+
+
+_ORIGIN = TypeAdapter(Origin)
 
 
 class PairSetWriter:
@@ -218,6 +222,7 @@ def shards_in(folder: Path) -> list[Path]:
 def origin_of(shard: Path) -> Origin:
     """What a shard was made of. Raises PairSetError when it is missing or damaged."""
     try:
+        check_ends(shard)
         with safe_open(shard, framework="np") as file:
             return Origin.of(file.metadata())
     except (OSError, SafetensorError, ValueError, TypeError) as error:
@@ -227,15 +232,19 @@ def origin_of(shard: Path) -> Origin:
 def _opened(path: Path) -> tuple[Any, list[list[str]]]:
     """A shard's file, mapped into memory, and its captions. Raises PairSetError."""
     try:
+        check_ends(path)
         file = safe_open(path, framework="np")
         targets, references = (tuple(file.get_slice(name).get_shape()) for name in ("targets", "references"))
-        stored = _captions_path(path).read_bytes()
+        kinds = {file.get_slice(name).get_dtype() for name in ("targets", "references")}
+        stored = small_file(_captions_path(path))
         captions = _CAPTIONS.validate_json(stored)
         digest = Origin.of(file.metadata()).captions
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise _damaged(path, error) from error
     if len(targets) != 5 or (*references[:1], *references[2:]) != targets or len(references) != 6:
         raise _damaged(path, f"targets {targets} and references {references} do not fit each other")
+    if kinds != {"F16"} or not references[0]:
+        raise _damaged(path, f"{references[0]} pairs of {', '.join(sorted(kinds))}, need some, of F16")
     fits = [len(row) for row in captions] == [1 + references[1]] * references[0]
     if not fits or digest not in ("", sha256(stored).hexdigest()):
         raise _damaged(path, "its captions are not those that it was made with")

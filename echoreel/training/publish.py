@@ -1,18 +1,19 @@
 """A finished run -> a folder that others can load: the adapter, a model card, and how it was trained."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, ModelCardData, hf_hub_download
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from echoreel.bases.loading import HUB_ID
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import written_beside
+from echoreel.common.places import small_file
 from echoreel.common.settings import Settings
+from echoreel.common.text import json_value
 from echoreel.media.video_files import Span, read_frames, write_video
 from echoreel.training.pair_cache import PairSet, PairSetError
 from echoreel.training.train_adapter import AdapterRecipe
@@ -21,6 +22,7 @@ FACTS = "training.json"  # in the folder: what the card was written from
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 SAMPLE_FPS, SAMPLE_FRAMES = 8.0, 64
 MISSING = "not told"
+_METRICS = TypeAdapter(list[dict[str, float]])
 
 
 class Publication(Settings):
@@ -72,6 +74,12 @@ def publish(
         raise EchoReelError("the licence is empty; say how others may use the adapter, such as apache-2.0")
     if to.resolve().is_relative_to(run.resolve()):
         raise EchoReelError(f"{to}: lies in the run's folder; choose another place")
+    if any(not (adapter / file).resolve().is_relative_to(adapter.resolve()) for file in FILES):
+        raise EchoReelError(
+            f"{adapter}: has a link to a file elsewhere, which is not published; copy it there"
+        )
+    if to.is_dir() and any(to.iterdir()) and published_facts(to) is None:
+        raise OutputError(f"{to}: has files, and no {FACTS} of an earlier publication; choose another folder")
     gifs = [f"samples/{number:02d}-{path.stem}.gif" for number, path in enumerate(samples, 1)]
     facts = _facts(run, name, license, data, tuple(gifs))
     with written_beside(to) as partial:
@@ -108,7 +116,7 @@ def published_facts(adapter: Path | str) -> Publication | None:
     try:
         if not Path(adapter).is_dir() and HUB_ID.fullmatch(str(adapter)):
             file = Path(hf_hub_download(str(adapter), FACTS))
-        return Publication.model_validate_json(file.read_bytes())
+        return Publication.model_validate_json(small_file(file))
     except (OSError, ValueError):  # the hub's errors are of these, and pydantic's
         return None
 
@@ -116,11 +124,13 @@ def published_facts(adapter: Path | str) -> Publication | None:
 def _facts(run: Path, name: str, license: str, data: str, samples: tuple[str, ...]) -> Publication:
     """Raises EchoReelError for files of a run that do not belong to one."""
     try:
-        recipe = AdapterRecipe.model_validate_json((run / "recipe.json").read_bytes())
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        recipe = AdapterRecipe.model_validate_json(small_file(run / "recipe.json"))
+        lines = _METRICS.validate_python(
+            [json_value(line) for line in small_file(run / "metrics.jsonl").decode().splitlines()]
+        )
         last, checked = lines[-1], [line for line in lines if "validation/right" in line]
-        told = {"steps": int(last["step"]), "hours": float(last["elapsed"]) / 3600}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        told = {"steps": int(last["step"]), "hours": last["elapsed"] / 3600}
+    except (OSError, ValueError, LookupError, OverflowError) as error:
         raise EchoReelError(f"{run}: its recipe.json or metrics.jsonl is damaged; train again") from error
     try:
         pairs = PairSet.open(recipe.pairs)

@@ -16,7 +16,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
 import torch
@@ -34,7 +33,9 @@ from echoreel.common.files import (
     write_atomic,
     written_beside,
 )
+from echoreel.common.places import check_ends, small_file
 from echoreel.common.settings import Settings
+from echoreel.common.torch_file import load_tensors
 
 _STEP = re.compile(r"step-(\d+)")
 
@@ -131,24 +132,29 @@ class RunFolder:
         if path is None:
             return None
         try:
-            state = RunState.model_validate_json((path / "state.json").read_bytes())
+            for name in FILES:
+                if (path / name).exists():
+                    check_ends(path / name)
+            state = RunState.model_validate_json(small_file(path / "state.json"))
             ema = path / "ema.safetensors"
             return Snapshot(
                 weights=load_file(path / "weights.safetensors"),
                 ema=load_file(ema) if state.ema or (state.ema is None and ema.exists()) else {},
-                optimizer=torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
+                optimizer=_state_dict(load_tensors(path / "optimizer.pt")),
                 state=state,
             )
-        except UnpicklingError as error:  # torch's own message advises to unpickle it all the same
-            raise CheckpointError(
-                f"{path} is damaged (optimizer.pt is no file of plain tensors and could run code, so it "
-                "was not read); delete it to resume from the one before"
-            ) from error
         except (OSError, EOFError, SafetensorError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split("\n")[:2]) or type(error).__name__
             raise CheckpointError(
                 f"{path} is damaged ({reason}); delete it to resume from the one before"
             ) from error
+
+
+def _state_dict(found: object) -> dict[str, Any]:
+    """Raises ValueError for what no optimizer wrote."""
+    if not isinstance(found, dict):
+        raise ValueError(f"optimizer.pt holds a {type(found).__name__}, need a dict")
+    return found
 
 
 def _save_optimizer(state: Mapping[str, Any], file: BinaryIO) -> None:
@@ -169,7 +175,9 @@ def bind_settings(path: Path, settings: Settings, free: Collection[str] = (), co
     """
     if compare and path.exists():
         try:
-            stored = type(settings).model_validate_json(path.read_bytes())
+            stored = type(settings).model_validate_json(small_file(path))
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read ({error.strerror}); start a new folder") from error
         except ValidationError as error:
             wrong = ", ".join(".".join(map(str, e["loc"])) or "the whole file" for e in error.errors())
             raise CheckpointError(f"{path} does not fit this version: {wrong}; start a new folder") from error

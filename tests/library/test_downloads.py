@@ -221,6 +221,67 @@ def test_an_improper_answer_is_told(answer: bytes, tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == []
 
 
+class NonsenseLength(BaseHTTPRequestHandler):
+    """Says the length that its path names, sends 1000 bytes, then holds the connection until it is left."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        for value in self.path.strip("/").split("&"):
+            self.send_header("Content-Length", value)
+        self.end_headers()
+        self.wfile.write(b"v" * 1000)
+        self.connection.settimeout(20)
+        with suppress(OSError):
+            self.rfile.read(1)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def nonsense() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), NonsenseLength)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://videos.test:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [
+        ("-1", "no valid Content-Length"),
+        ("-9999999999", "no valid Content-Length"),
+        ("abc", "no valid Content-Length"),
+        ("1e3", "no valid Content-Length"),
+        ("+1000", "no valid Content-Length"),
+        ("1_000", "no valid Content-Length"),
+        ("0x3e8", "no valid Content-Length"),
+        ("", "no valid Content-Length"),
+        ("1000&2000", "no valid Content-Length"),
+        ("9" * 4500, "no valid Content-Length"),
+        ("50001", "over 50000 bytes"),
+        ("9" * 400, "over 50000 bytes"),
+    ],
+)
+def test_a_nonsense_length_is_refused_before_the_body(
+    nonsense: str, tmp_path: Path, length: str, message: str
+) -> None:
+    """The server holds the connection: who reads to its end gets the time limit's error in place of this."""
+    with pytest.raises(DownloadError, match=message):
+        fetched(
+            f"{nonsense}/{length}", DownloadSettings(cache=tmp_path, file_bytes=50_000, seconds=5), resolve
+        )
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("length", ["10", "10&10", "1000"])
+def test_no_more_is_read_than_the_server_says(nonsense: str, tmp_path: Path, length: str) -> None:
+    path = fetched(f"{nonsense}/{length}", DownloadSettings(cache=tmp_path, seconds=5), resolve)
+    assert path.stat().st_size == int(length.split("&")[0])
+
+
 def test_a_url_that_is_no_text_is_told(tmp_path: Path) -> None:
     with pytest.raises(DownloadError):
         fetched("http://x.test/\ud800", DownloadSettings(cache=tmp_path), lambda host, port: "127.0.0.1")

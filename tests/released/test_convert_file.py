@@ -192,10 +192,10 @@ def test_a_folder_that_cannot_be_written_is_told(released: dict[str, Any], tmp_p
 
 def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     file = tmp_path / "checkpoint.pt"
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="there is no such file"):
         read_tensors(file)
     torch.save({"module": {"a": torch.zeros(1)}, "what": file}, file)
-    with pytest.raises(CheckpointError, match="holds more than tensors and could run code"):
+    with pytest.raises(CheckpointError, match="could run code"):
         read_tensors(file)
     file.write_bytes(b"")
     with pytest.raises(CheckpointError, match="not a file of plain tensors"):

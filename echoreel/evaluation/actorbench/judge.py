@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from einops import rearrange, repeat
 from numpy.typing import NDArray
-from pydantic import PositiveInt, ValidationError
+from pydantic import PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -26,7 +26,9 @@ from echoreel.actors.looks import COLOURS, HAIRS, PLACES, TOPS, Look
 from echoreel.actors.motion_library import JOINTS, Joints
 from echoreel.common.errors import CheckpointError
 from echoreel.common.files import write_atomic, written_beside
+from echoreel.common.places import check_ends, small_file
 from echoreel.common.settings import Settings
+from echoreel.common.text import json_value
 
 PARTS: dict[str, tuple[str, ...]] = {
     "shirt": tuple(COLOURS),
@@ -36,6 +38,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "top": TOPS,
 }
 EMBEDDED = Path(__file__).parents[2] / "weights" / "judges"
+DAMAGE = (OSError, LookupError, TypeError, AttributeError, ValueError, SafetensorError, RuntimeError)
 
 
 class JudgeSettings(Settings):
@@ -155,8 +158,9 @@ class Judge(nn.Module):
         folder = Path(folder or EMBEDDED)
         advice = "train one with `echoreel prepare judges recipes/judges.toml`"
         try:
-            config = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
+            config = json_value(small_file(folder / "judge.json").decode())
             judge = cls(JudgeSettings.model_validate(config["settings"]), config.get("actions", ()))
+            check_ends(folder / "judge.safetensors")
             state = load_file(folder / "judge.safetensors")
             if {part: tuple(classes) for part, classes in config["parts"].items()} != PARTS:
                 raise CheckpointError(
@@ -167,7 +171,7 @@ class Judge(nn.Module):
             raise CheckpointError(
                 f"there is no judge in {folder} ({Path(error.filename).name} is missing); {advice}"
             ) from error
-        except (KeyError, ValidationError, json.JSONDecodeError, SafetensorError, RuntimeError) as error:
+        except DAMAGE as error:
             raise CheckpointError(
                 f"the judge in {folder} is damaged ({type(error).__name__}); {advice}"
             ) from error

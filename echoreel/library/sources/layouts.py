@@ -1,7 +1,6 @@
 """Data sets of actions as they lie on disk -> clips: the class of each, and the source it was cut from."""
 
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,13 +10,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from echoreel.common.errors import EchoReelError
+from echoreel.common.places import check_ends, small_file
+from echoreel.common.text import json_value
 from echoreel.library.actions.find_action import find_action
 from echoreel.library.sources.captions import NAME_WORDS
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.find_videos import find_videos
+from echoreel.library.sources.table_values import LONGEST
 
 Layout: TypeAlias = Literal["folders", "hmdb51", "kinetics", "ssv2", "table", "ucf101"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
+LABEL_BYTES = 256 * 2**20  # of a .json with labels
 SOURCES = {  # the part of a file's name that says which video it was cut from
     "hmdb51": re.compile(r"^(.*?)_[a-z]_[a-z]{2}_[a-z]{2}_[a-z]{2}_\w+_\d+$"),
     "ucf101": re.compile(r"^(.*_g\d+)_c\d+$"),
@@ -73,12 +76,14 @@ def _kinetics(root: Path, lost: Counter[str]) -> Iterator[DatasetClip]:
         yield from _folders("folders", root, lost)
         return
     files = {path.stem: path for path in _videos(root, lost)}
-    for row in (row for table in tables for row in _csv(table)):
+    for row in (row for table in tables for row in _csv(table, lost)):
         try:
             label, name = row["label"], row["youtube_id"]
             start, end = float(row["time_start"]), float(row["time_end"])
+            if not 0 <= start < end <= LONGEST:
+                raise ValueError
         except (KeyError, ValueError, TypeError):
-            lost["rows without label, youtube_id, time_start, time_end"] += 1
+            lost["rows without label, youtube_id and times that can be"] += 1
             continue
         cut, whole = files.get(f"{name}_{int(start):06d}_{int(end):06d}"), files.get(name)
         path = cut or whole
@@ -151,15 +156,20 @@ def _videos(root: Path, lost: Counter[str]) -> Sequence[Path]:
     return [*find_videos(root, passed_over)]
 
 
-def _csv(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        yield from csv.DictReader(stream)
+def _csv(path: Path, lost: Counter[str]) -> Iterator[dict[str, str]]:
+    """Its rows; a table that cannot be read is counted as lost, from the first row on that cannot."""
+    try:
+        check_ends(path)
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+            yield from csv.DictReader(stream)
+    except (OSError, csv.Error) as error:
+        lost[f"tables that cannot be read ({error.strerror if isinstance(error, OSError) else error})"] += 1
 
 
 def _json(path: Path) -> list[dict[str, Any]]:
     """Its objects, if it is a list; other files of a data set are none of labels."""
     try:
-        rows = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+        rows = json_value(small_file(path, LABEL_BYTES).decode())
+    except (OSError, ValueError):
         return []
     return [row for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else []
