@@ -5,7 +5,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from echoreel.training.loop import FitSettings, Task, fit, load_trained
 from echoreel.training.pair_cache import Origin, PairSet, PairSetWriter
 
 SHARD = 500  # pairs in one file of the cache
+CHUNK = 25  # pairs that a process renders at a time
 SAMPLING = {"num_inference_steps": 20, "guidance_scale": 2.0, "num_frames": 16, "fps": 8}  # recommended
 
 
@@ -215,10 +216,11 @@ def _film(
         Progress(*Progress.get_default_columns(), console=console) as progress,
     ):
         bar = progress.add_task(f"filming {count} of {recipe.pairs} pairs", total=count)
+        render = partial(pool.map, chunksize=CHUNK) if count > CHUNK else map  # few are not worth processes
         for number, (shard, origin) in missing.items():
             jobs = [(recipe, int(index)) for index in shard]
             rendered = []
-            for pair in pool.map(_render_pair, jobs, chunksize=25):
+            for pair in render(_render_pair, jobs):
                 rendered.append(pair)
                 progress.advance(bar)
             frames = np.stack([frames for frames, _ in rendered])
