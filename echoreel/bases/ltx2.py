@@ -45,7 +45,8 @@ class LTX2(LTXVideo):
         if not config.use_prompt_embeddings:
             audio = audio[..., : config.audio_cross_attention_dim]
         mask = (video != 0).any(-1).long()
-        prediction: Tensor = denoiser(
+        prediction: Tensor
+        prediction, _ = denoiser(
             hidden_states=rearrange(noisy, "b c t h w -> b (t h w) c"),
             audio_hidden_states=noisy.new_zeros(noisy.shape[0], 1, config.audio_in_channels),
             encoder_hidden_states=video,
@@ -59,5 +60,6 @@ class LTX2(LTXVideo):
             width=width,
             audio_num_frames=1,
             isolate_modalities=True,
-        ).sample
+            return_dict=False,  # accelerate's offloading cannot rebuild the two-part output
+        )
         return rearrange(prediction, "b (t h w) c -> b c t h w", t=frames, h=height)
