@@ -11,9 +11,11 @@ from comfy_api.latest import io, ui
 from echoreel.common.errors import SettingsError
 from echoreel.media.reference_file import read_reference, write_reference
 
+from .families import families_of
 from .folders import REFERENCES, free, located, reference_files, stamp
-from .models import check_latents, family_of, padded, text_tokens
+from .models import check_latents
 from .references import Made, Reference, as_images, resized, sheet, take, with_encoded
+from .texts import Text
 
 CATEGORY = "EchoReel"
 ReferencesType = io.Custom("ECHOREEL_REFERENCES")
@@ -81,7 +83,7 @@ class EchoReelEncodeReference(io.ComfyNode):
         stored = take(images, fps, start, seconds, take_fps, crop == "moving")
         step = vae.temporal_compression_decode() or 1
         latents = vae.encode(resized(stored.frames, (height, width), step))
-        reference = Reference(stored, strength, Made(latents, text_tokens(caption), (height, width)))
+        reference = Reference(stored, strength, Made(latents, Text.of(caption), (height, width)))
         return io.NodeOutput([*(references or []), reference])
 
 
@@ -119,10 +121,10 @@ class EchoReelSaveReference(io.ComfyNode):
         for each in references:
             stored = each.stored
             if made := each.made:
-                family = family_of(model)
+                family = families_of(model)[0]
                 check_latents(made.latents, form.latent_channels)
-                latents, tokens = form.process_in(made.latents), padded(made.tokens, family)
-                stored = with_encoded(stored, Made(latents, tokens, made.size), family, caption)
+                latents, tokens = form.process_in(made.latents), made.text.read("a caption", family)
+                stored = with_encoded(stored, latents, tokens, made.size, family, caption)
             path = free(folder, stem)
             write_reference(path, replace(stored, source=stored.source or stem), overwrite=False)
             written.append(path.name)
