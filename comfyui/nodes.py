@@ -77,6 +77,7 @@ class EchoReelApply(io.ComfyNode):
                 io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.001),
                 io.Combo.Input(
                     "reads",
+                    display_name="branch that reads",
                     options=["positive", "both"],
                     tooltip="Positive: guidance amplifies the action. Both: the negative branch reads, too.",
                 ),
