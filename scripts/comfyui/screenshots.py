@@ -2,7 +2,8 @@
 
 Debian's chromium, headless, 127.0.0.1 alone. The models that the examples name are links to the tiny ones, so that
 the page finds them. Writes NAME.json, opens it as a user does, and ends where a node is missing or red, or where the page
-would run something else than examples.py says. Then writes NAME.jpg, which people should look at.
+would run something else than examples.py says. Then writes NAME.jpg, which people should look at. One example is run by a
+click; BASE_DIR/clicked.png shows what then is on the page.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ import aiohttp
 from examples import EXAMPLES, GROUPS, NOTES, Flow, api
 
 port, base, out = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+TINY = {"width": 96, "height": 64, "length": 17, "steps": 4}
 CHROME, SIZE = 9377, (2000, 820)
 READY = (
     "!!(window.app && window.app.graph && window.LiteGraph && LiteGraph.registered_node_types.EchoReelApply)"
@@ -69,6 +71,28 @@ OPEN = """(async () => {
     const note = nodes.find(n => n.type === 'MarkdownNote').widgets[0].value;
     return JSON.stringify({bad, cut, note, prompt: (await app.graphToPrompt()).output});
 })()"""
+
+
+SHRINK = """(async () => {
+    const app = window.app, graph = app.graph, tiny = TINY;
+    for (const node of [...graph._nodes]) {
+        for (const widget of node.widgets ?? []) if (widget.name in tiny) widget.value = tiny[widget.name];
+        if (node.type === 'CLIPTextEncode') {  // whose encoder has no tiny form
+            const text = LiteGraph.createNode('EchoReelTestText'), links = [...node.outputs[0].links ?? []];
+            text.title = node.title; text.pos = node.pos; graph.add(text); text.setSize(node.size);
+            text.widgets[0].value = node.widgets[0].value;
+            const ends = links.map(id => graph.links[id] ?? graph.links.get(id)).map(l => [l.target_id, l.target_slot]);
+            ends.forEach(([id, slot]) => text.connect(0, graph.getNodeById(id), slot));
+            graph.remove(node);
+        }
+        if (node.type === 'CLIPLoader') graph.remove(node);
+    }
+    const button = [...document.querySelectorAll('button')].find(b => b.textContent.trim() === 'Run');
+    const at = button.getBoundingClientRect();
+    return JSON.stringify([at.x + at.width / 2, at.y + at.height / 2]);
+})()"""
+SHOWN = """JSON.stringify(window.app.graph._nodes.filter(n => n.imgs?.length || n.videoContainer || n.previewMediaType)
+    .map(n => n.type))"""
 
 
 class Page:
@@ -127,6 +151,31 @@ async def shoot(page: Page) -> None:
         print(
             f"{name}: {len(opened['prompt'])} nodes run, none is missing or red; titles cut: {opened['cut']}"
         )
+        if name == "wan_reference_video":
+            await click_run(page)
+
+
+async def click_run(page: Page) -> None:
+    """A person's run: the first example as it is open, at toy size, by the page's own button."""
+    answer = await page.run(SHRINK.replace("TINY", json.dumps(TINY), 1))
+    if not isinstance(answer, str):
+        sys.exit(f"run: {answer}")
+    x, y = json.loads(answer)
+    for kind in ("mousePressed", "mouseReleased"):
+        await page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    for _ in range(120):
+        await asyncio.sleep(1)
+        history = await page.run("fetch('/history?max_items=1').then(a => a.json()).then(JSON.stringify)")
+        ended = list(json.loads(history).values()) if isinstance(history, str) else []
+        told = ended[0]["status"] if ended else {}
+        if "EchoReelTestText" in str(ended) and told.get("completed"):
+            break
+    else:
+        sys.exit(f"run: {told or 'nothing ran'}")
+    await asyncio.sleep(3)
+    print(f"a click on Run: {told['status_str']}; nodes that show something: {await page.run(SHOWN)}")
+    shot = await page.call("Page.captureScreenshot", format="png")
+    (base / "clicked.png").write_bytes(base64.b64decode(shot["data"]))
 
 
 async def fresh(page: Page) -> None:
