@@ -275,6 +275,22 @@ for name, kind, inputs in (
             f"  {kind} {place} ours: {apart[0]:.1f} from ours alone, {apart[1]:.1f} from the base", flush=True
         )
 
+# The window's noise levels are those of the sampler's own model, wherever the node lies that shifts them.
+shifted = []
+for place in ("behind", "before"):
+    flow = workflow(f"window-{place}", start_percent=0.25, end_percent=0.74)
+    flow["other"] = node("ModelSamplingSD3", shift=3.0, model=["apply" if place == "behind" else "model", 0])
+    if place == "behind":
+        flow["sampler"]["inputs"]["model"] = ["other", 0]
+    else:
+        flow["apply"]["inputs"]["model"] = ["other", 0]
+    shifted.append(latents(f"window-{place}", flow))
+same = torch.equal(*shifted)
+failed.extend([] if same else ["a window with a shift behind"])
+print(
+    f"  a window, the noise levels shifted behind ours == before ours: {'yes' if same else 'NO'}", flush=True
+)
+
 
 def cached(place, scale=0.0):
     """Latents with EasyCache "before" or "behind" ours, or "alone"."""

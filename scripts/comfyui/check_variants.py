@@ -113,14 +113,19 @@ def same(name, model, *scales, first=0, **more):
     compare(f"{name} == hooks", got, want, SAME, call(model, **more))
 
 
-def of(state):
-    return comfy.sd.load_diffusion_model_state_dict(dict(state))
+def of(state, **options):
+    return comfy.sd.load_diffusion_model_state_dict(dict(state), model_options=options)
 
 
 print("ComfyUI", env.VERSION)
 model = of(tiny.renamed(tiny.wan().state_dict(), tiny.WAN_NAMES))
 same("Wan 2.1, one Apply", model, 1.0)
 same("Wan 2.1, Apply at 0.5 and at 0.8", model, 0.5, 0.8)
+same(
+    "Wan 2.1 in fp8",
+    of(tiny.renamed(tiny.wan().state_dict(), tiny.WAN_NAMES), dtype=torch.float8_e4m3fn),
+    1.0,
+)
 
 theirs = tiny.vace()
 model = of(tiny.renamed(theirs.state_dict(), tiny.WAN_NAMES))

@@ -163,7 +163,7 @@ async def click_run(page: Page) -> None:
     x, y = json.loads(answer)
     for kind in ("mousePressed", "mouseReleased"):
         await page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-    for _ in range(120):
+    for _ in range(300):
         await asyncio.sleep(1)
         history = await page.run("fetch('/history?max_items=1').then(a => a.json()).then(JSON.stringify)")
         ended = list(json.loads(history).values()) if isinstance(history, str) else []
