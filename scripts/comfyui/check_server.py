@@ -227,6 +227,7 @@ images["reference"]["inputs"]["images"] = ["parts", 0]
 compare("from images", latents("images", images), wants["full"])
 
 print("reference files", flush=True)
+assert (base / "models/echoreel_references").is_dir()  # the pack makes it at the start
 for old in (base / "models/echoreel_references").glob("*.safetensors"):
     old.unlink()
 saving = workflow("saving")
