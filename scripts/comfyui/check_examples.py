@@ -67,6 +67,9 @@ for name in EXAMPLES:  # what Browse Templates shows
     for suffix in ("json", "jpg"):
         found = urllib.request.urlopen(f"{url}/api/workflow_templates/echoreel/{name}.{suffix}", timeout=60)
         assert found.read() == (ROOT / f"comfyui/example_workflows/{name}.{suffix}").read_bytes(), name
+for path in (ROOT / "comfyui/web/docs").glob("*.md"):  # each node's help
+    found = urllib.request.urlopen(f"{url}/extensions/echoreel/docs/{path.name}", timeout=60)
+    assert found.read() == path.read_bytes(), path.name
 flow = api(wan())
 flow["keep"] = {
     "class_type": "EchoReelSaveReference",

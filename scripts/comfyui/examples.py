@@ -24,7 +24,7 @@ NOTE = """## EchoReel: act as in a reference
 
 Too weak: raise `scale` to 1.5. Falls apart: lower it, or set `end_percent` to 0.6.
 
-Select a node and press **?** for its help.
+Select a node and press the **i** above it for its help.
 """
 CLIP = (
     "Choose a video of the action in **Reference**, and say what it shows. The example is "
