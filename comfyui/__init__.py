@@ -7,6 +7,8 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint() -> Any:
     """What ComfyUI calls to learn of the nodes."""
+    from .folders import make_folders
     from .nodes import EchoReelExtension
 
+    make_folders()
     return EchoReelExtension()

@@ -6,7 +6,6 @@ much. It is kept in `transformer_options`, which belong to that call alone.
 
 import functools
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeAlias
@@ -17,8 +16,10 @@ from torch import Tensor
 from echoreel.common.errors import AdapterMismatch
 from echoreel.method.integration import ActionTokens, Grid, Integration, Memory, Places, narrowed
 
+from .families import SINGLE, Network, Place
+
 KEY = "echoreel"
-ORDER = "t h w"  # in which tokens of Wan, LTX-Video and HunyuanVideo 1.5 lie
+ORDER = "t h w"  # in which the tokens of every network here lie
 KEPT_PLACES = 4096  # tokens of a grid; of larger ones the layers' own work is more by far
 POSITIVE = 0  # in ComfyUI's `cond_or_uncond`
 
@@ -41,21 +42,7 @@ class Call:
     rows: tuple[Rows, ...]
     grid: Grid
     offset: int  # tokens before the video's first
-    seen: set[int] = field(default_factory=set)  # blocks that came by
-
-
-@dataclass(frozen=True)
-class Network:
-    """What is to be known of a network: tokens of a place, and the blocks' numbers where it adds, by site."""
-
-    patch: tuple[int, int, int]
-    sites: Mapping[str, int]
-
-    @classmethod
-    def of(cls, patch: Sequence[int], sites: Sequence[str]) -> Self:
-        """Sites by their paths in diffusers, such as "blocks.2"."""
-        one, two, three = patch
-        return cls((one, two, three), {path: int(re.findall(r"\d+", path)[-1]) for path in sites})
+    seen: set[Place] = field(default_factory=set)  # blocks that came by
 
 
 class Action:
@@ -78,9 +65,9 @@ class Action:
         self.gain = scale * tokens.strength
         self.sigmas = (float("inf"), 0.0)
         self.proved = False  # all sites came by in this run
-        self._blocks = {number: path for path, number in network.sites.items()}
-        self._memories: dict[int, Memory] = {}
-        self._places: dict[tuple[int, Grid], Places | None] = {}
+        self._blocks = {place: path for path, place in network.sites.items()}
+        self._memories: dict[Place, Memory] = {}
+        self._places: dict[tuple[Place, Grid], Places | None] = {}
 
     def __deepcopy__(self, memo: Any) -> Self:
         """ComfyUI before 0.13 copies options deeply: weights, tokens, the id by which we find our calls."""
@@ -132,7 +119,7 @@ class Action:
             self._check(call)
         return found
 
-    def add(self, block: int, hidden: Tensor, options: Options) -> Tensor:
+    def add(self, block: Place, hidden: Tensor, options: Options) -> Tensor:
         """A block's output (B, N, C), with what its layer finds in the action tokens, added in place."""
         call: Call | None = options.get(KEY, {}).get(id(self))
         if call is None or block not in self._blocks:
@@ -140,7 +127,8 @@ class Action:
         call.seen.add(block)
         layer: Integration = self.patcher.model[self._blocks[block].replace(".", "-")]
         memory = self._memory(block, layer, hidden)
-        first, end = call.offset, call.offset + call.grid.tokens
+        first = call.offset + (text_before(options) if block[0] == SINGLE else 0)
+        end = first + call.grid.tokens
         for rows in call.rows:
             asking = hidden[rows.first : rows.end, first:end]
             places = self._known(block, layer, call.grid)
@@ -189,13 +177,14 @@ class Action:
         if not missing:
             self.proved = True
         elif not self.proved:
-            which = ", ".join(map(str, missing[:8])) + (" …" if len(missing) > 8 else "")
+            told = [f"{number} (single)" if kind == SINGLE else str(number) for kind, number in missing[:8]]
+            which = ", ".join(told) + (" …" if len(missing) > 8 else "")
             raise AdapterMismatch(
                 f"EchoReel's references were not read in blocks {which}: another node's patch took their "
                 "place, or this ComfyUI has none there; put Apply References behind that node"
             )
 
-    def _memory(self, block: int, layer: Integration, like: Tensor) -> Memory:
+    def _memory(self, block: Place, layer: Integration, like: Tensor) -> Memory:
         if next(layer.parameters()).device != like.device:  # a net below ComfyUI's memory management
             self.patcher.model.to(like.device)
             self.cleanup()
@@ -203,12 +192,17 @@ class Action:
             self._memories[block] = layer.memory(self.tokens.to(next(layer.parameters())))
         return self._memories[block]
 
-    def _known(self, block: int, layer: Integration, grid: Grid) -> Places | None:
+    def _known(self, block: Place, layer: Integration, grid: Grid) -> Places | None:
         if grid.tokens > KEPT_PLACES:
             return None
         if (block, grid) not in self._places:
             self._places[block, grid] = layer.places(grid, next(layer.parameters()).device)
         return self._places[block, grid]
+
+
+def text_before(options: Options) -> int:
+    """Tokens of the text before the video's, in a block of both. Before ComfyUI 0.14 they lie behind."""
+    return int(options.get("img_slice", (0,))[0])
 
 
 def in_window(grid: Grid, window: Any) -> Grid:

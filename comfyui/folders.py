@@ -1,5 +1,6 @@
 """Where adapters and reference files lie: folders of models that ComfyUI knows by their names."""
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -15,6 +16,13 @@ for folder in (ADAPTERS, REFERENCES):
     folder_paths.add_model_folder_path(folder, str(Path(folder_paths.models_dir) / folder))
 
 NONE = "none found"
+
+
+def make_folders() -> None:
+    """So that people see where adapters and references go. Where nobody may write, they can do without."""
+    for kind in (ADAPTERS, REFERENCES):
+        with contextlib.suppress(OSError):
+            Path(folder_paths.get_folder_paths(kind)[0]).mkdir(parents=True, exist_ok=True)
 
 
 def adapters() -> list[str]:

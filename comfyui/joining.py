@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Self, TypeAlias
 
 from .action import KEY, Action, Options
+from .families import DOUBLE, Place
 
 Way: TypeAlias = Literal["list", "replace"]
 
@@ -22,7 +23,7 @@ class ListPatch:
         return self
 
     def __call__(self, said: Options) -> Options:
-        said["img"] = self.action.add(said["block_index"], said["img"], said["transformer_options"])
+        said["img"] = self.action.add((DOUBLE, said["block_index"]), said["img"], said["transformer_options"])
         return said
 
     def models(self) -> list[Any]:
@@ -39,7 +40,7 @@ class ListPatch:
 class ReplacePatch:
     """The form for `patches_replace`: for one block, around what was there before."""
 
-    def __init__(self, action: Action, block: int, before: Any = None) -> None:
+    def __init__(self, action: Action, block: Place, before: Any = None) -> None:
         self.action, self.block, self.before = action, block, before
 
     def __deepcopy__(self, memo: Any) -> Self:
@@ -69,12 +70,12 @@ def join(model: Any, action: Action, way: Way, window: tuple[float, float] = (0.
     """A clone of the MODEL in which the action is read, in this part of the run (0 is its begin)."""
     joined = model.clone()
     if way == "list":
-        joined.set_model_patch(ListPatch(action), "double_block")
+        joined.set_model_patch(ListPatch(action), DOUBLE)
     else:
         there = joined.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
         for block in action.network.sites.values():
-            patch = ReplacePatch(action, block, there.get(("double_block", block)))
-            joined.set_model_patch_replace(patch, "dit", "double_block", block)
+            patch = ReplacePatch(action, block, there.get(block))
+            joined.set_model_patch_replace(patch, "dit", *block)
 
     def begin(patcher: Any, *args: Any, **kwargs: Any) -> None:
         sampling = patcher.get_model_object("model_sampling")  # as nodes behind ours have made it

@@ -10,10 +10,11 @@ from echoreel.common.errors import SettingsError
 
 from .action import Action
 from .adapters import CONFIG, load_adapter
+from .families import check_family, check_fits, network_of
 from .folders import ADAPTERS, adapters, located, stamp
 from .joining import join
 from .library import find
-from .models import Loaded, check_fits, check_latents, check_text, network_of, padded, text_tokens, way_of
+from .models import Loaded, check_latents, way_of
 from .reference_nodes import (
     CATEGORY,
     EchoReelEncodeReference,
@@ -23,6 +24,7 @@ from .reference_nodes import (
     ReferencesType,
 )
 from .references import Reference, as_images, compared, of_family
+from .texts import Text
 
 AdapterType = io.Custom("ECHOREEL_ADAPTER")
 
@@ -46,7 +48,9 @@ class EchoReelLoadAdapter(io.ComfyNode):
 
     @classmethod
     def execute(cls, adapter: str) -> io.NodeOutput:
-        return io.NodeOutput(Loaded(load_adapter(located(ADAPTERS, adapter, CONFIG)), adapter))
+        found = load_adapter(located(ADAPTERS, adapter, CONFIG))
+        check_family(found, adapter)
+        return io.NodeOutput(Loaded(found, adapter))
 
 
 class EchoReelApply(io.ComfyNode):
@@ -73,6 +77,7 @@ class EchoReelApply(io.ComfyNode):
                 io.Float.Input("end_percent", default=1.0, min=0.0, max=1.0, step=0.001),
                 io.Combo.Input(
                     "reads",
+                    display_name="branch that reads",
                     options=["positive", "both"],
                     tooltip="Positive: guidance amplifies the action. Both: the negative branch reads, too.",
                 ),
@@ -97,14 +102,13 @@ class EchoReelApply(io.ComfyNode):
             raise SettingsError(
                 f"got a window from {start_percent} to {end_percent}, need a start before its end"
             )
-        check_fits(model, adapter)
+        check_fits(model, adapter.adapter, adapter.name)
         memory.load_models_gpu([adapter.prism])
         family, device = adapter.adapter.family, adapter.prism.load_device
         given = [_given(each, model, adapter, device) for each in references]
         prompts = [negative, positive] if reads == "both" and negative is not None else [positive]
-        texts = [padded(text_tokens(each), family).to(device) for each in prompts]
-        for each in texts:
-            check_text("a prompt", each, adapter.adapter.caption_width)
+        width = adapter.adapter.caption_width
+        texts = [Text.of(each).read("a prompt", family, width).to(device) for each in prompts]
         tokens = adapter.adapter.tokens(given, texts)
         if tokens is None or scale == 0:
             return io.NodeOutput(model)
@@ -171,11 +175,11 @@ def _given(reference: Reference, model: Any, loaded: Loaded, device: Any) -> tup
         held = of_family(reference, adapter.family, adapter.latent_channels, adapter.caption_width)
         latents, tokens = (torch.from_numpy(each)[None] for each in (held.latents, held.caption))
         return latents.to(device), tokens.to(device), reference.strength
-    latents, tokens = (each.to(device) for each in (reference.made.latents, reference.made.tokens))
-    check_latents(latents, adapter.latent_channels)
-    check_text("a caption", tokens, adapter.caption_width)
-    latents = model.get_model_object("latent_format").process_in(latents)
-    return latents, padded(tokens, adapter.family), reference.strength
+    made = reference.made
+    check_latents(made.latents, adapter.latent_channels)
+    tokens = made.text.read("a caption", adapter.family, adapter.caption_width)
+    latents = model.get_model_object("latent_format").process_in(made.latents.to(device))
+    return latents, tokens.to(device), reference.strength
 
 
 class EchoReelExtension(ComfyExtension):

@@ -11,9 +11,11 @@ from comfy_api.latest import io, ui
 from echoreel.common.errors import SettingsError
 from echoreel.media.reference_file import read_reference, write_reference
 
+from .families import families_of
 from .folders import REFERENCES, free, located, reference_files, stamp
-from .models import check_latents, family_of, padded, text_tokens
+from .models import check_latents
 from .references import Made, Reference, as_images, resized, sheet, take, with_encoded
+from .texts import Text
 
 CATEGORY = "EchoReel"
 ReferencesType = io.Custom("ECHOREEL_REFERENCES")
@@ -35,11 +37,39 @@ class EchoReelEncodeReference(io.ComfyNode):
                 ),
                 io.Video.Input("video", optional=True, tooltip="The reference, as Load Video gives it."),
                 io.Image.Input("images", optional=True, tooltip="Its frames, where there is no video."),
-                io.Float.Input("fps", default=24.0, min=0.1, max=1000.0, tooltip="Of the images."),
-                io.Float.Input("start", default=0.0, min=0.0, max=36000.0, step=0.01, tooltip="Seconds."),
-                io.Float.Input("seconds", default=2.0, min=0.1, max=60.0, step=0.01, tooltip="To take."),
                 io.Float.Input(
-                    "take_fps", default=8.0, min=0.1, max=240.0, tooltip="Frames a second to take."
+                    "fps",
+                    display_name="fps of images",
+                    default=24.0,
+                    min=0.1,
+                    max=1000.0,
+                    tooltip="A video knows its own.",
+                ),
+                io.Float.Input(
+                    "start",
+                    display_name="start (s)",
+                    default=0.0,
+                    min=0.0,
+                    max=36000.0,
+                    step=0.01,
+                    tooltip="Where the action begins, in seconds.",
+                ),
+                io.Float.Input(
+                    "seconds",
+                    display_name="length (s)",
+                    default=2.0,
+                    min=0.1,
+                    max=60.0,
+                    step=0.01,
+                    tooltip="Seconds to take, with all of the action in them.",
+                ),
+                io.Float.Input(
+                    "take_fps",
+                    display_name="fps to take",
+                    default=8.0,
+                    min=0.1,
+                    max=240.0,
+                    tooltip="Frames a second; 8 as in training.",
                 ),
                 io.Int.Input("width", default=832, min=16, max=4096, step=8, tooltip="The video's, best."),
                 io.Int.Input("height", default=480, min=16, max=4096, step=8, tooltip="The video's, best."),
@@ -81,7 +111,7 @@ class EchoReelEncodeReference(io.ComfyNode):
         stored = take(images, fps, start, seconds, take_fps, crop == "moving")
         step = vae.temporal_compression_decode() or 1
         latents = vae.encode(resized(stored.frames, (height, width), step))
-        reference = Reference(stored, strength, Made(latents, text_tokens(caption), (height, width)))
+        reference = Reference(stored, strength, Made(latents, Text.of(caption), (height, width)))
         return io.NodeOutput([*(references or []), reference])
 
 
@@ -119,10 +149,10 @@ class EchoReelSaveReference(io.ComfyNode):
         for each in references:
             stored = each.stored
             if made := each.made:
-                family = family_of(model)
+                family = families_of(model)[0]
                 check_latents(made.latents, form.latent_channels)
-                latents, tokens = form.process_in(made.latents), padded(made.tokens, family)
-                stored = with_encoded(stored, Made(latents, tokens, made.size), family, caption)
+                latents, tokens = form.process_in(made.latents), made.text.read("a caption", family)
+                stored = with_encoded(stored, latents, tokens, made.size, family, caption)
             path = free(folder, stem)
             write_reference(path, replace(stored, source=stored.source or stem), overwrite=False)
             written.append(path.name)

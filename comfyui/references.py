@@ -13,15 +13,18 @@ from echoreel.media.images import Frames, contact_sheet, fitted, side_by_side
 from echoreel.media.moving_crop import crop_to_motion
 from echoreel.media.reference_file import EncodedFrames, StoredReference
 
+from .families import encoders_of
+from .texts import Text
+
 SLACK = 1e-6  # seconds
 
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """Latents as the VAE gives them (1, C, T, h, w), caption tokens (1, L, D), pixels (height, width)."""
+    """Latents as the VAE gives them (1, C, T, h, w), the caption, pixels (height, width)."""
 
     latents: Tensor
-    tokens: Tensor
+    text: Text
     size: tuple[int, int]
 
 
@@ -84,7 +87,8 @@ def resized(frames: Frames, size: tuple[int, int], step: int) -> Tensor:
 def of_family(reference: Reference, family: str, channels: int, width: int) -> EncodedFrames:
     """What a file holds for a family, of these latent channels and caption width. Raises AdapterMismatch."""
     for each in reference.stored.encoded:
-        if each.family == family and (len(each.latents), each.caption.shape[1]) == (channels, width):
+        sizes = len(each.latents), each.caption.shape[1]
+        if encoders_of(each.family) == encoders_of(family) and sizes == (channels, width):
             return each
     held = ", ".join(dict.fromkeys(each.family for each in reference.stored.encoded)) or "no model"
     raise AdapterMismatch(
@@ -93,11 +97,12 @@ def of_family(reference: Reference, family: str, channels: int, width: int) -> E
     )
 
 
-def with_encoded(stored: StoredReference, made: Made, family: str, caption: str) -> StoredReference:
+def with_encoded(
+    stored: StoredReference, latents: Tensor, tokens: Tensor, size: tuple[int, int], family: str, caption: str
+) -> StoredReference:
     """For a file: with latents and caption tokens as the network takes them."""
-    latents, tokens = (_array(each[0]) for each in (made.latents, made.tokens))
-    encoded = EncodedFrames(latents, tokens, "comfyui", family, "ComfyUI", made.size)
-    return replace(stored, caption=caption, encoded=(encoded,))
+    held = EncodedFrames(_array(latents[0]), _array(tokens[0]), "comfyui", family, "ComfyUI", size)
+    return replace(stored, caption=caption, encoded=(held,))
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from examples import CAPTION, api, ltx, wan, wan_file
+from examples import CAPTION, EXAMPLES, api, ltx, wan, wan_file
 
 ROOT = Path(__file__).resolve().parents[2]
 port, base = int(sys.argv[1]), Path(sys.argv[2])
@@ -61,6 +61,15 @@ def run(name, flow):
     print(f"{name}: {', '.join(files)}", flush=True)
 
 
+listed = json.load(urllib.request.urlopen(f"{url}/workflow_templates", timeout=60))
+assert sorted(listed["echoreel"]) == sorted(EXAMPLES), listed
+for name in EXAMPLES:  # what Browse Templates shows
+    for suffix in ("json", "jpg"):
+        found = urllib.request.urlopen(f"{url}/api/workflow_templates/echoreel/{name}.{suffix}", timeout=60)
+        assert found.read() == (ROOT / f"comfyui/example_workflows/{name}.{suffix}").read_bytes(), name
+for path in (ROOT / "comfyui/web/docs").glob("*.md"):  # each node's help
+    found = urllib.request.urlopen(f"{url}/extensions/echoreel/docs/{path.name}", timeout=60)
+    assert found.read() == path.read_bytes(), path.name
 flow = api(wan())
 flow["keep"] = {
     "class_type": "EchoReelSaveReference",

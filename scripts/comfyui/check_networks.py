@@ -1,6 +1,6 @@
 """One call of a network in ComfyUI, through Apply References, == diffusers with the adapter attached.
 
-python check_networks.py wan|ltx|hunyuan [replace]: tiny random weights. Exits with 1 where a row is over 2e-4.
+python check_networks.py wan|wan5b|skyreels|ltx|hunyuanvideo|hunyuan [replace]: tiny random weights. Exits with 1 where a row is over its limit.
 """
 
 import copy
@@ -20,20 +20,28 @@ import torch
 import comfyui.models as models
 import comfyui.nodes as nodes
 from comfyui.adapters import load_adapter
+from comfyui.families import DOUBLE, KINDS, place_of
 from comfyui.references import Reference
 from echoreel.common.errors import AdapterMismatch
 from echoreel.media.reference_file import EncodedFrames, StoredReference
 from echoreel.method.adapter import ActionAdapter
 
-TOLERANCE = 2e-4
+GUIDANCE = 6.0
 family = env.ARGUMENTS[0]
+TOLERANCE = 2e-4
 if "replace" in env.ARGUMENTS:
     nodes.way_of = lambda model: "replace"
-SHAPES = {"wan": (1, 16, 5, 8, 12), "ltx": (1, 128, 3, 4, 6), "hunyuan": (1, 32, 3, 4, 6)}
+WAN = (1, 16, 5, 8, 12)
+SHAPES = {"wan": WAN, "wan5b": (1, 48, *WAN[2:]), "skyreels": WAN, "ltx": (1, 128, 3, 4, 6)}
+SHAPES |= {"hunyuanvideo": WAN, "hunyuan": (1, 32, 3, 4, 6)}
+SUMMARY = 768  # width of CLIP's summary, which HunyuanVideo 1.0 reads as the last token
 NAMES = {
     "wan": lambda state: tiny.renamed(state, tiny.WAN_NAMES),
     "ltx": lambda state: tiny.renamed(state, tiny.LTX_NAMES),
     "hunyuan": tiny.hunyuan_names,
+    "hunyuanvideo": tiny.hunyuan_names,
+    "wan5b": lambda state: tiny.renamed(state, tiny.WAN_NAMES),
+    "skyreels": lambda state: tiny.renamed(state, tiny.WAN_NAMES),
 }
 ours, shape = getattr(tiny, family)(), SHAPES[family]
 channels, worst = shape[1], 0.0
@@ -51,8 +59,12 @@ with torch.no_grad():
 with tempfile.TemporaryDirectory() as folder:
     adapter.save_pretrained(folder)
     loaded = models.Loaded(load_adapter(Path(folder)), "adapter")
-text_width, length = adapter.config["caption_width"], models.KINDS[adapter.config["family"]].text
-caption, asked, unasked = torch.randn(3, 1, length, text_width)
+kind = KINDS[adapter.config["family"]]
+text_width, length = adapter.config["caption_width"], kind.text + kind.summary
+texts = torch.randn(5, 1, length, text_width)
+if kind.summary:
+    texts[..., -1, SUMMARY:] = 0
+caption, asked, unasked, cond, uncond = texts
 latents = [torch.randn(1, channels, frames, 8, 12) for frames in (4, 7)]
 strengths = [1.0, 0.6]
 
@@ -66,7 +78,7 @@ references = [Reference(stored(each), strength) for each, strength in zip(latent
 with torch.no_grad():
     tokens = [adapter.encode(each, caption, asked) for each in latents]
     negative = [adapter.encode(each, caption, unasked) for each in latents]
-x, cond, uncond = torch.randn(shape), torch.randn(1, length, text_width), torch.randn(1, length, text_width)
+x = torch.randn(shape)
 
 
 def compare(name, a, b, tolerance=TOLERANCE, unlike=None):
@@ -84,8 +96,11 @@ def compare(name, a, b, tolerance=TOLERANCE, unlike=None):
 def theirs(x, sigma, text):
     """diffusers: what the network gives."""
     t = torch.full((len(x),), sigma * 1000)
-    if family == "wan":
+    if type(ours).__name__ in ("WanTransformer3DModel", "SkyReelsV2Transformer3DModel"):
         return ours(x, t, text, return_dict=False)[0]
+    if kind.summary:
+        return ours(x, t, text[:, :-1], torch.ones(len(x), kind.text), text[:, -1, :SUMMARY],
+                    torch.full((len(x),), GUIDANCE * 1000), return_dict=False)[0]  # fmt: skip
     if family == "hunyuan":
         nothing = x.new_zeros(len(x), 33, *x.shape[2:])
         return ours(
@@ -111,10 +126,15 @@ def theirs_with(x, sigma, text, scale=1.0, read=tokens):
         adapter.clear_references()
 
 
+def given(text):
+    """As a CONDITIONING."""
+    return [[text[:, :-1], {"pooled_output": text[:, -1, :SUMMARY]}] if kind.summary else [text, {}]]
+
+
 def joined(model, scale=1.0, start=0.0, end=1.0, reads="positive", negative=None):
     with torch.inference_mode():
         found = nodes.EchoReelApply.execute(
-            model, loaded, references, [[asked, {}]], scale, start, end, reads, negative
+            model, loaded, references, given(asked), scale, start, end, reads, negative
         ).args[0]
     for callback in found.get_all_callbacks("on_pre_run"):
         callback(found)
@@ -131,6 +151,9 @@ def call(patched, x, sigma, text, order=(0,), window=None):
     more = {"attention_mask": None} if family == "ltx" else {}
     if family == "hunyuan":
         more = {"c_concat": x.new_zeros(len(x), 33, *x.shape[2:])}
+    if kind.summary:
+        more = {"y": text[:, -1, :SUMMARY], "guidance": torch.tensor([GUIDANCE])}
+        text = text[:, :-1]
     with torch.inference_mode():
         found = patched.model.apply_model(
             x.clone(), torch.full((len(x),), sigma), c_crossattn=text, transformer_options=options, **more
@@ -138,7 +161,7 @@ def call(patched, x, sigma, text, order=(0,), window=None):
     return (x - found) / sigma
 
 
-sigma = 0.7
+sigma = 0.25  # exact in every format: of large ones the networks round the embedding differently
 plain = theirs(x, sigma, cond)
 compare("without adapter", call(model, x, sigma, cond), plain)
 with_it = theirs_with(x, sigma, cond)
@@ -159,7 +182,7 @@ for order in ([1, 0], [0, 1]):
     compare(f"batch {order}, both read", call(joined(model, reads="both"), pair, sigma, text, order),
             torch.cat([both[i] for i in order]))  # fmt: skip
     own = {0: with_it, 1: theirs_with(x, sigma, uncond, read=negative)}
-    found = call(joined(model, reads="both", negative=[[unasked, {}]]), pair, sigma, text, order)
+    found = call(joined(model, reads="both", negative=given(unasked)), pair, sigma, text, order)
     compare(f"batch {order}, each its own prompt", found, torch.cat([own[i] for i in order]))
 three = torch.cat([cond, uncond, cond])
 compare(
@@ -186,8 +209,9 @@ class Halved:
 
 
 other = model.clone()
-other.set_model_patch_replace(Halved(), "dit", "double_block", 2)
-block = (ours.blocks if family == "wan" else ours.transformer_blocks)[2]
+site = [path for path in loaded.adapter.sites if place_of(path)[0] == DOUBLE][-1]
+other.set_model_patch_replace(Halved(), "dit", *place_of(site))
+block = ours.get_submodule(site)
 forward = block.forward
 
 
@@ -204,7 +228,7 @@ want = theirs_with(x, sigma, cond)
 block.forward = forward
 compare("another pack's patch, ours behind it", call(joined(other), x, sigma, cond), want)
 late = joined(model)
-late.set_model_patch_replace(Halved(), "dit", "double_block", 2)
+late.set_model_patch_replace(Halved(), "dit", *place_of(site))
 if nodes.way_of(model) == "list":
     compare("another pack's patch behind ours: kept", call(late, x, sigma, cond), want)
 else:

@@ -227,6 +227,7 @@ images["reference"]["inputs"]["images"] = ["parts", 0]
 compare("from images", latents("images", images), wants["full"])
 
 print("reference files", flush=True)
+assert (base / "models/echoreel_references").is_dir()  # the pack makes it at the start
 for old in (base / "models/echoreel_references").glob("*.safetensors"):
     old.unlink()
 saving = workflow("saving")
@@ -257,7 +258,6 @@ for name, kind, inputs in (
      "context_stride": 1, "closed_loop": False, "fuse_method": "pyramid", "freenoise": False, "retain_first_frame": False, "split_conds_to_windows": False}),
     ("slg", "SkipLayerGuidanceDiT", {"double_layers": "2", "single_layers": "", "scale": 3.0, "start_percent": 0.0, "end_percent": 1.0, "rescaling_scale": 0.0}),
     ("shift", "ModelSamplingSD3", {"shift": 3.0}),
-    ("easycache", "EasyCache", {"reuse_threshold": 3.0, "start_percent": 0.15, "end_percent": 0.95, "verbose": False}),
 ):  # fmt: skip
     if kind not in info:
         continue
@@ -275,6 +275,57 @@ for name, kind, inputs in (
         print(
             f"  {kind} {place} ours: {apart[0]:.1f} from ours alone, {apart[1]:.1f} from the base", flush=True
         )
+
+# The window's noise levels are those of the sampler's own model, wherever the node lies that shifts them.
+shifted = []
+for place in ("behind", "before"):
+    flow = workflow(f"window-{place}", start_percent=0.25, end_percent=0.74)
+    flow["other"] = node("ModelSamplingSD3", shift=3.0, model=["apply" if place == "behind" else "model", 0])
+    if place == "behind":
+        flow["sampler"]["inputs"]["model"] = ["other", 0]
+    else:
+        flow["apply"]["inputs"]["model"] = ["other", 0]
+    shifted.append(latents(f"window-{place}", flow))
+same = torch.equal(*shifted)
+failed.extend([] if same else ["a window with a shift behind"])
+print(
+    f"  a window, the noise levels shifted behind ours == before ours: {'yes' if same else 'NO'}", flush=True
+)
+
+
+def cached(place, scale=0.0):
+    """Latents with EasyCache "before" or "behind" ours, or "alone"."""
+    flow = workflow(f"cache-{place}-{scale:g}", scale=scale)
+    flow["other"] = node(
+        "EasyCache", model=["apply" if place == "behind" else "model", 0], reuse_threshold=3.0,
+        start_percent=0.15, end_percent=0.95, verbose=False,
+    )  # fmt: skip
+    if place == "before":
+        flow["apply"]["inputs"]["model"] = ["other", 0]
+    else:
+        flow["sampler"]["inputs"]["model"] = ["other", 0]
+    if place == "alone":
+        del flow["apply"]
+    return latents(f"cache-{place}-{scale:g}", flow)
+
+
+if "EasyCache" in info:
+    # In the first run after one with ModelSamplingSD3, EasyCache takes its window of steps from that node's noise
+    # levels, with or without our nodes. So a run without it comes first.
+    calm = workflow("calm", scale=0.0)
+    calm["sampler"]["inputs"]["seed"] = SEED + 1
+    latents("calm", calm)
+    base_cached, ours_cached = cached("alone"), cached("before", 1.0)
+    for name, same in (
+        ("before ours at scale 0 == alone", torch.equal(cached("before"), base_cached)),
+        ("behind ours at scale 0 == alone", torch.equal(cached("behind"), base_cached)),
+        ("behind ours == before ours", torch.equal(cached("behind", 1.0), ours_cached)),
+        ("skips a step of the base", not torch.equal(base_cached, latents("plain", workflow("plain", scale=0.0)))),
+        ("skips a step of ours", float((ours_cached - wants["full"]).abs().max()) > 0.1),
+        ("does not skip ours", float((ours_cached - base_cached).abs().max()) > 0.1),
+    ):  # fmt: skip
+        failed.extend([] if same else [f"EasyCache {name}"])
+        print(f"  EasyCache {name}: {'yes' if same else 'NO'}", flush=True)
 
 print("what a user reads who joins the wrong things", flush=True)
 told(

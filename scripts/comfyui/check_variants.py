@@ -26,14 +26,21 @@ from echoreel.method.adapter import ActionAdapter
 from echoreel.method.integration import Grid
 
 TOLERANCE, SAME = 2e-4, 1e-5
-torch.manual_seed(11)
-adapter = ActionAdapter.for_base(tiny.wan())
-with torch.no_grad():
-    for p in adapter.integrations.parameters():  # the zero layers, too
-        p.add_(torch.randn_like(p) * (0.3 if p.ndim > 1 else 0.05))
-with tempfile.TemporaryDirectory() as folder:
-    adapter.save_pretrained(folder)
-    loaded = models.Loaded(load_adapter(Path(folder)), "adapter")
+
+
+def trained(network):
+    """An adapter for diffusers' network, as the nodes load it, whose every layer adds something."""
+    torch.manual_seed(11)
+    adapter = ActionAdapter.for_base(network)
+    with torch.no_grad():
+        for p in adapter.integrations.parameters():  # the zero layers, too
+            p.add_(torch.randn_like(p) * (0.3 if p.ndim > 1 else 0.05))
+    with tempfile.TemporaryDirectory() as folder:
+        adapter.save_pretrained(folder)
+        return models.Loaded(load_adapter(Path(folder)), "adapter")
+
+
+loaded = trained(tiny.wan())
 caption, asked, cond = torch.randn(3, 1, 512, 4096)
 latents = torch.randn(1, 16, 4, 8, 12)
 held = EncodedFrames(latents[0].numpy(), caption[0].numpy(), "m", "Wan", "b", (64, 96))
@@ -106,14 +113,19 @@ def same(name, model, *scales, first=0, **more):
     compare(f"{name} == hooks", got, want, SAME, call(model, **more))
 
 
-def of(state):
-    return comfy.sd.load_diffusion_model_state_dict(dict(state))
+def of(state, **options):
+    return comfy.sd.load_diffusion_model_state_dict(dict(state), model_options=options)
 
 
 print("ComfyUI", env.VERSION)
 model = of(tiny.renamed(tiny.wan().state_dict(), tiny.WAN_NAMES))
 same("Wan 2.1, one Apply", model, 1.0)
 same("Wan 2.1, Apply at 0.5 and at 0.8", model, 0.5, 0.8)
+same(
+    "Wan 2.1 in fp8",
+    of(tiny.renamed(tiny.wan().state_dict(), tiny.WAN_NAMES), dtype=torch.float8_e4m3fn),
+    1.0,
+)
 
 theirs = tiny.vace()
 model = of(tiny.renamed(theirs.state_dict(), tiny.WAN_NAMES))
@@ -148,4 +160,14 @@ same(
     reference_latent=torch.randn(1, 16, 8, 12),
     **more,
 )
+
+for name, theirs in (("an adapter trained on VACE", tiny.vace()), ("SkyReels V2", tiny.skyreels())):
+    loaded = trained(theirs)
+    state = theirs if name == "SkyReels V2" else tiny.wan()
+    same(name, of(tiny.renamed(state.state_dict(), tiny.WAN_NAMES)), 1.0)
+theirs, latents, x = tiny.wan5b(), torch.randn(1, 48, 4, 8, 12), torch.randn(1, 48, 5, 8, 12)
+held = EncodedFrames(latents[0].numpy(), caption[0].numpy(), "m", "Wan", "b", (64, 96))
+stored = StoredReference(np.zeros((2, 8, 8, 3), np.uint8), np.arange(2.0), 8.0, encoded=(held,))
+loaded = trained(theirs)
+same("Wan 2.2 5B", of(tiny.renamed(theirs.state_dict(), tiny.WAN_NAMES)), 1.0)
 sys.exit(wrong)

@@ -1,4 +1,4 @@
-"""Tiny Wan 2.1, LTX-Video and HunyuanVideo 1.5 with random weights: for diffusers, and the same weights under the
+"""Tiny Wan, SkyReels V2, LTX-Video and HunyuanVideo with random weights: for diffusers, and the same weights under the
 names of the released files, which ComfyUI's loaders read. The mappings are ours, written from both state dicts."""
 
 import re
@@ -7,7 +7,9 @@ import torch
 from diffusers import (
     AutoencoderKLWan,
     HunyuanVideo15Transformer3DModel,
+    HunyuanVideoTransformer3DModel,
     LTXVideoTransformer3DModel,
+    SkyReelsV2Transformer3DModel,
     WanTransformer3DModel,
     WanVACETransformer3DModel,
 )
@@ -108,14 +110,24 @@ def randomised(module, seed, scale=1.0):
     return module.eval().requires_grad_(False)
 
 
-def wan(seed=0, layers=4, kind=WanTransformer3DModel, channels=16, **more):
+def wan(seed=0, layers=4, kind=WanTransformer3DModel, channels=16, out=16, **more):
     """2 heads of 128, since ComfyUI takes the number of heads from the width."""
     model = kind(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=128, in_channels=channels, out_channels=16,
+        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=128, in_channels=channels, out_channels=out,
         text_dim=4096, freq_dim=256, ffn_dim=128, num_layers=layers, cross_attn_norm=True,
         qk_norm="rms_norm_across_heads", eps=1e-6, rope_max_seq_len=1024, **more,
     )  # fmt: skip
     return randomised(model, seed)
+
+
+def wan5b(seed=8):
+    """Wan 2.2's smallest: 48 latent channels."""
+    return wan(seed, channels=48, out=48)
+
+
+def skyreels(seed=9):
+    """SkyReels V2, whose names are Wan's."""
+    return wan(seed, kind=SkyReelsV2Transformer3DModel)
 
 
 def vace(seed=4):
@@ -148,8 +160,17 @@ HUNYUAN_NAMES = [
     (r"^image_embedder\.linear_1", "vision_in.proj.1"),
     (r"^image_embedder\.linear_2", "vision_in.proj.3"),
     (r"^image_embedder\.norm_out", "vision_in.proj.4"),
-    (r"^time_embed\.timestep_embedder\.linear_1", "time_in.in_layer"),
-    (r"^time_embed\.timestep_embedder\.linear_2", "time_in.out_layer"),
+    (r"^time_(text_)?embed\.timestep_embedder\.linear_1", "time_in.in_layer"),
+    (r"^time_(text_)?embed\.timestep_embedder\.linear_2", "time_in.out_layer"),
+    (r"^time_text_embed\.text_embedder\.linear_1", "vector_in.in_layer"),
+    (r"^time_text_embed\.text_embedder\.linear_2", "vector_in.out_layer"),
+    (r"^time_text_embed\.guidance_embedder\.linear_1", "guidance_in.in_layer"),
+    (r"^time_text_embed\.guidance_embedder\.linear_2", "guidance_in.out_layer"),
+    (r"^single_transformer_blocks\.(\d+)\.attn\.norm_q", r"single_blocks.\1.q_norm"),
+    (r"^single_transformer_blocks\.(\d+)\.attn\.norm_k", r"single_blocks.\1.k_norm"),
+    (r"^single_transformer_blocks\.(\d+)\.norm\.linear", r"single_blocks.\1.modulation.lin"),
+    (r"^single_transformer_blocks\.(\d+)\.proj_out", r"single_blocks.\1.linear2"),
+    (r"^single_transformer_blocks\.(\d+)\.attn\.qkv", r"single_blocks.\1.linear1"),
     (r"^context_embedder_2\.norm", "byt5_in.layernorm"),
     (r"^context_embedder_2\.linear_(\d)", lambda m: f"byt5_in.fc{m[1]}"),
     (r"^cond_type_embed", "cond_type_embedding"),
@@ -169,10 +190,10 @@ HUNYUAN_NAMES = [
     (r"norm1_context\.linear", "txt_mod.lin"),
     (r"(double_blocks\.\d+)\.self_attn\.qkv_added", r"\1.txt_attn.qkv"),
     (r"(double_blocks\.\d+)\.self_attn\.qkv", r"\1.img_attn.qkv"),
-    (r"attn\.norm_q", "img_attn.norm.query_norm"),
-    (r"attn\.norm_k", "img_attn.norm.key_norm"),
-    (r"attn\.norm_added_q", "txt_attn.norm.query_norm"),
-    (r"attn\.norm_added_k", "txt_attn.norm.key_norm"),
+    (r"attn\.norm_q", "img_attn_q_norm"),
+    (r"attn\.norm_k", "img_attn_k_norm"),
+    (r"attn\.norm_added_q", "txt_attn_q_norm"),
+    (r"attn\.norm_added_k", "txt_attn_k_norm"),
     (r"attn\.to_out\.0", "img_attn.proj"),
     (r"attn\.to_add_out", "txt_attn.proj"),
     (r"ff\.net\.0\.proj", "img_mlp.0"),
@@ -194,8 +215,10 @@ def hunyuan_names(state):
                 ["to_q", "to_k", "to_v"] if first == "to_q" else ["add_q_proj", "add_k_proj", "add_v_proj"]
             )
             parts = [state[key.replace(first, name)] for name in names]
+            if key.startswith("single_"):  # the other half of the block's first layer
+                parts.append(state[key.replace("attn.to_q", "proj_mlp")])
             joined[key.replace(first, "qkv" if first == "to_q" else "qkv_added")] = torch.cat(parts)
-        elif not re.search(r"\.(to_[kv]|add_[kv]_proj)\.", key):
+        elif not re.search(r"\.(to_[kv]|add_[kv]_proj|proj_mlp)\.", key):
             joined[key] = tensor
     for part in ("weight", "bias"):
         scale, shift = joined[f"norm_out.linear.{part}"].chunk(2)
@@ -208,5 +231,15 @@ def hunyuan(seed=3, layers=4):
     model = HunyuanVideo15Transformer3DModel(
         in_channels=65, out_channels=32, num_attention_heads=2, attention_head_dim=128, num_layers=layers,
         num_refiner_layers=2, text_embed_dim=3584, text_embed_2_dim=1472, image_embed_dim=1152,
+    )  # fmt: skip
+    return randomised(model, seed)
+
+
+def hunyuanvideo(seed=10):
+    """HunyuanVideo 1.0: 2 blocks with two streams, 4 with one."""
+    model = HunyuanVideoTransformer3DModel(
+        in_channels=16, out_channels=16, num_attention_heads=2, attention_head_dim=128, num_layers=2,
+        num_single_layers=4, num_refiner_layers=2, text_embed_dim=4096, pooled_projection_dim=768,
+        guidance_embeds=True,
     )  # fmt: skip
     return randomised(model, seed)

@@ -1,7 +1,7 @@
 """What `comfyui.joining` asks of ComfyUI, over blocks of diffusers: a MODEL with patches and wrappers."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -25,13 +25,15 @@ class Executor:
 
 
 class PatchedBlock(nn.Module):
-    """A block of diffusers that calls what ComfyUI's network would call at its place."""
+    """A block of diffusers that calls what ComfyUI's network would call at its place, ("double_block", 3)."""
 
-    def __init__(self, block: nn.Module, index: int, options: dict[str, Any]) -> None:
+    def __init__(self, block: nn.Module, place: tuple[str, int], options: dict[str, Any]) -> None:
         super().__init__()
-        self.block, self.index, self.options = block, index, options
+        self.block, self.place, self.options = block, place, options
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if self.place[0] == "single_block":
+            return self.single(hidden_states, *args, **kwargs)
         found: list[Any] = []
 
         def original(said: dict[str, Any]) -> dict[str, Any]:
@@ -40,18 +42,40 @@ class PatchedBlock(nn.Module):
             return {"img": out[0] if isinstance(out, tuple) else out}
 
         said = {"img": hidden_states, "transformer_options": self.options}
-        there = self.options.get("patches_replace", {}).get("dit", {}).get(("double_block", self.index))
+        there = self.options.get("patches_replace", {}).get("dit", {}).get(self.place)
         out = original(said) if there is None else there(said, {"original_block": original})
         for patch in self.options.get("patches", {}).get("double_block", ()):
-            out = patch({**out, "block_index": self.index, "transformer_options": self.options})
+            out = patch({**out, "block_index": self.place[1], "transformer_options": self.options})
         whole = found[0] if found else None
         return (out["img"], *whole[1:]) if isinstance(whole, tuple) else out["img"]
 
+    def single(self, hidden_states: Tensor, text: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Text and video in one: the text first and told of, as since 0.14; else behind."""
+        video, first = hidden_states.shape[1], self.options.get("text_first", True)
+        told = {"img_slice": [text.shape[1], text.shape[1] + video]} if first else {}
+        options = {**self.options, **told}
+        sizes = [text.shape[1], video] if first else [video, text.shape[1]]
+
+        def original(said: dict[str, Any]) -> dict[str, Any]:
+            parts = said["img"].split(sizes, 1)
+            out = self.block(*(parts[::-1] if first else parts), *args, **kwargs)
+            return {"img": torch.cat(out[::-1] if first else out, 1)}
+
+        whole = torch.cat([text, hidden_states] if first else [hidden_states, text], 1)
+        said = {"img": whole, "transformer_options": options}
+        there = self.options.get("patches_replace", {}).get("dit", {}).get(self.place)
+        out = original(said) if there is None else there(said, {"original_block": original})
+        parts = out["img"].split(sizes, 1)
+        return (parts[1], parts[0]) if first else (parts[0], parts[1])
+
 
 class Model:
-    """ComfyUI's ModelPatcher, as far as it matters here. call: (network, x, sigma, text) -> what it gives."""
+    """ComfyUI's ModelPatcher, as far as it matters here. call: (network, x, sigma, text) -> what it gives.
 
-    def __init__(self, network: Any, blocks: str, call: Callable[..., Tensor]) -> None:
+    blocks: names of the lists of blocks, by what patches call a block.
+    """
+
+    def __init__(self, network: Any, blocks: Mapping[str, str], call: Callable[..., Tensor]) -> None:
         self.network, self.blocks, self.call = network, blocks, call
         self.model_options: dict[str, Any] = {"transformer_options": {}}
         self.wrappers: list[Any] = []
@@ -97,13 +121,16 @@ class Model:
         said |= {"cond_or_uncond": [*order], "sigmas": torch.tensor([sigma])}
 
         def forward(x: Tensor, timestep: float, context: Tensor, transformer_options: Any = None) -> Tensor:
-            plain = getattr(self.network, self.blocks)
-            patched = (PatchedBlock(block, i, transformer_options) for i, block in enumerate(plain))
-            setattr(self.network, self.blocks, nn.ModuleList(patched))
+            plain = {name: getattr(self.network, name) for name in self.blocks.values()}
+            for kind, name in self.blocks.items():
+                blocks = enumerate(plain[name])
+                patched = (PatchedBlock(block, (kind, i), transformer_options) for i, block in blocks)
+                setattr(self.network, name, nn.ModuleList(patched))
             try:
                 return self.call(self.network, x, timestep, context)
             finally:
-                setattr(self.network, self.blocks, plain)
+                for name, blocks in plain.items():
+                    setattr(self.network, name, blocks)
 
         with torch.inference_mode():
             return Executor(forward, self.network, self.wrappers)(x, sigma, text, transformer_options=said)

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import torch
 from helpers.fake_comfyui import Model
+from helpers.toy_hunyuan_video import toy_hunyuan_video
 from helpers.toy_transformers import toy_hunyuan, toy_ltx, toy_wan
+from helpers.toy_wan_kin import toy_skyreels
 from torch import Tensor
 
-from comfyui.action import Action, Network
+from comfyui.action import Action
 from comfyui.adapters import Adapter
+from comfyui.families import DOUBLE, SINGLE, Network
 from comfyui.joining import Way, join
 from echoreel.common.errors import AdapterMismatch
 from echoreel.method.adapter import ActionAdapter
@@ -53,10 +56,27 @@ def hunyuan(network: Any, x: Tensor, sigma: float, text: Tensor) -> Tensor:
     return found
 
 
-BASES: dict[str, tuple[Callable[[], Any], Callable[..., Tensor], str, int]] = {
-    "wan": (toy_wan, wan, "blocks", 2),
-    "ltx": (toy_ltx, ltx, "transformer_blocks", 1),
-    "hunyuan": (toy_hunyuan, hunyuan, "transformer_blocks", 1),
+def hunyuan_video(network: Any, x: Tensor, sigma: float, text: Tensor) -> Tensor:
+    """The last token is the prompt's summary."""
+    found: Tensor = network(
+        x,
+        torch.full((len(x),), 1000 * sigma),
+        text[:, :-1],
+        torch.ones(len(text), text.shape[1] - 1),
+        text[:, -1],
+        x.new_full((len(x),), 1000.0) if network.config.guidance_embeds else None,
+        return_dict=False,
+    )[0]
+    return found
+
+
+BLOCKS = {DOUBLE: "transformer_blocks"}
+BASES: dict[str, tuple[Callable[[], Any], Callable[..., Tensor], dict[str, str], int]] = {
+    "wan": (toy_wan, wan, {DOUBLE: "blocks"}, 2),
+    "skyreels": (toy_skyreels, wan, {DOUBLE: "blocks"}, 2),
+    "ltx": (toy_ltx, ltx, BLOCKS, 1),
+    "hunyuan-video": (toy_hunyuan_video, hunyuan_video, BLOCKS | {SINGLE: "single_transformer_blocks"}, 2),
+    "hunyuan": (toy_hunyuan, hunyuan, BLOCKS, 1),
 }
 WAYS: list[tuple[str, Way]] = [(name, "replace") for name in BASES]
 WAYS.append(("wan", "list"))
@@ -170,16 +190,16 @@ class Halved:
 def test_patches_of_others_are_kept_and_an_overwritten_one_is_told(world: World) -> None:
     site = [*Network.of(world.patch, [*world.pack.sites]).sites.values()][-1]
     other = world.model.clone()
-    other.set_model_patch_replace(Halved(), "dit", "double_block", site)
+    other.set_model_patch_replace(Halved(), "dit", *site)
     both = world.joined(other)(world.x, SIGMA, world.cond)
     assert (both - world.joined()(world.x, SIGMA, world.cond)).abs().max() > 1e-3
     assert (both - other(world.x, SIGMA, world.cond)).abs().max() > 1e-3
     late = world.joined()
-    late.set_model_patch_replace(Halved(), "dit", "double_block", site)
+    late.set_model_patch_replace(Halved(), "dit", *site)
     if world.way == "list":  # nobody can overwrite those
         close(late(world.x, SIGMA, world.cond), both)
     else:
-        with pytest.raises(AdapterMismatch, match=f"not read in blocks {site}: another node's patch"):
+        with pytest.raises(AdapterMismatch, match=rf"not read in blocks {site[1]}( .single.)?: another node"):
             late(world.x, SIGMA, world.cond)
 
 
@@ -218,3 +238,14 @@ def test_a_context_window_reads_its_own_part_of_the_action(world: World) -> None
     ]
     assert (parts[0] - parts[1]).abs().max() > 1e-3
     assert (parts[0] - whole).abs().max() > 1e-3
+
+
+def test_text_lies_behind_the_video_in_single_blocks_of_older_versions() -> None:
+    world = World("hunyuan-video", "replace")
+    assert {kind for kind, _ in Network.of(world.patch, [*world.pack.sites]).sites.values()} == {
+        DOUBLE,
+        SINGLE,
+    }
+    want = world.attached(world.x, world.cond)
+    close(world.joined()(world.x, SIGMA, world.cond, text_first=False), want)
+    assert (want - world.plain(world.x, world.cond)).abs().max() > 0.05

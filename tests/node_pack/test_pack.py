@@ -13,6 +13,7 @@ from helpers.places import ROOT
 from helpers.toy_transformers import toy_wan
 from safetensors.torch import load, save
 
+import echoreel
 from comfyui.adapters import load_adapter
 from comfyui.build import build
 from echoreel.common.errors import AdapterMismatch
@@ -74,14 +75,42 @@ def test_every_node_is_told_of() -> None:
     assert len(NODES) == 8
     assert all(name.startswith("EchoReel") for name in NODES)
     assert {path.stem for path in (COMFYUI / "web/docs").glob("*.md")} == set(NODES)
-    project = tomllib.loads((COMFYUI / "pyproject.toml").read_text())
-    assert project["project"]["dependencies"] == []
-    name = project["project"]["name"]  # as the registry wants it
-    assert re.fullmatch(r"[a-z]([-_.]?[a-z0-9])*", name)
-    assert "comfyui" not in name
-    assert re.fullmatch(r"\d+\.\d+\.\d+", project["project"]["version"])
-    assert project["tool"]["comfy"]["requires-comfyui"] == ">=0.3.60"
     assert not re.search(r"(?<!\.)\b(eval|exec)\(|\bpip\b|subprocess", SOURCE)
+
+
+def checked(path: Path, *more: str) -> tuple[int, str]:
+    script = ROOT / "scripts/comfyui/check_publish.py"
+    done = subprocess.run([sys.executable, str(script), str(path), *more], capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def test_the_registry_gets_what_it_asks_for_and_nobody_publishes_without_an_account(tmp_path: Path) -> None:
+    path = build(tmp_path) / "pyproject.toml"
+    assert checked(path) == (0, "")
+    assert tomllib.loads(path.read_text())["project"]["version"] == echoreel.__version__
+    code, told = checked(path, "publish")
+    assert code == 1
+    assert "PublisherId is missing" in told
+    assert "Repository is missing" in told
+    whole = path.read_text().replace(
+        "[tool.comfy]", '[project.urls]\nRepository = "https://example.org/a/b"\n[tool.comfy]'
+    )
+    path.write_text(whole + 'PublisherId = "somebody"\n')
+    assert checked(path, "publish") == (0, "")
+
+
+def test_each_fault_of_the_pack_s_pyproject_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "ComfyUI-x"\nversion = "1"\nlicense = "MIT"\ndependencies = ["torch"]\n'
+        '[tool.comfy]\nPublisherID = "a"\nIcon = "icon.png"\n'
+    )
+    code, told = checked(tmp_path / "pyproject.toml")
+    assert code == 1
+    words = "name is|version is|license is|description|requires-python|operating system|dependencies is not"
+    for word in (*words.split("|"), "has PublisherID, which", "DisplayName", "requires-comfyui", "Icon is"):
+        assert word in told
+    (tmp_path / "pyproject.toml").write_text("[project")
+    assert "cannot be read" in checked(tmp_path / "pyproject.toml")[1]
 
 
 @pytest.mark.parametrize("path", sorted((COMFYUI / "example_workflows").glob("*.json")), ids=lambda p: p.stem)
