@@ -3,8 +3,10 @@
 Over 300 lines since each of its options is a parameter of its own, with its help.
 """
 
+import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from echoreel.library.clips import Taken
     from echoreel.media.reference_video import ReferenceVideo
 
+PART = re.compile(r"(?P<file>.+)@(?P<first>\d{1,3}(\.\d+)?)-(?P<last>\d{1,3}(\.\d+)?)%", re.DOTALL)
 EACH = "Once for all references, or once for each."
 
 
@@ -55,7 +58,8 @@ def generate(
             "--reference",
             "-r",
             metavar="FILE",
-            help="A video that shows the action, or a reference file; repeatable.",
+            help="A video that shows the action, or a reference file; repeatable. a.mp4@0-50% acts in the "
+            "first half of the video made.",
         ),
     ] = None,
     caption: Annotated[
@@ -145,9 +149,8 @@ def generate(
 
         out = out or free_name("out")
         there = out.exists()
-        check_output(
-            out, tuple(dict.fromkeys(seed or (0,))), [*(reference or ()), *([image] if image else ())]
-        )
+        files, during = parts_of(reference or [])
+        check_output(out, tuple(dict.fromkeys(seed or (0,))), [*files, *([image] if image else ())])
         height, width = pixels(size) or (None, None)
         settings = checked(
             GenerationSettings,
@@ -161,8 +164,9 @@ def generate(
             compare=compare,
         )
         loading_options = checked_loading(dtype, offload, lora, base_parts)
-        seeds = checked_request(prompt, len(reference or []) + (library is not None), seed or (0,), settings)
-        references = read_references(reference or [], caption, start, end, strength, crop)
+        seeds = checked_request(prompt, len(files) + (library is not None), seed or (0,), settings)
+        read = read_references(files, caption, start, end, strength, crop)
+        references = [replace(each, during=part) for each, part in zip(read, during, strict=True)]
         picked = None
         if library is not None:
             from echoreel.generation.from_library import FromLibrary
@@ -284,6 +288,16 @@ def read_references(
         ReferenceVideo.from_file(file, caption, start=start, end=end, strength=strength, crop=crop)  # type: ignore[arg-type]
         for file, caption, start, end, strength in each
     ]
+
+
+def parts_of(named: Sequence[Path]) -> tuple[list[Path], list[tuple[float, float]]]:
+    """Files, and the parts of the video made as in "a.mp4@0-50%"; a file that has such a name is a file."""
+    files, during = [], []
+    for name in named:
+        found = None if name.exists() else PART.fullmatch(str(name))
+        files.append(Path(found["file"]) if found else name)
+        during.append((float(found["first"]) / 100, float(found["last"]) / 100) if found else (0.0, 1.0))
+    return files, during
 
 
 def write_sheets(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,11 +26,12 @@ class ReferenceRequest(Settings):
     start: float | None = None  # seconds
     end: float | None = None
     strength: float = 1.0
+    during: tuple[float, float] = (0.0, 1.0)  # the part of the video made that it acts in
     crop: CropKind = "middle"
 
     def read(self) -> ReferenceVideo:
         """The frames. Raises VideoError's family, SettingsError."""
-        return ReferenceVideo.from_file(
+        read = ReferenceVideo.from_file(
             self.file,
             self.caption,
             start=self.start,
@@ -37,6 +39,7 @@ class ReferenceRequest(Settings):
             strength=self.strength,
             crop=self.crop,
         )
+        return replace(read, during=self.during)
 
 
 class GenerationRequest(Settings):

@@ -312,6 +312,7 @@ def _details(reference: ReferenceVideo) -> dict[str, Any]:
         "file": None if reference.source is None else str(reference.source),
         "caption": reference.caption,
         "strength": reference.strength,
+        "during": list(reference.during),
         "start": reference.span and reference.span.start,
         "end": reference.span and reference.span.end,
         "crop": "middle" if reference.crop is None else "moving",

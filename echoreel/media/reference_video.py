@@ -54,6 +54,7 @@ class ReferenceVideo:
         encoded: the same frames and caption as encoders made them ahead; used by bases with these encoders.
         crop: the whole frames, where `frames` were cropped to what moves.
         span: which part of the file was asked for.
+        during: the part of the video made that it acts in, from 0 to 1; its time fills that part.
         stored: the reference file that they are from; times count from its first frame.
 
     Raises:
@@ -72,12 +73,18 @@ class ReferenceVideo:
     crop: Crop | None = None
     stored: StoredReference | None = None
     span: Span | None = None
+    during: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
         _check_rate(self.fps)
         if not 0 <= self.strength <= MOST_STRENGTH:
             raise SettingsError(
                 f"strength: got {self.strength}, need 0 or more, at most {MOST_STRENGTH:g}; 1 is as trained"
+            )
+        if not 0 <= self.during[0] < self.during[1] <= 1:
+            raise SettingsError(
+                f"during: got {self.during[0]:g} to {self.during[1]:g}, need a part of the video made, "
+                "from 0 to 1, the end after the start"
             )
         checked_text("caption of the reference", self.caption)
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
@@ -229,6 +236,8 @@ class ReferenceVideo:
         line = f"{len(self.frames)} frames, {first:.2f} s to {last:.2f} s of {self.name} at {self.fps:g} fps"
         if self.duration is not None and self.duration > last + 1 / self.fps + 0.25:
             line += f" (it is {self.duration:.2f} s long; start and end choose another part)"
+        if self.during != (0, 1):
+            line += f", for {self.during[0]:.0%} to {self.during[1]:.0%} of the video made"
         if self.crop is not None:
             side = self.frames.shape[1]
             line += f", cropped to the {side}x{side} pixels around what moves"

@@ -15,6 +15,7 @@ from echoreel.common.errors import AdapterMismatch, SettingsError
 from echoreel.common.exclusive import check_mine, used_alone
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.attachment import Attachment
+from echoreel.method.integration import WHOLE, FrameIntegration, Part
 from echoreel.method.networks import AdapterNetworks
 from echoreel.method.references import Guidance, Held, ReferenceSet, matched, ordinary_tensors
 
@@ -184,21 +185,29 @@ class ActionAdapter(AdapterNetworks):
         for column in columns:
             latents, shown = zip(*(encoded[id(each)] for each in column), strict=True)
             parts.append(self.encode(torch.cat(latents * times), torch.cat(shown * times), asked))
-        return self._reference_set(parts, [column[0].strength for column in columns], bool(negatives))
+        strengths = [column[0].strength for column in columns]
+        during = [column[0].during for column in columns]
+        return self._reference_set(parts, strengths, bool(negatives), during)
 
-    def set_tokens(self, tokens: Tensor | Sequence[Tensor], strengths: Sequence[float] | None = None) -> None:
+    def set_tokens(
+        self,
+        tokens: Tensor | Sequence[Tensor],
+        strengths: Sequence[float] | None = None,
+        during: Sequence[Part] | None = None,
+    ) -> None:
         """Let the base read action tokens that you have.
 
         Args:
             tokens: (B, T * K, A), of one reference, or a sequence with those of each.
             strengths: one per reference, 0 leaves it out. Default: 1.
+            during: of each reference, the part of the video that it acts in, such as (0, 0.5). Default: all.
 
         Raises:
-            AdapterMismatch: the tokens have another width or length.
+            AdapterMismatch: the tokens have another width or length, or this adapter knows no parts.
         """
         parts = [tokens] if isinstance(tokens, Tensor) else list(tokens)
         strengths = [1.0] * len(parts) if strengths is None else list(strengths)
-        self._change(references=self._reference_set(parts, strengths))
+        self._change(references=self._reference_set(parts, strengths, during=during))
 
     def clear_references(self) -> None:
         """Remove all references; the base behaves as if nothing were attached."""
@@ -252,15 +261,28 @@ class ActionAdapter(AdapterNetworks):
         self._held.change(**changes)
 
     def _reference_set(
-        self, parts: Sequence[Tensor], strengths: Sequence[float], each_branch: bool = False
+        self,
+        parts: Sequence[Tensor],
+        strengths: Sequence[float],
+        each_branch: bool = False,
+        during: Sequence[Part] | None = None,
     ) -> ReferenceSet | None:
         """Of action tokens; with the keys of every site where nothing learns. Raises AdapterMismatch."""
         self.check_tokens(parts)
+        if (
+            during is not None
+            and {*during} - {WHOLE}
+            and any(isinstance(layer, FrameIntegration) for layer in self.layers().values())
+        ):
+            raise AdapterMismatch(
+                "got a reference for a part of the video; this adapter has the paper's form, which counts "
+                "frames and knows no parts. Leave the part away"
+            )
         like = next(self.integrations.parameters())
         learns = torch.is_grad_enabled() and (self.training or any(part.requires_grad for part in parts))
         with ordinary_tensors(), torch.set_grad_enabled(learns):
             parts = [part.clone().to(like) if part.is_inference() else part.to(like) for part in parts]
-            made = ReferenceSet.of_tokens(parts, strengths, self.prism.slot_centres, each_branch)
+            made = ReferenceSet.of_tokens(parts, strengths, self.prism.slot_centres, each_branch, during)
             if made is None or learns or not self._attachments:
                 return made
             return made.with_keys(self.layers())  # now, so that a compiled denoiser finds them

@@ -21,6 +21,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from echoreel.bases.base import Base
+from echoreel.common.attention import centres
 from echoreel.common.errors import AdapterMismatch
 from echoreel.common.exclusive import check_mine
 from echoreel.method.innermost_hook import InnermostHook
@@ -120,6 +121,8 @@ class Attachment:
         if state.window != (0.0, 1.0):
             inside = self._in_window(arguments[self.base.timestep], rows, state)[reading.first :]
             gain = gain * (inside[:, None, None] if inside.ndim == 1 else inside[..., None])
+        if references.action.during:
+            gain = gain * references.action.presence(centres(sizes[0], gain.device))[None, :, None]
         self.call = Call(reading, rows, *sizes, gain, self._memories(reading))
 
     def _follow(self, device: torch.device) -> None:

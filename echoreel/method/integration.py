@@ -6,6 +6,7 @@ adapter returns the base's own video. With the batch outermost, the layouts of a
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
@@ -31,6 +32,10 @@ from echoreel.common.settings import Settings, Width
 TIME_SLOPES = [1024.0, 1024.0, 1024.0, 64.0]
 SPACE_SLOPES = [64.0, 64.0, 16.0, 4.0]
 LEAST_HEAD = 8  # channels, 5 of which tell places
+SOFT_EDGE = 1 / 8  # of the video: over so much, a reference of one part of it fades in and out
+
+Part: TypeAlias = tuple[float, float]  # of the video made, from 0 to 1
+WHOLE: Part = (0.0, 1.0)
 
 
 class IntegrationSettings(Settings):
@@ -62,15 +67,28 @@ class ActionTokens:
     bias: Tensor  # (M,): logarithm of the reference's strength over the largest strength
     strength: float  # the largest strength: what is added is multiplied by it
     frames: Tensor  # (M,): number of the frame in its reference
+    during: tuple[Part, ...] = ()  # the parts of the video that have a reference; none: the whole
 
     @classmethod
-    def of_references(cls, parts: list[Tensor], strengths: list[float], slot_centres: Tensor) -> Self:
-        """Tokens (B, T * K, A) of each reference, their strengths above 0, and the slots' centres (K, 2)."""
+    def of_references(
+        cls,
+        parts: list[Tensor],
+        strengths: list[float],
+        slot_centres: Tensor,
+        during: Sequence[Part] | None = None,
+    ) -> Self:
+        """Tokens (B, T * K, A) of each reference, their strengths above 0, and the slots' centres (K, 2).
+
+        during: the part of the video that each reference acts in; its own time fills that part.
+        """
         slots, places, numbers = slot_centres.float().to(parts[0].device), [], []
-        for part in parts:
+        during = during or [WHOLE] * len(parts)
+        for part, (first, last) in zip(parts, during, strict=True):
             count = part.shape[1] // len(slots)
             numbers.append(torch.arange(count, device=part.device).repeat_interleave(len(slots)))
             times = centres(count, part.device)
+            if (first, last) != WHOLE:
+                times = (times + 0.5) * (last - first) + first - 0.5
             when = repeat(times, "t -> (t k) 1", k=len(slots))
             places.append(torch.cat([when, repeat(slots, "k p -> (t k) p", t=len(times))], dim=-1))
         logs = torch.tensor([math.log(strength / max(strengths)) for strength in strengths])
@@ -81,7 +99,18 @@ class ActionTokens:
             bias=bias.to(parts[0].device),
             strength=max(strengths),
             frames=torch.cat(numbers),
+            during=() if WHOLE in during else tuple(during),
         )
+
+    def presence(self, times: Tensor) -> Tensor:
+        """How much of a reference there is at times (T,) from -0.5 to 0.5: 1 within a part, fading at its
+        edges within the video, 0 outside."""
+        here, found = times + 0.5, torch.zeros_like(times)
+        for first, last in self.during:
+            begun = 1.0 if first == 0 else ((here - first) / SOFT_EDGE + 0.5).clamp(0, 1)
+            going = 1.0 if last == 1 else ((last - here) / SOFT_EDGE + 0.5).clamp(0, 1)
+            found = found + torch.as_tensor(begun * going)
+        return found.clamp(max=1)
 
     def to(self, like: Tensor) -> Self:
         """The same on the device, and the tokens in the precision, of `like`."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from echoreel.common.errors import AdapterMismatch
 from echoreel.media.reference_video import ReferenceVideo
-from echoreel.method.integration import ActionTokens, Integration, Memory
+from echoreel.method.integration import ActionTokens, Integration, Memory, Part
 
 Guidance: TypeAlias = Literal["positive", "both"]
 Versions: TypeAlias = tuple[tuple[int, int, torch.device], ...]
@@ -44,8 +44,11 @@ class ReferenceSet:
         strengths: Sequence[float],
         slot_centres: Tensor,
         each_branch: bool = False,
+        during: Sequence[Part] | None = None,
     ) -> Self | None:
         """Of tokens (B, T * K, A) of each reference; None where no strength is above 0.
+
+        during: of each, the part of the video that it acts in; None: all of it.
 
         Raises AdapterMismatch for strengths that cannot be.
         """
@@ -57,7 +60,8 @@ class ReferenceSet:
         if not kept:
             return None
         used, weights = [parts[i] for i in kept], [strengths[i] for i in kept]
-        return cls(ActionTokens.of_references(used, weights, slot_centres), each_branch)
+        when = None if during is None else [during[i] for i in kept]
+        return cls(ActionTokens.of_references(used, weights, slot_centres, when), each_branch)
 
     def with_keys(self, integrations: Mapping[str, Integration]) -> Self:
         """The same with keys and values of every site, computed now without gradients."""
@@ -120,12 +124,12 @@ def versions(integrations: Mapping[str, Integration]) -> Versions:
 def matched(references: Sequence[Sequence[ReferenceVideo]]) -> list[tuple[ReferenceVideo, ...]]:
     """Of every prompt's references: all first ones, all second ones, and so on, without those of strength 0.
 
-    Raises AdapterMismatch where prompts differ in their number, lengths or strengths.
+    Raises AdapterMismatch where prompts differ in their number, lengths, strengths or parts of the video.
     """
-    likeness = {tuple((len(each.frames), each.strength) for each in row) for row in references}
+    likeness = {tuple((len(each.frames), each.strength, each.during) for each in row) for row in references}
     if len(likeness) > 1:
         raise AdapterMismatch(
-            "got prompts with references of different numbers, lengths or strengths in one batch, need equal "
-            "ones; generate these videos one at a time"
+            "got prompts with references of different numbers, lengths, strengths or parts in one batch, "
+            "need equal ones; generate these videos one at a time"
         )
     return [column for column in zip(*references, strict=True) if column[0].strength > 0]

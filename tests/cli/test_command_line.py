@@ -18,8 +18,10 @@ from typer.testing import CliRunner
 
 from echoreel import __version__
 from echoreel.cli import app
+from echoreel.cli.generate import parts_of
 from echoreel.cli.output import answering
 from echoreel.common.errors import EchoReelError, VideoMissing
+from echoreel.generation.request import GenerationRequest
 from echoreel.media.video_files import probe
 from echoreel.method.adapter import ActionAdapter
 
@@ -105,6 +107,23 @@ def test_several_references_with_options_each_or_for_all(call: Any) -> None:
     assert [r["strength"] for r in json.loads(done.stdout)["references"]] == [0.5, 0.5]
     wrong = call(*WHOLE, *two, "--end", "1", "--end", "2", "--end", "3")
     assert wrong.stderr == "error: --end: got 3 for 2 references, need one, or one for each\n"
+
+
+def test_a_reference_for_a_part_of_the_video(call: Any, world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.json"
+    halves = ("-r", "cartwheel.mp4@0-50%", "-r", "cartwheel.mp4@50-100%")
+    done = call("generate", PROMPT, *halves, *MODELS, "-o", "OUT/a.mp4")
+    assert done.exit_code == 0, done.output
+    assert ", for 0% to 50% of the video made" in done.output
+    told = [each["during"] for each in json.loads(out.read_text())["references"]]
+    assert told == [[0, 0.5], [0.5, 1]]
+    assert [each.during for each in GenerationRequest.restored(out).references] == [(0, 0.5), (0.5, 1)]
+    named = tmp_path / "a@10-20%"
+    named.write_bytes((world / "cartwheel.mp4").read_bytes())
+    assert parts_of([named, tmp_path / "b@10-20%"]) == ([named, tmp_path / "b"], [(0, 1), (0.1, 0.2)])
+    wrong = call("generate", PROMPT, "-r", "cartwheel.mp4@50-20%", *MODELS, "-o", "OUT/b.mp4")
+    assert wrong.exit_code == 2
+    assert "during: got 0.5 to 0.2" in wrong.output
 
 
 def test_references_are_cropped_to_what_moves(call: Any, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.dense_prism import DensePrismSettings
-from echoreel.method.integration import IntegrationSettings
+from echoreel.method.integration import ActionTokens, FrameIntegrationSettings, IntegrationSettings
 from echoreel.method.networks import PRESETS
 
 PROMPT = "a man doing a cartwheel"
@@ -109,6 +109,60 @@ def test_a_vanishing_strength_is_a_reference_left_out(adapter: ActionAdapter) ->
     adapter.set_tokens(tokens[0])
     adapter.set_scale(2)
     assert_close(denoised(adapter), twice)
+
+
+def site_changes(adapter: ActionAdapter, tokens: list[Tensor], during: list[tuple[float, float]]) -> Tensor:
+    """What the first site's output gains in each frame: (T, C, h, w)."""
+    site, seen = adapter.layers(), []
+    path = next(iter(site))
+    handle = (
+        adapter.denoisers[0]
+        .get_submodule(path)
+        .register_forward_hook(lambda module, args, output: seen.append(output))
+    )
+    for given in ([], tokens):
+        adapter.set_tokens(given, during=during if given else None)
+        denoised(adapter)
+    handle.remove()
+    return seen[1] - seen[0]
+
+
+def test_a_reference_acts_in_its_part_of_the_video(adapter: ActionAdapter) -> None:
+    one, other = toy_tokens(adapter), toy_tokens(adapter, seed=1)
+    adapter.set_tokens(one)
+    whole = denoised(adapter)
+    adapter.set_tokens(one, during=[(0, 1)])
+    assert torch.equal(denoised(adapter), whole)
+
+    first = site_changes(adapter, [one], [(0, 0.5)])
+    assert (first[: FRAMES // 2].abs().amax((1, 2, 3)) > 0).all()
+    assert torch.equal(first[FRAMES // 2 :], torch.zeros_like(first[FRAMES // 2 :]))
+
+    both = site_changes(adapter, [one, other], [(0, 0.5), (0.5, 1)])
+    swapped = site_changes(adapter, [other, one], [(0, 0.5), (0.5, 1)])
+    assert (both.abs().amax((1, 2, 3)) > 0).all()
+    assert not torch.allclose(both[0], swapped[0])
+
+
+def test_parts_fade_at_their_edges_and_together_are_whole() -> None:
+    action = ActionTokens.of_references(
+        [torch.zeros(1, 2, 3)] * 2, [1.0, 1.0], torch.zeros(1, 2), [(0, 0.5), (0.5, 1)]
+    )
+    assert_close(action.places[:, 0], torch.tensor([-0.375, -0.125, 0.125, 0.375]))
+    times = torch.linspace(-0.5, 0.5, 33)
+    assert_close(action.presence(times), torch.ones(33))
+    alone = ActionTokens.of_references([torch.zeros(1, 2, 3)], [1.0], torch.zeros(1, 2), [(0.25, 0.5)])
+    shares = alone.presence(torch.tensor([-0.5, -0.25, -0.1, 0.0, 0.03125, 0.5]))
+    assert_close(shares, torch.tensor([0.0, 0.5, 1.0, 0.5, 0.25, 0.0]))
+
+
+def test_the_paper_s_form_knows_no_parts(pipe: AnimateDiffPipeline) -> None:
+    settings = FrameIntegrationSettings(heads=2).model_dump()
+    paper = ActionAdapter(**(toy_adapter(pipe).config | {"integration_config": settings})).attach(pipe)
+    with pytest.raises(AdapterMismatch, match="knows no parts"):
+        paper.set_tokens(toy_tokens(paper), during=[(0, 0.5)])
+    paper.set_tokens(toy_tokens(paper), during=[(0, 1)])
+    paper.detach()
 
 
 def test_scale_is_what_is_multiplied(adapter: ActionAdapter) -> None:

@@ -121,6 +121,7 @@ class Studio:
             maker = self.weights["adapter"] if rival is None else repr(rival)
             told += [maker, *(reference.caption for reference in shot.references)]
             told += [_hash(reference.frames) for reference in shot.references]
+            told += [str(each.during) for each in shot.references if each.during != (0, 1)]
             if settings["guidance"] == "both":
                 told.append("each branch reads what its own prompt made of the references")
         else:
