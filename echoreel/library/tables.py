@@ -119,6 +119,10 @@ class Store:
             rows = pa.RecordBatchReader.from_batches(table.schema, rows)
         self._guarded(name, table.add, rows)
 
+    def update(self, name: str, where: str, values: Mapping[str, str]) -> None:
+        """Set columns of the rows for which `where` holds. Raises LibraryError."""
+        self._committed(name, lambda: self.table(name).update(where=where, values=dict(values)))
+
     def remove(self, name: str, where: str) -> None:
         """Delete the rows for which `where` holds. Raises LibraryError."""
         self._committed(name, lambda: self.table(name).delete(where))
