@@ -21,7 +21,8 @@ from echoreel.common.files import write_atomic
 from echoreel.common.places import check_outputs
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.settings import GenerationSettings
-from echoreel.media.images import Frames, contact_sheet, middle, side_by_side
+from echoreel.media.drawing import contact_sheet, side_by_side
+from echoreel.media.images import Frames, middle
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import animated_webp, write_image, write_video
 

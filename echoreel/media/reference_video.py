@@ -15,7 +15,8 @@ from PIL import Image
 
 from echoreel.common.errors import ClipTooShort, SettingsError
 from echoreel.common.text import checked_text, decoded, one_line
-from echoreel.media.images import Frames, contact_sheet, dimmed_outside
+from echoreel.media.drawing import contact_sheet
+from echoreel.media.images import Frames, dimmed_outside
 from echoreel.media.moving_crop import Crop, crop_to_motion
 from echoreel.media.reference_file import (
     SUFFIX,
@@ -237,7 +238,7 @@ class ReferenceVideo:
     def sheet(self, columns: int = 8, height: int = 96, size: tuple[int, int] | None = None) -> Frames:
         """Draw every frame taken, in rows under their times.
 
-        Frames that were cropped to what moves are shown whole, with the box in red.
+        Frames that were cropped to what moves are shown whole, with the box drawn in.
 
         Args:
             columns: frames in a row.

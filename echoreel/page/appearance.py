@@ -8,12 +8,17 @@ from urllib.parse import quote
 
 import gradio as gr
 
+from echoreel.media.drawing import BLUE, ORANGE
+
 SANS = ("system-ui", "Segoe UI", "Roboto", "sans-serif")  # of the machine: no font is fetched
 MONO = ("ui-monospace", "monospace")
 THEME = gr.themes.Default(primary_hue="blue", font=SANS, font_mono=MONO).set(
-    button_primary_background_fill="#1d4ed8",
-    button_primary_background_fill_hover="#1e40af",
+    button_primary_background_fill=BLUE,
+    button_primary_background_fill_hover="#005a8e",
     button_primary_text_color="#ffffff",
+    slider_color=BLUE,
+    checkbox_background_color_selected=BLUE,
+    color_accent=BLUE,
     body_text_color_subdued="#4b5563",
     body_text_color_subdued_dark="#d1d5db",
     block_info_text_color="#4b5563",
@@ -27,7 +32,7 @@ THEME = gr.themes.Default(primary_hue="blue", font=SANS, font_mono=MONO).set(
 )
 
 _HERE = files("echoreel") / "page"
-CSS = (_HERE / "page.css").read_text(encoding="utf-8")
+CSS = f":root {{ --accent: {BLUE}; --focus: {ORANGE}; }}\n" + (_HERE / "page.css").read_text(encoding="utf-8")
 HEAD = f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>"
 
 

@@ -93,8 +93,8 @@ def generate_tab(shared: Shared) -> GenerateTab:
     with gr.Row():
         find = gr.Button("Find a clip in the library", size="sm", elem_id="find")
         webcam = gr.Button("Record with the webcam", size="sm", elem_id="webcam")
-    gr.HTML(WEBCAM)
-    why_taken = gr.HTML(elem_id="why-taken")
+    gr.HTML(WEBCAM, padding=True, elem_classes="webcam")
+    why_taken = gr.HTML(elem_id="why-taken", elem_classes="note")
     cards = reference_cards()
     with gr.Row():
         generate = gr.Button("Generate", variant="primary", elem_id="generate")

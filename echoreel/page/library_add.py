@@ -32,7 +32,7 @@ def library_add(shared: Shared, action: gr.Dropdown) -> None:
             max_length=2000,
         )
         add = gr.Button("Add to the library", elem_id="add-button")
-        added = gr.HTML(elem_id="added")
+        added = gr.HTML(elem_id="added", elem_classes="note")
 
     @told_on_the_way
     def more(uploads: list[str] | None, text: str) -> Iterator[list[Any]]:
@@ -62,7 +62,7 @@ def actions(shared: Shared) -> list[str]:
 
 
 def _told_added(added: Added) -> str:
-    lines = [f"Added {added.clips} clips; {added.known} were there already."]
+    lines = [f"Added {added.clips} clip{'' if added.clips == 1 else 's'}; {added.known} were there already."]
     if added.without_action:
         lines.append(f"No action found in {added.without_action} captions; search will not return them.")
     return paragraphs(*lines, *(f"{Path(place).name}: {why}" for place, why in added.problems[:5]))

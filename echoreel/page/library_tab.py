@@ -71,7 +71,7 @@ def _finder() -> Finder:
         )
         action = gr.Dropdown([], label="Or browse by action", scale=2, elem_id="action")
     search = gr.Button("Search", variant="primary", elem_id="search")
-    understood = gr.HTML(elem_id="understood")
+    understood = gr.HTML(elem_id="understood", elem_classes="note")
     with gr.Row():
         hits = [_hit(place) for place in range(HITS)]
     return Finder(query, action, search, understood, gr.State([]), hits)

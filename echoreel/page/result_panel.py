@@ -66,8 +66,8 @@ def result_panel(tab: GenerateTab, shared: Shared) -> None:
             lines.append(gr.HTML(scale=4))
             cancels.append(gr.Button("Cancel", size="sm", scale=0, min_width=90, elem_id=f"cancel-{place}"))
         rows.append(row)
-    preview = gr.HTML(elem_id="preview", elem_classes="preview")
-    news = gr.HTML(elem_id="news")
+    preview = gr.HTML(elem_id="preview", elem_classes="preview note")
+    news = gr.HTML(elem_id="news", elem_classes="note")
     result = gr.HTML(NOTHING, elem_id="result")
     with gr.Row():
         mp4 = gr.DownloadButton("Download .mp4", size="sm", interactive=False, elem_id="download-mp4")
@@ -82,7 +82,7 @@ def result_panel(tab: GenerateTab, shared: Shared) -> None:
     restore = gr.File(
         label="Drop a result (.mp4 or .json) to use its settings",
         file_types=[".mp4", ".json"],
-        height=110,
+        height=150,
         elem_id="restore",
     )
     panel = ResultPanel(

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from echoreel.evaluation.actorbench.pose_metrics import Interval
 from echoreel.evaluation.actorbench.report import EvaluationReport, Row
-from echoreel.evaluation.actorbench.report_page import write_plot
+from echoreel.evaluation.actorbench.report_page import write_plots
 from echoreel.media.video_files import probe
 from echoreel.page.page import PageSettings, served
 
@@ -47,7 +47,7 @@ def write_bench(folder: Path) -> None:
     row = Row("ours", "heldout", 1, 16, part, part, part, part, part, part, part, part, 12.0)
     report = EvaluationReport((row,), {"training": {"accuracy": 0.9}}, {}, 0, None, folder)
     report.write()
-    write_plot(report, folder / "report.png")
+    write_plots(report, folder)
 
 
 @pytest.fixture(scope="module")
