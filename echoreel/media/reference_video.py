@@ -3,21 +3,21 @@
 Over 300 lines since one class is what users hold, and its public methods tell their arguments and errors.
 """
 
+import html
 import warnings
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from echoreel.common.errors import ClipTooShort, SettingsError
 from echoreel.common.text import checked_text, decoded, one_line
 from echoreel.media.drawing import contact_sheet
 from echoreel.media.images import Frames, dimmed_outside
 from echoreel.media.moving_crop import Crop, crop_to_motion
+from echoreel.media.notebook import film_html
 from echoreel.media.reference_file import (
     SUFFIX,
     EncodedFrames,
@@ -218,11 +218,11 @@ class ReferenceVideo:
     def __repr__(self) -> str:
         return f"<reference: {self.describe()}>"
 
-    def _repr_png_(self) -> bytes:
-        """What a notebook shows: the sheet."""
-        picture = BytesIO()
-        Image.fromarray(self.sheet()).save(picture, format="png")
-        return picture.getvalue()
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the frames taken, playing, and which they are."""
+        shown = self.frames if self.crop is None else self.crop.outlined()
+        said = html.escape(self.caption or "no caption")
+        return f"{film_html('reference', shown, self.fps)}<p>{said}<br>{html.escape(self.describe())}</p>"
 
     def describe(self) -> str:
         """Which frames were taken, such as "16 frames, 0.00 s to 1.88 s of cartwheel.mp4 at 8 fps"."""

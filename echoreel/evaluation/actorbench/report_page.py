@@ -67,7 +67,8 @@ def _bars(report: EvaluationReport) -> Figure:
         axis.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")
     for axis in axes.flat[len(MEASURES) :]:
         axis.axis("off")
-    axes.flat[0].legend()
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=len(splits))
     return figure
 
 
