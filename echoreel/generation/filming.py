@@ -8,7 +8,7 @@ import builtins
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +18,8 @@ from PIL import Image
 from echoreel.bases.base import Base
 from echoreel.common.errors import EchoReelError
 from echoreel.common.exclusive import used_alone
-from echoreel.generation.preview import Look, nothing_to_see, watched
+from echoreel.generation.preview import watched
+from echoreel.generation.progress import Look
 from echoreel.generation.settings import CALL_ARGUMENTS, GenerationSettings
 from echoreel.media.images import Frames, fitted
 from echoreel.media.reference_video import ReferenceVideo
@@ -36,23 +37,6 @@ class Shot:
     seed: int
     references: tuple[ReferenceVideo, ...] = ()
     image: Frames | None = None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a generation is: so many steps of a video are done, which is one of several."""
-
-    step: int
-    steps: int
-    video: int  # from 1
-    videos: int
-    look: Look = field(default=nothing_to_see, compare=False, repr=False)
-    """at the video as it is now; to be called before the next step"""
-
-    @property
-    def share(self) -> float:
-        """Of the whole work, 0 to 1."""
-        return (self.video - 1 + self.step / max(1, self.steps)) / self.videos
 
 
 Told: TypeAlias = Callable[[int, int, Look], None]

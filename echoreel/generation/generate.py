@@ -18,9 +18,9 @@ from echoreel.bases.lookup import base_of
 from echoreel.common.errors import AdapterMismatch, EchoReelError
 from echoreel.common.settings import checked
 from echoreel.common.threads import is_small, one_thread
-from echoreel.generation.filming import Progress, Shot, acting, film
+from echoreel.generation.filming import Shot, acting, film
 from echoreel.generation.from_library import FromLibrary
-from echoreel.generation.preview import Look
+from echoreel.generation.progress import Look, Progress
 from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, checked_request, recommended_size, resolved
 from echoreel.library.reference_library import ReferenceLibrary

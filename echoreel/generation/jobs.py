@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from echoreel.common.errors import EchoReelError
-from echoreel.generation.filming import Progress
-from echoreel.generation.preview import nothing_to_see
+from echoreel.generation.progress import Progress, nothing_to_see
 from echoreel.generation.request import GenerationRequest
 from echoreel.media.images import Frames
 

@@ -1,24 +1,17 @@
 """A look at a video while it is made: what the latents show after the latest step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, TypeAlias
+from typing import Any
 
 from torch import Tensor
 
 from echoreel.bases.base import Base
 from echoreel.bases.encoding import decode_video
 from echoreel.common.threads import is_small
+from echoreel.generation.progress import Look, nothing_to_see
 from echoreel.media.images import Frames
-
-Look: TypeAlias = Callable[[], Frames | None]
-"""Frames (T, H, W, 3) uint8 of the video as it is now; None where a base shows none."""
-
-
-def nothing_to_see() -> Frames | None:
-    """The look of a base that shows none."""
-    return None
 
 
 @contextmanager

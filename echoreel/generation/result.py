@@ -19,6 +19,7 @@ from echoreel.common.errors import OutputError, VideoError
 from echoreel.common.files import write_atomic
 from echoreel.common.places import check_outputs
 from echoreel.generation.from_library import FromLibrary
+from echoreel.generation.notes import VIDEO_SUFFIXES, is_notes
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.drawing import contact_sheet, side_by_side
 from echoreel.media.images import Frames, middle
@@ -26,7 +27,6 @@ from echoreel.media.notebook import film_html
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import write_image, write_video
 
-VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
 SHORT_SIDE = 256  # pixels: players and people see little in a video of 32x32
 CELL = 128  # pixels: height of one frame in sheets and videos side by side
 
@@ -274,15 +274,6 @@ def check_output(path: Path | str, seeds: Sequence[int] = (0,), inputs: Sequence
         raise OutputError(
             f"{notes}: would be replaced, and no generation wrote it; choose another name for {path.name}"
         )
-
-
-def is_notes(notes: Path) -> bool:
-    """Whether a .json beside a video tells of a generation."""
-    try:
-        told = json.loads(notes.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(told, dict) and {"prompt", "seeds"} <= told.keys()
 
 
 def output_files(path: Path | str, seeds: Sequence[int]) -> list[Path]:

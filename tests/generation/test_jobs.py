@@ -11,8 +11,8 @@ from helpers.make_videos import counting
 
 from echoreel.common.errors import EchoReelError, VideoError
 from echoreel.generation import jobs as module
-from echoreel.generation.filming import Progress
 from echoreel.generation.jobs import Job, Jobs
+from echoreel.generation.progress import Progress
 from echoreel.generation.request import GenerationRequest
 from echoreel.media.images import Frames
 

@@ -10,7 +10,7 @@ from helpers.make_videos import counting, film
 from helpers.places import ROOT
 
 from echoreel.common.errors import SettingsError, VideoUnreadable
-from echoreel.generation.filming import Progress
+from echoreel.generation.progress import Progress
 from echoreel.generation.reference_checks import reference_checks
 from echoreel.generation.request import GenerationRequest, ReferenceRequest
 from echoreel.generation.results_folder import ResultsFolder
