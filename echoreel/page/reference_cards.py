@@ -126,7 +126,7 @@ def part_chooser(reference: ReferenceRequest, place: int) -> str:
     seen = overview(reference.file, *FILM)
     start = reference.start or 0.0
     end = start + USUAL if reference.end is None else reference.end
-    film = "".join(f'<img src="{picture(frame, FILM[1])}" alt="">' for frame in seen.frames)
+    film = "".join(f'<img src="{picture(frame, FILM[1])}" alt="" draggable="false">' for frame in seen.frames)
     handles = "".join(
         f'<input type="range" min="0" max="{seen.duration:.2f}" step="0.01" '
         f'value="{min(value, seen.duration):.2f}" aria-label="{name} of reference {place} in seconds">'

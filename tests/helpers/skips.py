@@ -10,7 +10,7 @@ import torch
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 NEEDS_GPU, NEEDS_MOTIONS = "needs a GPU", "needs the motion library beside the checkout"
-NEEDS_CHROMIUM = "needs Chromium (Debian: apt-get install chromium)"
+NEEDS_CHROMIUM = "needs Chromium; scripts/chromium installs it"
 ALLOWED_IN_CI = {
     NEEDS_GPU: "its machines have none",
     NEEDS_CHROMIUM: "no package of Python's brings it",
