@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import update_wrapper
+from types import MethodType
 from typing import Any
 
 from torch import Tensor
@@ -24,26 +25,37 @@ def watched(base: Base) -> Iterator[Look]:
     if not is_small(pipe.components.values()):
         yield nothing_to_see
         return
-    latest: list[Tensor] = []
-    step = pipe.scheduler.step
-
-    @wraps(step)  # pipelines look at its signature
-    def remembered(*values: Any, **named: Any) -> Any:
-        told = step(*values, **named)
-        latest[:] = [_shown(told)]
-        return told
+    pipe.scheduler.step = steps = _Steps(pipe.scheduler)
 
     def look() -> Frames | None:
-        if not latest or latest[0].ndim != 5 or latest[0].shape[1] != base.latent_channels:
+        latents = steps.latest
+        if latents is None or latents.ndim != 5 or latents.shape[1] != base.latent_channels:
             return None
-        shown: Frames = decode_video(base, latest[0][:1])[0]
+        shown: Frames = decode_video(base, latents[:1])[0]
         return shown
 
-    pipe.scheduler.step = remembered
     try:
         yield look
     finally:
         del pipe.scheduler.step  # the class's own is behind it
+
+
+class _Steps:
+    """A scheduler's `step` that remembers what came of the last one."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.latest: Tensor | None = None
+        self._scheduler, self._step = scheduler, scheduler.step
+        update_wrapper(self, scheduler.step)  # pipelines look at its signature
+
+    def __call__(self, *values: Any, **named: Any) -> Any:
+        told = self._step(*values, **named)
+        self.latest = _shown(told)
+        return told
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MethodType:
+        """Of a copied scheduler its own: LTX-2 makes a copy for the sound."""
+        return MethodType(type(self._scheduler).step, memo[id(self._scheduler)])
 
 
 def _shown(told: Any) -> Tensor:
