@@ -14,7 +14,9 @@ SANS = ("system-ui", "Segoe UI", "Roboto", "sans-serif")  # of the machine: no f
 MONO = ("ui-monospace", "monospace")
 THEME = gr.themes.Default(primary_hue="blue", font=SANS, font_mono=MONO).set(
     button_primary_background_fill=BLUE,
+    button_primary_background_fill_dark=BLUE,
     button_primary_background_fill_hover="#005a8e",
+    button_primary_background_fill_hover_dark="#005a8e",
     button_primary_text_color="#ffffff",
     slider_color=BLUE,
     checkbox_background_color_selected=BLUE,
