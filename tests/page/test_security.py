@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reached() -> Iterator[set[str]]:
-    """Hosts that this process has looked up or connected to since."""
+    """Hosts that this process has looked up or connected to since; in the end none but this machine."""
     hosts: set[str] = set()
     look_up, connect = socket.getaddrinfo, socket.socket.connect
 
@@ -46,6 +46,7 @@ def reached() -> Iterator[set[str]]:
         patch.setattr(socket, "getaddrinfo", looked_up)
         patch.setattr(socket.socket, "connect", connected)
         yield hosts
+    assert hosts <= {"127.0.0.1", "localhost", "a file"}, "the page asked other machines"
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +178,8 @@ def test_two_hundred_jobs_of_one_client_are_not_queued(client: PageClient) -> No
     assert refusals == {"5 generations are waiting already; cancel one, or wait until one is done"}
 
 
-def test_nothing_was_asked_of_other_machines(client: PageClient, reached: set[str]) -> None:
-    """In all of the above, by the page's server; its last test. test_in_browser watches the browser."""
-    client.http.get("/")
-    assert "127.0.0.1" in reached
-    assert reached <= {"127.0.0.1", "localhost", "a file"}
+def test_nothing_is_asked_of_other_machines(client: PageClient, reached: set[str]) -> None:
+    """`reached` watches all of the above as well. test_in_browser watches the browser."""
+    response = client.http.get("/gradio_api/file/https://example.com/")
+    assert response.status_code == 403
+    assert reached == {"127.0.0.1"}
