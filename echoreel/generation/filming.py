@@ -18,7 +18,7 @@ from PIL import Image
 from echoreel.bases.base import Base
 from echoreel.common.errors import EchoReelError
 from echoreel.common.exclusive import used_alone
-from echoreel.generation.preview import watched
+from echoreel.generation.preview import Watch, watched
 from echoreel.generation.progress import Look
 from echoreel.generation.settings import CALL_ARGUMENTS, GenerationSettings
 from echoreel.media.images import Frames, fitted
@@ -78,7 +78,7 @@ def film(
     raises.
     """
     pipe, given = base.pipe, base.call_arguments(_arguments(shots, settings))
-    with used_alone(pipe, *base.denoisers), _progress(base, label, told), torch.random.fork_rng():
+    with used_alone(pipe, *base.denoisers), _progress(base, label, told) as watch, torch.random.fork_rng():
         torch.manual_seed(shots[0].seed)  # some pipelines draw an image's latents without the generator
         try:
             video = np.asarray(pipe(output_type="np", **given).frames)
@@ -93,6 +93,8 @@ def film(
     if not np.isfinite(video).all():
         raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; load it in float32")
     frames: Frames = np.round(video * 255).astype(np.uint8)
+    if watch is not None:
+        watch.finished(frames[0])
     return frames
 
 
@@ -126,7 +128,7 @@ def _first_frame(shot: Shot, settings: GenerationSettings) -> Image.Image | None
 
 
 @contextmanager
-def _progress(base: Base, description: str | None, told: Told | None) -> Iterator[None]:
+def _progress(base: Base, description: str | None, told: Told | None) -> Iterator[Watch | None]:
     """The pipeline's own bar, named; or none. Its owner's wishes come first.
 
     Where nobody sees a bar, as under nohup, a line every half minute says how long it still takes.
@@ -140,10 +142,10 @@ def _progress(base: Base, description: str | None, told: Told | None) -> Iterato
     pipe.set_progress_bar_config(**(before | {"disable": True} if description is None else named))
     try:
         if told is None:
-            yield
+            yield None
         else:
-            with watched(base) as look, _counting(pipe, told, look):
-                yield
+            with watched(base) as watch, _counting(pipe, told, watch.look):
+                yield watch
     finally:
         pipe.set_progress_bar_config(**before)
 

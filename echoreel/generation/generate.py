@@ -99,8 +99,8 @@ def generate(
             matches, none are taken.
         references_wanted: how many to take from the library.
         action: the action to look for in the library. Default: found in the prompt.
-        progress: called after each denoising step; an exception that it raises ends the work. With small
-            bases `progress.look()` gives the frames as they are then.
+        progress: called after each denoising step; an exception that it raises ends the work. Its `look()`
+            gives the frames as they are then; of large bases a rough picture, from the second video on.
         **changes: single settings, such as `steps=20` or `scale=1.2`, put over `settings`.
 
     Returns:
