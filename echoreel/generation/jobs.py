@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from echoreel.common.errors import EchoReelError
+from echoreel.common.memory import give_back
 from echoreel.generation.progress import Progress, nothing_to_see
 from echoreel.generation.request import GenerationRequest
 from echoreel.media.images import Frames
@@ -153,3 +154,4 @@ class Jobs:
             except Exception as error:  # of a model: the thread lives on for the next job
                 job.error = f"the generation failed: {type(error).__name__}: {error}"
                 self._end(job, "failed")
+            give_back()
