@@ -3,6 +3,7 @@
 Every write is a version of its own that is there whole or not at all; readers see the latest. No other
 module knows LanceDB. Tables: `clips` (a row each), `actions` (the distinct ones), `vectors` (of those),
 `files` (that were read, so that they need not be again) and `encoded` (references ready for an adapter).
+Over 300 lines since nothing else may know LanceDB.
 """
 
 import os

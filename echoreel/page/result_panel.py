@@ -59,13 +59,7 @@ class ResultPanel(NamedTuple):
 
 def result_panel(tab: GenerateTab, shared: Shared) -> None:
     """Draw it and join it to the left side."""
-    rows, lines, cancels = [], [], []
-    numbers = gr.State([])
-    for place in range(MOST_WAITING + 1):
-        with gr.Row(visible=False, elem_classes="job", elem_id=f"job-{place}") as row:
-            lines.append(gr.HTML(scale=4))
-            cancels.append(gr.Button("Cancel", size="sm", scale=0, min_width=90, elem_id=f"cancel-{place}"))
-        rows.append(row)
+    rows, lines, cancels = _job_rows()
     preview = gr.HTML(elem_id="preview", elem_classes="preview note")
     news = gr.HTML(elem_id="news", elem_classes="note")
     result = gr.HTML(NOTHING, elem_id="result")
@@ -99,14 +93,23 @@ def result_panel(tab: GenerateTab, shared: Shared) -> None:
         gr.State((0, 0)),
         gr.State(None),
     )
-    _join(panel, tab, shared, cancels, numbers)
+    _join(panel, tab, shared, cancels)
     _join_settings(panel, tab, shared, use, restore)
     tab.why.click(told(reasons), tab.inputs, why, api_visibility="private", show_progress="minimal")
 
 
-def _join(
-    panel: ResultPanel, tab: GenerateTab, shared: Shared, cancels: list[gr.Button], numbers: gr.State
-) -> None:
+def _job_rows() -> tuple[list[gr.Row], list[gr.HTML], list[gr.Button]]:
+    """A row with a line and a button to cancel for the job that runs and each that may wait."""
+    rows, lines, cancels = [], [], []
+    for place in range(MOST_WAITING + 1):
+        with gr.Row(visible=False, elem_classes="job", elem_id=f"job-{place}") as row:
+            lines.append(gr.HTML(scale=4))
+            cancels.append(gr.Button("Cancel", size="sm", scale=0, min_width=90, elem_id=f"cancel-{place}"))
+        rows.append(row)
+    return rows, lines, cancels
+
+
+def _join(panel: ResultPanel, tab: GenerateTab, shared: Shared, cancels: list[gr.Button]) -> None:
     def watched(seen: tuple[int, int], before: Any) -> list[Any]:
         return _watched(shared, seen, before)
 
