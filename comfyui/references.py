@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from echoreel.common.errors import AdapterMismatch, ClipTooShort
-from echoreel.media.images import Frames, contact_sheet, fitted, side_by_side
+from echoreel.media.drawing import contact_sheet, side_by_side
+from echoreel.media.images import Frames, fitted
 from echoreel.media.moving_crop import crop_to_motion
 from echoreel.media.reference_file import EncodedFrames, StoredReference
 

@@ -10,18 +10,19 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 import echoreel
 from echoreel.actors.actor_clips import ActorSettings
 from echoreel.actors.motion_library import MotionLibrary
 from echoreel.evaluation.actorbench.cases import Case, CaseCounts, make_cases
 from echoreel.generation.settings import GenerationSettings
+from echoreel.media.drawing import label_band
 from echoreel.media.images import Frames
 from echoreel.media.video_files import write_video
 
 ACTIONS = ("doing a cartwheel", "doing jumping jacks", "crawling", "doing a forward roll")
-CELL, GAP, BAND = 128, 4, 20  # pixels
+CELL, GAP = 128, 4  # pixels
 COLUMNS = ("reference", "base", "with EchoReel")
 
 
@@ -47,13 +48,11 @@ def block(case: Case) -> Frames:
     result = echoreel.generate(case.prompt, [reference], seed=case.seeds[0], settings=settings)
     videos = (shown.frames, result.base_videos[0], result.videos[0])
     cells = [np.stack([enlarged(frame) for frame in video]) for video in videos]
-    label = Image.new("RGB", (len(cells) * (CELL + GAP), 2 * BAND), (255, 255, 255))
-    draw = ImageDraw.Draw(label)
-    draw.text((GAP, 2), case.action, (20, 20, 20), ImageFont.load_default(14))
-    for column, name in enumerate(COLUMNS):
-        draw.text((column * (CELL + GAP) + GAP, BAND + 2), name, (90, 90, 90), ImageFont.load_default(12))
     strip = np.concatenate(cells, axis=2)
-    return np.concatenate([np.repeat(np.asarray(label)[None], len(strip), axis=0), strip], axis=1)
+    title = label_band(case.action, strip.shape[2], lines=1, size=15)
+    names = np.concatenate([label_band(name, CELL + GAP, lines=1) for name in COLUMNS], axis=1)
+    label = np.concatenate([title, names])
+    return np.concatenate([np.repeat(label[None], len(strip), axis=0), strip], axis=1)
 
 
 def enlarged(frame: Frames) -> Frames:

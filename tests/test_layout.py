@@ -73,3 +73,10 @@ except SystemExit:
     pass
 """
     assert loaded_by(code).isdisjoint(HEAVY)
+
+
+def test_the_page_waits_with_models_until_they_are_needed() -> None:
+    """An idle page is small: torch and diffusers come with the first generation."""
+    loaded = loaded_by("import echoreel.page.page")
+    assert "gradio" in loaded
+    assert loaded.isdisjoint({"torch", "diffusers", "transformers", "lancedb", "matplotlib"})

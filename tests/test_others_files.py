@@ -31,7 +31,7 @@ from echoreel.common.errors import (
     OutputError,
 )
 from echoreel.evaluation.actorbench.judge import Judge
-from echoreel.generation.result import is_notes
+from echoreel.generation.notes import is_notes
 from echoreel.generation.results_folder import ResultsFolder
 from echoreel.library.sources.layouts import READERS
 from echoreel.method.loading import load_adapter

@@ -20,8 +20,8 @@ from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipelin
 from echoreel.bases.single_file import denoiser_of, parts_around, single_file
 from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra
 from echoreel.common.extras import needs
+from echoreel.common.places import WEIGHTS
 
-WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
 Offload: TypeAlias = Literal["model", "layers"]

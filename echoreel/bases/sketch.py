@@ -12,9 +12,10 @@ from torch import nn
 
 from echoreel.bases.base import Base
 from echoreel.bases.known_bases import KNOWN, known_base
-from echoreel.bases.loading import WEIGHTS, find_model, load_base, why_not_loaded
+from echoreel.bases.loading import find_model, load_base, why_not_loaded
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import BaseUnsupported, EchoReelError
+from echoreel.common.places import WEIGHTS
 
 
 def sketched(name: str) -> tuple[Base, str]:

@@ -182,6 +182,23 @@ def remove(place: Library, ids: Ids, as_json: AsJson = False, debug: Debug = Fal
         answer.facts = {"removed": count}
 
 
+@library.command(epilog='Example: echoreel library caption references 4be1d3c8a0f2e917 "a man juggling"')
+def caption(
+    place: Library,
+    id: Annotated[str, typer.Argument(metavar="ID", help="A clip, by the id that `list` shows.")],
+    text: Annotated[str, typer.Argument(help="What the clip shows.")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Change a clip's caption, and with it the action by which the clip is found."""
+    with answering(as_json, debug) as answer:
+        from echoreel.library.reference_library import ReferenceLibrary
+
+        clip = ReferenceLibrary.open(place).recaption(id, text)
+        answer.facts = clip.details()
+        answer.say(f'action: "{clip.phrase}"' if clip.phrase else "could not find an action in the caption")
+
+
 @library.command(epilog="Example: echoreel library trust their-library videos/")
 def trust(
     place: Library,

@@ -73,7 +73,7 @@ def shortened(text: str) -> str:
 def write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Path, answer: Answer) -> None:
     """A picture with a row for each clip that can be read. Raises OutputError for one of their files."""
     from echoreel.common.places import check_outputs
-    from echoreel.media.images import contact_sheet
+    from echoreel.media.drawing import contact_sheet
     from echoreel.media.video_files import write_image
 
     rows = []

@@ -11,6 +11,7 @@ from secrets import token_hex
 from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import PARTIAL, already_there, flush
 
+WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
 ROOM = 64 * 1024  # bytes that must fit into a place before work for it begins
 NAME_BYTES = 255  # of a file's name, where the system does not say
 SMALL_FILE = 64 * 2**20  # bytes of a file of facts, such as a .json

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from PIL import Image
 from echoreel.bases.base import Base
 from echoreel.common.errors import EchoReelError
 from echoreel.common.exclusive import used_alone
+from echoreel.generation.preview import Watch, watched
+from echoreel.generation.progress import Look
 from echoreel.generation.settings import CALL_ARGUMENTS, GenerationSettings
 from echoreel.media.images import Frames, fitted
 from echoreel.media.reference_video import ReferenceVideo
@@ -37,22 +39,8 @@ class Shot:
     image: Frames | None = None
 
 
-class Progress(NamedTuple):
-    """How far a generation is: so many steps of a video are done, which is one of several."""
-
-    step: int
-    steps: int
-    video: int  # from 1
-    videos: int
-
-    @property
-    def share(self) -> float:
-        """Of the whole work, 0 to 1."""
-        return (self.video - 1 + self.step / max(1, self.steps)) / self.videos
-
-
-Told: TypeAlias = Callable[[int, int], None]
-"""Called after each denoising step with how many are done, and of how many. What it raises ends the video."""
+Told: TypeAlias = Callable[[int, int, Look], None]
+"""Called after each denoising step: how many are done, of how many, a look. What it raises ends the video."""
 
 
 @contextmanager
@@ -90,7 +78,7 @@ def film(
     raises.
     """
     pipe, given = base.pipe, base.call_arguments(_arguments(shots, settings))
-    with used_alone(pipe, *base.denoisers), _progress(pipe, label, told), torch.random.fork_rng():
+    with used_alone(pipe, *base.denoisers), _progress(base, label, told) as watch, torch.random.fork_rng():
         torch.manual_seed(shots[0].seed)  # some pipelines draw an image's latents without the generator
         try:
             video = np.asarray(pipe(output_type="np", **given).frames)
@@ -105,6 +93,8 @@ def film(
     if not np.isfinite(video).all():
         raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; load it in float32")
     frames: Frames = np.round(video * 255).astype(np.uint8)
+    if watch is not None:
+        watch.finished(frames[0])
     return frames
 
 
@@ -138,28 +128,39 @@ def _first_frame(shot: Shot, settings: GenerationSettings) -> Image.Image | None
 
 
 @contextmanager
-def _progress(pipe: Any, description: str | None, told: Told | None) -> Iterator[None]:
+def _progress(base: Base, description: str | None, told: Told | None) -> Iterator[Watch | None]:
     """The pipeline's own bar, named; or none. Its owner's wishes come first.
 
     Where nobody sees a bar, as under nohup, a line every half minute says how long it still takes.
     """
+    pipe = base.pipe
     before = getattr(pipe, "_progress_bar_config", {})
     named: dict[str, Any] = {"desc": description}
     if not (sys.stderr.isatty() or hasattr(builtins, "__IPYTHON__")):
         named |= {"delay": QUIET, "mininterval": QUIET, "miniters": 1, "bar_format": LINE}
     named |= before
     pipe.set_progress_bar_config(**(before | {"disable": True} if description is None else named))
-    if told is not None:
-        pipe.progress_bar = _telling(pipe.progress_bar, told)
+    try:
+        if told is None:
+            yield None
+        else:
+            with watched(base) as watch, _counting(pipe, told, watch.look):
+                yield watch
+    finally:
+        pipe.set_progress_bar_config(**before)
+
+
+@contextmanager
+def _counting(pipe: Any, told: Told, look: Look) -> Iterator[None]:
+    """Within, `told` is called for each step that the pipeline's bar counts."""
+    pipe.progress_bar = _telling(pipe.progress_bar, told, look)
     try:
         yield
     finally:
-        pipe.set_progress_bar_config(**before)
-        if told is not None:
-            del pipe.progress_bar  # the class's own is behind it
+        del pipe.progress_bar  # the class's own is behind it
 
 
-def _telling(bar_of: Callable[..., Any], told: Told) -> Callable[..., Any]:
+def _telling(bar_of: Callable[..., Any], told: Told, look: Look) -> Callable[..., Any]:
     """A pipeline's `progress_bar` whose bars tell of their steps, which every pipeline counts on them."""
 
     def progress_bar(iterable: Iterable[Any] | None = None, total: int | None = None) -> Any:
@@ -170,7 +171,7 @@ def _telling(bar_of: Callable[..., Any], told: Told) -> Callable[..., Any]:
             nonlocal done
             update(steps)
             done += steps
-            told(done, bar.total)
+            told(done, bar.total, look)
 
         bar.update = counted
         return bar if iterable is None else _counted(bar)

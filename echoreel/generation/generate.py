@@ -18,8 +18,9 @@ from echoreel.bases.lookup import base_of
 from echoreel.common.errors import AdapterMismatch, EchoReelError
 from echoreel.common.settings import checked
 from echoreel.common.threads import is_small, one_thread
-from echoreel.generation.filming import Progress, Shot, acting, film
+from echoreel.generation.filming import Shot, acting, film
 from echoreel.generation.from_library import FromLibrary
+from echoreel.generation.progress import Look, Progress
 from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, checked_request, recommended_size, resolved
 from echoreel.library.reference_library import ReferenceLibrary
@@ -98,7 +99,8 @@ def generate(
             matches, none are taken.
         references_wanted: how many to take from the library.
         action: the action to look for in the library. Default: found in the prompt.
-        progress: called after each denoising step; an exception that it raises ends the work.
+        progress: called after each denoising step; an exception that it raises ends the work. Its `look()`
+            gives the frames as they are then; of large bases a rough picture, from the second video on.
         **changes: single settings, such as `steps=20` or `scale=1.2`, put over `settings`.
 
     Returns:
@@ -235,8 +237,10 @@ class _Filming:
         return made
 
 
-def _tell(progress: Callable[[Progress], None], video: int, videos: int, step: int, steps: int) -> None:
-    progress(Progress(step, steps, video, videos))
+def _tell(
+    progress: Callable[[Progress], None], video: int, videos: int, step: int, steps: int, look: Look
+) -> None:
+    progress(Progress(step, steps, video, videos, look))
 
 
 def _first_frame(base: Base, image: Path | str | Frames | None) -> Frames | None:

@@ -3,17 +3,21 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from echoreel.common.errors import EchoReelError
-from echoreel.generation.filming import Progress
+from echoreel.common.memory import give_back
+from echoreel.generation.progress import Progress, nothing_to_see
 from echoreel.generation.request import GenerationRequest
+from echoreel.media.images import Frames
 
 MOST_WAITING = 5
 REMEMBERED = 20  # jobs that are over
 SECONDS_TO_END = 20.0
+SECONDS_BETWEEN_LOOKS = 1.0  # at the video while it is made, at least
+LOOKS_SHARE = 0.1  # of the time that they may take
 
 State: TypeAlias = Literal["waiting", "running", "finished", "failed", "cancelled"]
 Make: TypeAlias = Callable[[GenerationRequest, Callable[[Progress], None]], Path]
@@ -37,6 +41,8 @@ class Job:
     first_step: float = 0.0  # seconds of a clock that only counts up
     first_share: float = 0.0
     cancelling: threading.Event = field(default_factory=threading.Event)
+    preview: Frames | None = None  # (T, H, W, 3) uint8: the video as it was a moment ago
+    next_look: float = 0.0  # seconds of that clock
 
     @property
     def seconds_left(self) -> float | None:
@@ -45,6 +51,17 @@ class Job:
             return None
         pace = (time.monotonic() - self.first_step) / (self.progress.share - self.first_share)
         return pace * (1 - self.progress.share)
+
+    def told(self, progress: Progress) -> None:
+        """Remember how far it is and, now and then, how its video looks."""
+        began = time.monotonic()
+        if self.progress is None:
+            self.first_step, self.first_share = began, progress.share
+        self.progress = replace(progress, look=nothing_to_see)  # which holds latents
+        if began >= self.next_look:
+            self.preview = progress.look()
+            now = time.monotonic()
+            self.next_look = now + max(SECONDS_BETWEEN_LOOKS, (now - began) / LOOKS_SHARE)
 
 
 class Jobs:
@@ -104,7 +121,7 @@ class Jobs:
 
     def _end(self, job: Job, state: State) -> None:
         with self._changed:
-            job.state = state
+            job.state, job.preview = state, None
             self._all.remove(job)
             self._over = [*self._over[1 - REMEMBERED :], job]
 
@@ -122,9 +139,7 @@ class Jobs:
         while (job := self._next()) is not None:
 
             def tell(progress: Progress, job: Job = job) -> None:
-                if job.progress is None:
-                    job.first_step, job.first_share = time.monotonic(), progress.share
-                job.progress = progress
+                job.told(progress)
                 if job.cancelling.is_set():
                     raise Cancelled
 
@@ -139,3 +154,4 @@ class Jobs:
             except Exception as error:  # of a model: the thread lives on for the next job
                 job.error = f"the generation failed: {type(error).__name__}: {error}"
                 self._end(job, "failed")
+            give_back()

@@ -8,8 +8,9 @@ from torch import nn
 
 from echoreel.actors.looks import COLOURS, HAIRS, PLACES, TOPS
 from echoreel.bases.base import Base, BaseLike
-from echoreel.bases.loading import WEIGHTS, load_base, model_name
+from echoreel.bases.loading import load_base, model_name
 from echoreel.bases.lookup import base_of
+from echoreel.common.places import WEIGHTS
 from echoreel.generation.settings import GenerationSettings, resolved
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter

@@ -6,7 +6,6 @@ Over 300 lines since one class is what users hold, and its public methods tell t
 import html
 import json
 import math
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -18,17 +17,17 @@ import numpy as np
 from echoreel.bases.loading import HUB_ID
 from echoreel.common.errors import OutputError, VideoError
 from echoreel.common.files import write_atomic
-from echoreel.common.places import check_outputs, small_file
-from echoreel.common.text import json_value
+from echoreel.common.places import check_outputs
 from echoreel.generation.from_library import FromLibrary
+from echoreel.generation.notes import VIDEO_SUFFIXES, is_notes
 from echoreel.generation.settings import GenerationSettings
-from echoreel.media.images import Frames, contact_sheet, middle, side_by_side
+from echoreel.media.drawing import contact_sheet, side_by_side
+from echoreel.media.images import Frames, middle
+from echoreel.media.notebook import film_html
 from echoreel.media.reference_video import ReferenceVideo
-from echoreel.media.video_files import animated_webp, write_image, write_video
+from echoreel.media.video_files import write_image, write_video
 
-VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
 SHORT_SIDE = 256  # pixels: players and people see little in a video of 32x32
-NOTES_BYTES = 4 * 2**20  # of the .json beside a video
 CELL = 128  # pixels: height of one frame in sheets and videos side by side
 
 
@@ -227,12 +226,12 @@ class GenerationResult:
         return f"<videos of {self.prompt!r}: {self.summary()}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the videos, playing, and the summary."""
-        shown = []
-        for frames in [*self.base_videos, *self.videos]:
-            film = animated_webp(frames, self.fps, math.ceil(SHORT_SIDE / min(frames.shape[1:3])))
-            shown.append(f'<img src="data:image/webp;base64,{b64encode(film).decode()}" alt="">')
-        return f"{''.join(shown)}<p>{html.escape(self.prompt)}<br>{html.escape(self.summary())}</p>"
+        """What a notebook shows: the videos beside the references, playing in step, and the summary."""
+        count = len(self.videos[0])
+        shown = [(label, paced(frames, count)) for label, frames in self._references()]
+        shown += [row for index in range(len(self.seeds)) for row in self._made(index)]
+        figures = "".join(film_html(label.split(":")[0], frames, self.fps) for label, frames in shown)
+        return f"{figures}<p>{html.escape(self.prompt)}<br>{html.escape(self.summary())}</p>"
 
     def _references(self) -> list[tuple[str, Frames]]:
         """As the base sees them: what it cuts away is left out."""
@@ -275,20 +274,6 @@ def check_output(path: Path | str, seeds: Sequence[int] = (0,), inputs: Sequence
         raise OutputError(
             f"{notes}: would be replaced, and no generation wrote it; choose another name for {path.name}"
         )
-
-
-def is_notes(notes: Path) -> bool:
-    """Whether a .json beside a video tells of a generation."""
-    return {"prompt", "seeds"} <= read_details(notes).keys()
-
-
-def read_details(notes: Path) -> dict[str, Any]:
-    """As `GenerationResult.details`; empty for a file that is none, or over `NOTES_BYTES`."""
-    try:
-        told = json_value(small_file(notes, NOTES_BYTES).decode())
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def output_files(path: Path | str, seeds: Sequence[int]) -> list[Path]:

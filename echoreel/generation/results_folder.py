@@ -7,20 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from echoreel.bases.base import Base
-from echoreel.bases.loading import load_base
-from echoreel.bases.lookup import base_of
 from echoreel.common.errors import OutputError
 from echoreel.common.files import write_atomic, written_beside
-from echoreel.generation.filming import Progress
-from echoreel.generation.generate import generate
+from echoreel.generation.notes import VIDEO_SUFFIXES, is_notes, read_details
+from echoreel.generation.progress import Progress
 from echoreel.generation.request import GenerationRequest
-from echoreel.generation.result import VIDEO_SUFFIXES, GenerationResult, is_notes, read_details
 from echoreel.media.video_files import probe
-from echoreel.method.adapter import ActionAdapter
-from echoreel.method.loading import load_adapter
+
+if TYPE_CHECKING:
+    from echoreel.bases.base import Base
+    from echoreel.generation.result import GenerationResult
+    from echoreel.method.adapter import ActionAdapter
 
 NAME = 40  # characters of the prompt in a result's name
 
@@ -53,6 +52,8 @@ class ResultsFolder:
 
     def make(self, request: GenerationRequest, progress: Callable[[Progress], None]) -> Path:
         """The result's folder. Raises what `generate` raises, and what `progress` does."""
+        from echoreel.generation.generate import generate  # torch and diffusers wait for the first request
+
         references = [reference.read() for reference in request.references]
         base = self._loaded_base(request.base)
         adapter = self._loaded_adapter(request.adapter) if references else None
@@ -115,7 +116,7 @@ class ResultsFolder:
                 return found
         raise OutputError(f"{folder.name}: the result is no longer there; generate it again")
 
-    def _saved(self, result: GenerationResult) -> Path:
+    def _saved(self, result: "GenerationResult") -> Path:
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{_plain(result.prompt)[:NAME].strip('-')}"
         while (folder := self.folder / name).exists():
             name += "-"
@@ -125,13 +126,18 @@ class ResultsFolder:
             result.save_parts(partial, name)
         return folder
 
-    def _loaded_base(self, name: str | None) -> Base:
+    def _loaded_base(self, name: str | None) -> "Base":
+        from echoreel.bases.loading import load_base
+        from echoreel.bases.lookup import base_of
+
         if self._base is None or self._base[0] != name:
             self._base = None  # before the next is loaded: two may not fit into memory
             self._base = name, base_of(load_base(name))
         return self._base[1]
 
-    def _loaded_adapter(self, name: str | None) -> ActionAdapter:
+    def _loaded_adapter(self, name: str | None) -> "ActionAdapter":
+        from echoreel.method.loading import load_adapter
+
         if self._adapter is None or self._adapter[0] != name:
             self._adapter = None
             self._adapter = name, load_adapter(name)

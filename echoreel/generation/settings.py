@@ -3,16 +3,17 @@
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
-from echoreel.bases.base import BaseLike
-from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
 from echoreel.common.settings import Pixels, Settings, Share, load_json
 from echoreel.common.text import checked_text
 from echoreel.media.video_files import MOST_FPS
+
+if TYPE_CHECKING:
+    from echoreel.bases.base import BaseLike
 
 Steps: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
 FrameCount: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
@@ -83,11 +84,13 @@ CALL_ARGUMENTS = {  # of a pipeline: our settings
 }
 
 
-def resolved(base: BaseLike, settings: GenerationSettings) -> GenerationSettings:
+def resolved(base: "BaseLike", settings: GenerationSettings) -> GenerationSettings:
     """Settings without gaps: from the base's `generation.json`, else the defaults of the pipeline's call.
 
     Raises EchoReelError for a setting that the pipeline does not take, SettingsError for a wrong file.
     """
+    from echoreel.bases.lookup import base_of  # not above: settings are asked for long before a model
+
     base = base_of(base)
     pipe, recommended = base.pipe, _recommended(base.pipe)
     accepted = inspect.signature(type(pipe).__call__).parameters
@@ -110,8 +113,10 @@ def resolved(base: BaseLike, settings: GenerationSettings) -> GenerationSettings
     return settings.model_copy(update=filled)
 
 
-def recommended_size(base: BaseLike, settings: GenerationSettings | None = None) -> tuple[int, int]:
+def recommended_size(base: "BaseLike", settings: GenerationSettings | None = None) -> tuple[int, int]:
     """(height, width) in pixels of the base's videos with these settings. Raises SettingsError."""
+    from echoreel.bases.lookup import base_of
+
     base = base_of(base)
     return base.video_size(resolved(base, settings or GenerationSettings()).size)
 

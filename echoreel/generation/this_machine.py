@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import psutil
-import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 from packaging.requirements import Requirement
 
-from echoreel.bases.loading import WEIGHTS
-from echoreel.bases.lookup import FAMILIES
 from echoreel.common.errors import OutputError
 from echoreel.common.extras import EXTRAS
-from echoreel.common.places import check_outputs, small_file
+from echoreel.common.places import WEIGHTS, check_outputs, small_file
 
 State: TypeAlias = Literal["ok", "note", "problem"]
 DEPTH = 4  # folders below the current one in which adapters are looked for
@@ -82,9 +79,14 @@ def adapters(folder: Path | None = None) -> list[FoundAdapter]:
 
 def cached_bases() -> dict[str, str]:
     """Bases in the hub's cache that an adapter may join: hub id -> family."""
+    indexes = sorted(Path(HF_HUB_CACHE).glob("models--*/snapshots/*/model_index.json"))
+    if not indexes:
+        return {}  # without the families, which load torch
+    from echoreel.bases.lookup import FAMILIES
+
     known = {family.denoiser_type.__name__: family.name for family in FAMILIES}
     bases = {}
-    for index in sorted(Path(HF_HUB_CACHE).glob("models--*/snapshots/*/model_index.json")):
+    for index in indexes:
         parts = [part[1] for part in _json(index).values() if isinstance(part, list) and len(part) == 2]
         if family := next((known[part] for part in parts if part in known), None):
             bases[_hub_id(index.parent)] = family
@@ -114,6 +116,8 @@ def _packages() -> Finding:
 
 
 def _device() -> Finding:
+    import torch
+
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()

@@ -18,10 +18,10 @@ import numpy as np
 
 from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import write_atomic, written_beside
-from echoreel.common.text import json_value
+from echoreel.common.text import checked_text, json_value, one_line
 from echoreel.library import choose_clips
 from echoreel.library.actions.action_index import KnownActions
-from echoreel.library.actions.find_action import asked_action, find_action
+from echoreel.library.actions.find_action import Action, asked_action, find_action
 from echoreel.library.actions.rank_actions import FITS, RankedAction
 from echoreel.library.clips import Answer, Found, LibraryClip, Taken, stored
 from echoreel.library.conditions import one_of
@@ -227,6 +227,38 @@ class ReferenceLibrary:
             raise LibraryError(f"{id}: the library has no such clip; `echoreel library list` shows some")
         return LibraryClip.of(rows[0])
 
+    def recaption(self, id: str, caption: str) -> LibraryClip:
+        """Give a clip another caption; from then on it is found by the action in that one.
+
+        What was encoded of the clip for an adapter is dropped, since its caption is part of it.
+
+        Args:
+            id: of the clip.
+            caption: what it shows; empty takes the caption away.
+
+        Returns:
+            The clip as it is now. Its phrase is empty if the caption names no action.
+
+        Raises:
+            LibraryError: there is no clip of that id, or the library cannot be written.
+            SettingsError: the caption holds characters that are no text.
+        """
+        clip = self.show(id)
+        text = one_line(checked_text("caption", caption))
+        action = find_action(text)
+        if action is not None:
+            self._know(action)
+        where = f"id = {clip.number}"
+        said = {
+            "caption": text,
+            "action": action.phrase if action else "",
+            "verb": action.verb if action else "",
+        }
+        self.store.update("clips", where, said)
+        self.store.remove("encoded", where)
+        self.finish()
+        return self.show(id)
+
     def remove(self, ids: Sequence[str]) -> int:
         """Take clips out; returns how many there were. Their videos stay; added again, they are there again.
 
@@ -297,6 +329,14 @@ class ReferenceLibrary:
             "indexed": {"caption", "action", "verb"} <= self.store.indexed("clips"),
             "bytes": sum(path.stat().st_size for path in files) or None,
         }
+
+    def _know(self, action: Action) -> None:
+        """Put an action into the table of actions, unless it is there."""
+        import pyarrow as pa
+
+        if not self.store.count("actions", one_of("action", [action.phrase])):
+            row = {"action": action.phrase, "verb": action.verb, "lemmas": action.lemmas}
+            self.store.add("actions", pa.Table.from_pylist([row], schemas()["actions"]))
 
     def _candidates(self, prompt: str, near: Mapping[str, RankedAction], count: int) -> "pa.Table":
         """Rows of clips of the nearest actions, those of the nearer ones first, until there are enough.

@@ -3,6 +3,7 @@
 Every write is a version of its own that is there whole or not at all; readers see the latest. No other
 module knows LanceDB. Tables: `clips` (a row each), `actions` (the distinct ones), `vectors` (of those),
 `files` (that were read, so that they need not be again) and `encoded` (references ready for an adapter).
+Over 300 lines since nothing else may know LanceDB.
 """
 
 import os
@@ -118,6 +119,10 @@ class Store:
         if not isinstance(rows, pa.Table):
             rows = pa.RecordBatchReader.from_batches(table.schema, rows)
         self._guarded(name, table.add, rows)
+
+    def update(self, name: str, where: str, values: Mapping[str, str]) -> None:
+        """Set columns of the rows for which `where` holds. Raises LibraryError."""
+        self._committed(name, lambda: self.table(name).update(where=where, values=dict(values)))
 
     def remove(self, name: str, where: str) -> None:
         """Delete the rows for which `where` holds. Raises LibraryError."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from echoreel.common.errors import VideoError
+from echoreel.media.drawing import LIGHT, VERMILION, rgb
 from echoreel.media.images import Frames
 
 ANALYSED = 128  # pixels of the longer side that movement is looked for at
@@ -41,18 +42,28 @@ class Crop:
         )
 
     def outlined(self) -> Frames:
-        """The whole frames with the boxes drawn in red, as thick as shows at a tenth of the size."""
+        """The whole frames with the boxes drawn in vermilion on white, which show on any ground.
+
+        They are as thick as shows at a tenth of the size.
+        """
         drawn = self.whole.copy()
         thick = max(1, min(drawn.shape[1:3]) // 80)
-        for frame, (top, left, bottom, right) in zip(drawn, self.boxes, strict=True):
-            for edge in (
-                frame[top : top + thick, left:right],
-                frame[bottom - thick : bottom, left:right],
-                frame[top:bottom, left : left + thick],
-                frame[top:bottom, right - thick : right],
-            ):
-                edge[:] = (230, 20, 20)
+        for frame, box in zip(drawn, self.boxes, strict=True):
+            _frame_in(frame, box, 2 * thick, LIGHT.paper)
+            _frame_in(frame, box, thick, VERMILION)
         return drawn
+
+
+def _frame_in(frame: Frames, box: NDArray[np.int64], thick: int, colour: str) -> None:
+    """Draw the inside of a box's edge, so many pixels wide."""
+    top, left, bottom, right = box
+    for edge in (
+        frame[top : top + thick, left:right],
+        frame[bottom - thick : bottom, left:right],
+        frame[top:bottom, left : left + thick],
+        frame[top:bottom, right - thick : right],
+    ):
+        edge[:] = rgb(colour)
 
 
 def crop_to_motion(frames: Frames, name: str) -> Crop:

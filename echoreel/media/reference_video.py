@@ -3,20 +3,21 @@
 Over 300 lines since one class is what users hold, and its public methods tell their arguments and errors.
 """
 
+import html
 import warnings
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from echoreel.common.errors import ClipTooShort, SettingsError
 from echoreel.common.text import checked_text, decoded, one_line
-from echoreel.media.images import Frames, contact_sheet, dimmed_outside
+from echoreel.media.drawing import contact_sheet
+from echoreel.media.images import Frames, dimmed_outside
 from echoreel.media.moving_crop import Crop, crop_to_motion
+from echoreel.media.notebook import film_html
 from echoreel.media.reference_file import (
     SUFFIX,
     EncodedFrames,
@@ -224,11 +225,11 @@ class ReferenceVideo:
     def __repr__(self) -> str:
         return f"<reference: {self.describe()}>"
 
-    def _repr_png_(self) -> bytes:
-        """What a notebook shows: the sheet."""
-        picture = BytesIO()
-        Image.fromarray(self.sheet()).save(picture, format="png")
-        return picture.getvalue()
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the frames taken, playing, and which they are."""
+        shown = self.frames if self.crop is None else self.crop.outlined()
+        said = html.escape(self.caption or "no caption")
+        return f"{film_html('reference', shown, self.fps)}<p>{said}<br>{html.escape(self.describe())}</p>"
 
     def describe(self) -> str:
         """Which frames were taken, such as "16 frames, 0.00 s to 1.88 s of cartwheel.mp4 at 8 fps"."""
@@ -246,7 +247,7 @@ class ReferenceVideo:
     def sheet(self, columns: int = 8, height: int = 96, size: tuple[int, int] | None = None) -> Frames:
         """Draw every frame taken, in rows under their times.
 
-        Frames that were cropped to what moves are shown whole, with the box in red.
+        Frames that were cropped to what moves are shown whole, with the box drawn in.
 
         Args:
             columns: frames in a row.

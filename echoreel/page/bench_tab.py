@@ -5,12 +5,18 @@ from pathlib import Path
 
 import gradio as gr
 
+from echoreel.media.drawing import DARK, in_both_themes
 from echoreel.page.appearance import address
+
+NAMES = {"report": "Bars of every measure", "tradeoff": "Action accuracy against look leakage"}
 
 
 def bench_pictures(folder: Path) -> list[Path]:
-    """The plot and the sheets of a report, which may be somebody else's: no links to files elsewhere."""
-    found = [*folder.glob("report.png"), *sorted(folder.glob("sheets/*.png"))]
+    """The plots and sheets of a report, in both themes; of somebody else's, no links to files elsewhere."""
+    found = [
+        *(path for name in NAMES for path in sorted(folder.glob(f"{name}*.png"))),
+        *sorted(folder.glob("sheets/*.png")),
+    ]
     return [path for path in found if _is_own(path, folder)]
 
 
@@ -30,10 +36,16 @@ def bench_tab(folder: Path) -> None:
     gr.Markdown(f"ActorBench: is the action of the reference performed? Report in `{folder}`.")
     gr.Markdown(report.read_text(encoding="utf-8", errors="replace"), elem_classes="report")
     for picture in bench_pictures(folder):
-        label = (
-            "Bars of every measure" if picture.name == "report.png" else f"Sheet of {picture.stem} actions"
-        )
-        gr.HTML(
-            f'<figure class="sheet"><img src="{address(picture)}" alt="{html.escape(label, quote=True)}">'
-            f"<figcaption>{html.escape(label)}</figcaption></figure>"
-        )
+        if not picture.stem.endswith(f"-{DARK.name}"):
+            gr.HTML(_figure(picture))
+
+
+def _figure(picture: Path) -> str:
+    """The picture, and the one for the dark theme where there is one: the style shows one of them."""
+    label = html.escape(NAMES.get(picture.stem, f"Sheet of {picture.stem} actions"), quote=True)
+    shown = {theme.name: path for theme, path in in_both_themes(picture).items() if path.is_file()}
+    pictures = "".join(
+        f'<img class="{name if len(shown) > 1 else "any"}" src="{address(path)}" alt="{label}">'
+        for name, path in shown.items()
+    )
+    return f'<figure class="sheet">{pictures}<figcaption>{label}</figcaption></figure>'

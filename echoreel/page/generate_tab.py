@@ -14,6 +14,8 @@ from echoreel.common.settings import checked
 from echoreel.generation.reference_checks import reference_checks
 from echoreel.generation.request import GenerationRequest, ReferenceRequest
 from echoreel.generation.settings import GenerationSettings
+from echoreel.page.appearance import paragraphs
+from echoreel.page.from_library import best
 from echoreel.page.reference_cards import Card, asked, filled, reference_cards
 from echoreel.page.shared import EMBEDDED, MOST_REFERENCES, VIDEO_FILES, Shared, as_text, number, told
 
@@ -24,6 +26,10 @@ EXAMPLE_SEED = 7
 FIRST_USE = (
     "Say who should do what, drop a clip of someone doing it, press **Generate**. New here? "
     "**Try the example**: it takes about ten seconds."
+)
+WEBCAM = (
+    '<video id="webcam-view" muted playsinline hidden aria-label="What the webcam sees"></video>'
+    '<p id="webcam-news" role="status"></p>'
 )
 LARGEST_SEED = 2**31 - 1  # that the dice shows: short enough to read out
 
@@ -78,12 +84,17 @@ def generate_tab(shared: Shared) -> GenerateTab:
         label="Prompt", lines=3, placeholder=EXAMPLE_PROMPT, max_length=2000, elem_id="prompt"
     )
     drop = gr.File(
-        label=f"Reference videos, up to {MOST_REFERENCES}",
+        label=f"Drop reference videos here, up to {MOST_REFERENCES}",
         file_count="multiple",
         file_types=VIDEO_FILES,
         height=150,
         elem_id="drop",
     )
+    with gr.Row():
+        find = gr.Button("Find a clip in the library", size="sm", elem_id="find")
+        webcam = gr.Button("Record with the webcam", size="sm", elem_id="webcam")
+    gr.HTML(WEBCAM, padding=True, elem_classes="webcam")
+    why_taken = gr.HTML(elem_id="why-taken", elem_classes="note")
     cards = reference_cards()
     with gr.Row():
         generate = gr.Button("Generate", variant="primary", elem_id="generate")
@@ -92,7 +103,9 @@ def generate_tab(shared: Shared) -> GenerateTab:
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         fields = _settings(shared)
     tab = GenerateTab(Asked(prompt, *fields), cards, generate, why)
+    webcam.click(None, None, None, js="() => { window.echoreelWebcam(); }", api_visibility="private")
     _join(tab, shared, drop, example)
+    _join_library(tab, shared, find, why_taken)
     return tab
 
 
@@ -163,6 +176,22 @@ def _join(tab: GenerateTab, shared: Shared, drop: gr.File, example: gr.Button) -
             tab.card_outputs,
             api_visibility="private",
         )
+
+
+def _join_library(tab: GenerateTab, shared: Shared, find: gr.Button, why_taken: gr.HTML) -> None:
+    @told
+    def found(prompt: str, *values: Any) -> list[Any]:
+        have = asked(values)
+        reference, why = best(shared, prompt, have)
+        return [paragraphs(why), *with_references(have, [reference])]
+
+    find.click(
+        found,
+        [tab.asked.prompt, *tab.card_inputs],
+        [why_taken, *tab.card_outputs],
+        api_visibility="private",
+        show_progress="minimal",
+    )
 
 
 def with_references(have: Sequence[ReferenceRequest], more: Sequence[ReferenceRequest]) -> list[Any]:

@@ -1,34 +1,66 @@
-"""The Library tab: find clips by their action, take one as a reference, add more."""
+"""The Library tab: find clips by their action, take one as a reference, mend captions."""
 
 import html
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 import numpy as np
 
 from echoreel.common.errors import EchoReelError
-from echoreel.generation.request import ReferenceRequest
 from echoreel.library.clips import LibraryClip
 from echoreel.library.reference_library import ReferenceLibrary
-from echoreel.library.sources.add_sources import Added
-from echoreel.library.tables import is_library
 from echoreel.media.video_files import write_video
 from echoreel.page.appearance import address, paragraphs
+from echoreel.page.from_library import as_reference, opened
 from echoreel.page.generate_tab import GenerateTab, with_references
+from echoreel.page.library_add import NO_ACTION, actions, library_add
 from echoreel.page.reference_cards import asked
-from echoreel.page.shared import VIDEO_FILES, Shared, scaled, told
+from echoreel.page.shared import Shared, scaled, told
 
 HITS = 8  # shown at once
 THUMBNAIL = 144  # pixels high
-NO_ACTION = "(no action found)"
+PRIVATE: Any = {"api_visibility": "private"}
+
+
+class Hit(NamedTuple):
+    """The parts of one clip that was found."""
+
+    whole: gr.Column
+    picture: gr.HTML
+    caption: gr.Textbox
+    facts: gr.HTML
+    take: gr.Button
+    save: gr.Button
+
+
+class Finder(NamedTuple):
+    """What is asked of the library, and the clips on show."""
+
+    query: gr.Textbox
+    action: gr.Dropdown
+    search: gr.Button
+    understood: gr.HTML
+    clips: gr.State
+    hits: list[Hit]
+
+    @property
+    def found(self) -> list[Any]:
+        parts = [[hit.whole, hit.picture, hit.caption, hit.facts] for hit in self.hits]
+        return [self.understood, self.clips, *(part for hit in parts for part in hit)]
 
 
 def library_tab(tab: GenerateTab, tabs: gr.Tabs, own: gr.Tab, shared: Shared) -> None:
     """Draw it and join it to the Generate tab, which takes its hits as references."""
     gr.Markdown(f"Clips in the library `{shared.library}`, found by what is done in them.")
+    finder = _finder()
+    library_add(shared, finder.action)
+    _join_search(finder, own, shared)
+    for place, hit in enumerate(finder.hits):
+        _join_hit(hit, place, finder, tab, tabs, shared)
+
+
+def _finder() -> Finder:
     with gr.Row():
         query = gr.Textbox(
             label="Find clips of the action in",
@@ -39,29 +71,27 @@ def library_tab(tab: GenerateTab, tabs: gr.Tabs, own: gr.Tab, shared: Shared) ->
         )
         action = gr.Dropdown([], label="Or browse by action", scale=2, elem_id="action")
     search = gr.Button("Search", variant="primary", elem_id="search")
-    understood = gr.HTML(elem_id="understood")
-    clips = gr.State([])
-    wholes, pictures, buttons = _hits()
-    with gr.Accordion("Add videos", open=False, elem_id="add"):
-        drop = gr.File(
-            label="Videos to add",
-            file_count="multiple",
-            file_types=VIDEO_FILES,
-            height=120,
-            elem_id="add-drop",
-        )
-        caption = gr.Textbox(
-            label="What they show",
-            info="For all of them. Empty: the words of each file's name.",
-            max_length=2000,
-        )
-        add = gr.Button("Add to the library", elem_id="add-button")
-        added = gr.HTML(elem_id="added")
-    found = [understood, clips, *wholes, *pictures]
+    understood = gr.HTML(elem_id="understood", elem_classes="note")
+    with gr.Row():
+        hits = [_hit(place) for place in range(HITS)]
+    return Finder(query, action, search, understood, gr.State([]), hits)
 
+
+def _hit(place: int) -> Hit:
+    with gr.Column(visible=False, elem_classes="hit", min_width=160, elem_id=f"hit-{place}") as whole:
+        picture = gr.HTML(padding=True)
+        caption = gr.Textbox(label=f"Caption of clip {place + 1}", lines=3, max_length=2000)
+        facts = gr.HTML(padding=True)
+        with gr.Row():
+            take = gr.Button("Use as reference", size="sm", min_width=100, elem_id=f"take-{place}")
+            save = gr.Button("Save caption", size="sm", min_width=100, elem_id=f"save-{place}")
+    return Hit(whole, picture, caption, facts, take, save)
+
+
+def _join_search(finder: Finder, own: gr.Tab, shared: Shared) -> None:
     @told
     def searched(text: str) -> list[Any]:
-        answer = _opened(shared).search(text, HITS)
+        answer = opened(shared).search(text, HITS)
         if answer.action is None:
             return _shown("The text names no action. Say what is done, or browse by action.", [], [], shared)
         why = [f"{each.why}, score {each.score:.2f}" for each in answer.results]
@@ -72,84 +102,51 @@ def library_tab(tab: GenerateTab, tabs: gr.Tabs, own: gr.Tab, shared: Shared) ->
     def browsed(verb: str | None) -> list[Any]:
         if verb is None:
             return _shown("", [], [], shared)
-        library = _opened(shared)
+        library = opened(shared)
         if verb == NO_ACTION:
             some = next(library.batches("verb = ''"), [])[:HITS]
+            line = (
+                f"{len(some)} clips whose captions name no action: no search finds them. Mend the captions."
+            )
         else:
             some = library.clips(HITS, verb)
-        return _shown(f"{len(some)} clips of “{verb}”.", some, [""] * len(some), shared)
+            line = f"{len(some)} clips of “{verb}”."
+        return _shown(line, some, [""] * len(some), shared)
 
+    gr.on([finder.search.click, finder.query.submit], searched, finder.query, finder.found, **PRIVATE)
+    finder.action.input(browsed, finder.action, finder.found, **PRIVATE)
+    listed = told(lambda: gr.Dropdown(choices=actions(shared)))
+    own.select(listed, None, finder.action, show_progress="hidden", **PRIVATE)
+
+
+def _join_hit(hit: Hit, place: int, finder: Finder, tab: GenerateTab, tabs: gr.Tabs, shared: Shared) -> None:
     @told
-    def taken(place: int, some: Sequence[LibraryClip], *values: Any) -> list[Any]:
-        clip = some[place]
-        kept = shared.results.keep(_opened(shared).file(clip))
-        reference = ReferenceRequest(file=kept, caption=clip.caption, start=clip.start, end=_end(clip))
+    def taken(some: Sequence[LibraryClip], *values: Any) -> list[Any]:
+        reference = as_reference(shared, some[place])
         return [gr.Tabs(selected="generate"), *with_references(asked(values), [reference])]
 
     @told
-    def more(uploads: list[str] | None, text: str) -> list[Any]:
-        if not uploads:
-            raise EchoReelError("no video to add; drop one first")
-        kept = [shared.results.keep(Path(each), text.strip() or None) for each in uploads]
-        told_of = ReferenceLibrary.open(shared.library, create=True).add(kept, quiet=True)
-        return [None, _told_added(told_of), gr.Dropdown(choices=_actions(shared))]
+    def saved(some: Sequence[LibraryClip], caption: str) -> list[Any]:
+        clip = opened(shared).recaption(some[place].id, caption)
+        some = [*some[:place], clip, *some[place + 1 :]]
+        return [some, clip.caption, paragraphs(_action(clip), "Saved."), gr.Dropdown(choices=actions(shared))]
 
-    private: Any = {"api_visibility": "private"}
-    gr.on([search.click, query.submit], searched, query, found, **private)
-    action.input(browsed, action, found, **private)
-    add.click(more, [drop, caption], [drop, added, action], **private)
-    for place, button in enumerate(buttons):
-        button.click(
-            partial(taken, place),
-            [clips, *tab.card_inputs],
-            [tabs, *tab.card_outputs],
-            **private,
-        )
-    own.select(
-        told(lambda: gr.Dropdown(choices=_actions(shared))), None, action, show_progress="hidden", **private
+    hit.take.click(taken, [finder.clips, *tab.card_inputs], [tabs, *tab.card_outputs], **PRIVATE)
+    hit.save.click(
+        saved, [finder.clips, hit.caption], [finder.clips, hit.caption, hit.facts, finder.action], **PRIVATE
     )
 
 
-def _hits() -> tuple[list[gr.Column], list[gr.HTML], list[gr.Button]]:
-    wholes, pictures, buttons = [], [], []
-    with gr.Row():
-        for place in range(HITS):
-            with gr.Column(visible=False, elem_classes="hit", min_width=160) as whole:
-                pictures.append(gr.HTML(padding=True))
-                buttons.append(gr.Button("Use as reference", size="sm", elem_id=f"take-{place}"))
-            wholes.append(whole)
-    return wholes, pictures, buttons
-
-
-def _opened(shared: Shared) -> ReferenceLibrary:
-    """Raises LibraryError, MissingExtra."""
-    if not is_library(str(shared.library)):
-        raise EchoReelError(
-            f"{shared.library}: no library yet; add videos below, or start the page with --library DIR"
-        )
-    return ReferenceLibrary.open(shared.library)
-
-
-def _actions(shared: Shared) -> list[str]:
-    if not is_library(str(shared.library)):
-        return []
-    stats = ReferenceLibrary.open(shared.library).stats()
-    return [*stats["commonest"], *([NO_ACTION] if stats["without_action"] else [])]
-
-
-def _end(clip: LibraryClip) -> float | None:
-    return None if clip.end is None else min(clip.end, clip.start + 2.0)
-
-
 def _shown(line: str, clips: Sequence[LibraryClip], why: Sequence[str], shared: Shared) -> list[Any]:
-    wholes = [gr.Column(visible=place < len(clips)) for place in range(HITS)]
-    told_of = [_told_clip(clip, reason, shared) for clip, reason in zip(clips, why, strict=True)]
-    return [paragraphs(line), list(clips), *wholes, *told_of, *[""] * (HITS - len(clips))]
+    outputs: list[Any] = [paragraphs(line), list(clips)]
+    for clip, reason in zip(clips, why, strict=True):
+        facts = paragraphs(_action(clip), reason)
+        outputs += [gr.Column(visible=True), _thumbnail(clip, shared), clip.caption, facts]
+    return [*outputs, *[gr.Column(visible=False), "", "", ""] * (HITS - len(clips))]
 
 
-def _told_clip(clip: LibraryClip, why: str, shared: Shared) -> str:
-    action = f"Action: {clip.phrase}" if clip.phrase else "No action found in the caption"
-    return _thumbnail(clip, shared) + paragraphs(clip.caption, action, why)
+def _action(clip: LibraryClip) -> str:
+    return f"Action understood: {clip.phrase}" if clip.phrase else "No action found in the caption."
 
 
 def _thumbnail(clip: LibraryClip, shared: Shared) -> str:
@@ -166,10 +163,3 @@ def _thumbnail(clip: LibraryClip, shared: Shared) -> str:
         return f'<p role="alert">{html.escape(str(error))}</p>'
     label = html.escape(clip.caption, quote=True)
     return f'<video src="{address(small)}" muted loop playsinline tabindex="0" aria-label="{label}"></video>'
-
-
-def _told_added(added: Added) -> str:
-    lines = [f"Added {added.clips} clips; {added.known} were there already."]
-    if added.without_action:
-        lines.append(f"No action found in {added.without_action} captions; search will not return them.")
-    return paragraphs(*lines, *(f"{Path(place).name}: {why}" for place, why in added.problems[:5]))

@@ -1,11 +1,17 @@
 """Lets requests of this page pass, and none of other sites, for other hosts or to the outside."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+import gradio as gr
+from gradio import processing_utils
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+FETCHES_NOTHING = "the page fetches nothing from elsewhere"
 HOSTS = ("127.0.0.1", "localhost")
 HEADERS = {
     # What the page may load: itself, and nothing from elsewhere.
@@ -14,6 +20,21 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+
+
+@contextmanager
+def fetching_nothing() -> Iterator[None]:
+    """Within, Gradio fetches no URL that a request names in place of an uploaded file."""
+
+    async def refused(url: str, *_: Any, **__: Any) -> NoReturn:
+        raise gr.Error(f"{FETCHES_NOTHING}; download {url[:200]} and drop the file", print_exception=False)
+
+    fetch = processing_utils.async_ssrf_protected_get
+    setattr(processing_utils, fetch.__name__, refused)
+    try:
+        yield
+    finally:
+        setattr(processing_utils, fetch.__name__, fetch)
 
 
 class OnlyThisMachine:
@@ -54,6 +75,6 @@ def _refused(scope: Scope) -> str | None:
         return "another site asked for this; open the page itself"
     if headers.get("sec-fetch-site") == "cross-site" and scope["method"] != "GET":
         return "another site asked for this; open the page itself"
-    if any(address in scope["path"].lower() for address in ("=http:", "=https:", "/proxy=")):
-        return "the page fetches nothing from elsewhere"
+    if any(part in scope["path"].lower() for part in ("http:", "https:", "/proxy=")):
+        return FETCHES_NOTHING
     return None

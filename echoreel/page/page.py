@@ -22,7 +22,7 @@ from echoreel.page.appearance import CSS, HEAD, THEME
 from echoreel.page.bench_tab import bench_pictures, bench_tab
 from echoreel.page.generate_tab import generate_tab
 from echoreel.page.library_tab import library_tab
-from echoreel.page.only_this_machine import OnlyThisMachine
+from echoreel.page.only_this_machine import OnlyThisMachine, fetching_nothing
 from echoreel.page.result_panel import result_panel
 from echoreel.page.shared import EMBEDDED, Shared
 
@@ -80,7 +80,7 @@ def _page(shared: Shared) -> gr.Blocks:
 @contextmanager
 def served(settings: PageSettings) -> Iterator[str]:
     """The page's address, while it is served. Ends what runs. Raises EchoReelError where no port is free."""
-    with tempfile.TemporaryDirectory(prefix="echoreel-page-") as scratch:
+    with fetching_nothing(), tempfile.TemporaryDirectory(prefix="echoreel-page-") as scratch:
         os.environ["GRADIO_TEMP_DIR"] = f"{scratch}/uploads"
         thumbnails = Path(scratch) / "thumbnails"
         thumbnails.mkdir()

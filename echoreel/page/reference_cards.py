@@ -10,7 +10,8 @@ import gradio as gr
 from echoreel.common.errors import EchoReelError
 from echoreel.common.settings import checked
 from echoreel.generation.request import ReferenceRequest
-from echoreel.media.reference_video import CROPS
+from echoreel.media.overview import overview
+from echoreel.media.reference_video import CROPS, DEFAULT_FPS, DEFAULT_FRAMES
 from echoreel.page.shared import MOST_REFERENCES, as_text, number, picture
 
 
@@ -19,6 +20,7 @@ class Card(NamedTuple):
 
     whole: gr.Column
     title: gr.HTML
+    part: gr.HTML
     strip: gr.HTML
     file: gr.State
     caption: gr.Textbox
@@ -34,11 +36,13 @@ class Card(NamedTuple):
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.whole, self.title, self.strip, *self.inputs]
+        return [self.whole, self.title, self.part, self.strip, *self.inputs]
 
 
 INPUTS = 6  # of a card
 FRAME = 96  # pixels: height of a frame in the strip
+FILM = 12, 56  # frames of the whole video, and their height in pixels
+USUAL = DEFAULT_FRAMES / DEFAULT_FPS  # seconds that are taken where no end is asked for
 EMPTY = [None, "", "", "", 1.0, "middle"]
 
 
@@ -60,19 +64,20 @@ def reference_cards() -> list[Card]:
 
 
 def _card(place: int) -> Card:
-    with gr.Column(visible=False, elem_id=f"reference-{place}") as whole, gr.Group():
+    with gr.Column(visible=False, elem_id=f"reference-{place}", elem_classes="card") as whole, gr.Group():
         title = gr.HTML(padding=True)
+        part = gr.HTML(padding=True)
         strip = gr.HTML(padding=True, elem_classes="strip")
         caption = gr.Textbox(label=f"Caption of reference {place}", info="Who does what, and where.", lines=2)
         with gr.Row():
-            start = number("Start (s)", "0")
-            end = number("End (s)", "2 s on")
+            start = number("Start (s)", "0", elem_classes="start")
+            end = number("End (s)", f"{USUAL:g} s on", elem_classes="end")
         strength = gr.Slider(0, 2, 1, step=0.05, label="Strength", info="0 is off, 1 as trained.")
         crop = gr.Radio(
             CROPS, value="middle", label="Crop", info="The middle, or the square that follows what moves."
         )
         remove = gr.Button("Remove this reference", size="sm")
-    return Card(whole, title, strip, gr.State(None), caption, start, end, strength, crop, remove)
+    return Card(whole, title, part, strip, gr.State(None), caption, start, end, strength, crop, remove)
 
 
 def asked(values: Sequence[Any]) -> list[ReferenceRequest]:
@@ -109,10 +114,30 @@ def filled(references: Sequence[ReferenceRequest]) -> list[Any]:
                 each.crop,
             ]
             title = f"<strong>Reference {place + 1}: {html.escape(each.file.name)}</strong>"
-            outputs += [gr.Column(visible=True), title, shown_strip(*values), *values]
+            part = part_chooser(each, place + 1)
+            outputs += [gr.Column(visible=True), title, part, shown_strip(*values), *values]
         else:
-            outputs += [gr.Column(visible=False), "", "", *EMPTY]
+            outputs += [gr.Column(visible=False), "", "", "", *EMPTY]
     return outputs
+
+
+def part_chooser(reference: ReferenceRequest, place: int) -> str:
+    """The whole video as a film, with handles for start and end; page.js joins them to the fields."""
+    seen = overview(reference.file, *FILM)
+    start = reference.start or 0.0
+    end = start + USUAL if reference.end is None else reference.end
+    film = "".join(f'<img src="{picture(frame, FILM[1])}" alt="" draggable="false">' for frame in seen.frames)
+    handles = "".join(
+        f'<input type="range" min="0" max="{seen.duration:.2f}" step="0.01" '
+        f'value="{min(value, seen.duration):.2f}" aria-label="{name} of reference {place} in seconds">'
+        for name, value in (("Start", start), ("End", end))
+    )
+    shares = [min(1.0, value / seen.duration) for value in (start, end)]
+    return (
+        f'<div class="part" data-usual="{USUAL:g}" style="--from:{shares[0]:.4f};--to:{shares[1]:.4f}">'
+        f'<div class="film">{film}</div><div class="left-out before"></div><div class="left-out after"></div>'
+        f"{handles}<p>The whole video, {seen.duration:.2f} s. Drag the handles to choose a part.</p></div>"
+    )
 
 
 def shown_strip(file: Path | None, *values: Any) -> str:

@@ -1,5 +1,6 @@
 """The right side of the Generate tab: what runs and waits, the result, past results."""
 
+import base64
 import html
 import time
 from functools import partial
@@ -12,11 +13,13 @@ import gradio as gr
 from echoreel.common.errors import EchoReelError
 from echoreel.generation.jobs import MOST_WAITING, Job
 from echoreel.generation.results_folder import PastResult
-from echoreel.page.appearance import paragraphs, videos
+from echoreel.media.video_files import animated_webp
+from echoreel.page.appearance import paragraphs, progress, videos
 from echoreel.page.generate_tab import GenerateTab, reasons, requested, shown
 from echoreel.page.shared import Shared, told
 
 SECONDS = 1.0  # between two looks at what runs
+PREVIEW_FPS = 8.0
 NOTHING = "<p>Your video will appear here.</p>"
 
 
@@ -25,6 +28,7 @@ class ResultPanel(NamedTuple):
 
     rows: list[gr.Row]  # the job that runs, then those that wait
     lines: list[gr.HTML]
+    preview: gr.HTML
     news: gr.HTML
     result: gr.HTML
     mp4: gr.DownloadButton
@@ -44,6 +48,7 @@ class ResultPanel(NamedTuple):
         return [
             *self.rows,
             *self.lines,
+            self.preview,
             self.news,
             *self.of_result,
             self.history,
@@ -54,14 +59,9 @@ class ResultPanel(NamedTuple):
 
 def result_panel(tab: GenerateTab, shared: Shared) -> None:
     """Draw it and join it to the left side."""
-    rows, lines, cancels = [], [], []
-    numbers = gr.State([])
-    for place in range(MOST_WAITING + 1):
-        with gr.Row(visible=False, elem_classes="job", elem_id=f"job-{place}") as row:
-            lines.append(gr.HTML(scale=4))
-            cancels.append(gr.Button("Cancel", size="sm", scale=0, min_width=90, elem_id=f"cancel-{place}"))
-        rows.append(row)
-    news = gr.HTML(elem_id="news")
+    rows, lines, cancels = _job_rows()
+    preview = gr.HTML(elem_id="preview", elem_classes="preview note")
+    news = gr.HTML(elem_id="news", elem_classes="note")
     result = gr.HTML(NOTHING, elem_id="result")
     with gr.Row():
         mp4 = gr.DownloadButton("Download .mp4", size="sm", interactive=False, elem_id="download-mp4")
@@ -72,14 +72,17 @@ def result_panel(tab: GenerateTab, shared: Shared) -> None:
     why = gr.Markdown(elem_id="reasons")
     gr.Markdown("## Past results")
     history = gr.Dropdown([], label="Results in the outputs folder", elem_id="history")
-    with gr.Row():
-        use = gr.Button("Use these settings", size="sm", elem_id="use")
-        restore = gr.UploadButton(
-            "Use the settings of a file", size="sm", file_types=[".mp4", ".json"], elem_id="restore"
-        )
+    use = gr.Button("Use these settings", size="sm", elem_id="use")
+    restore = gr.File(
+        label="Drop a result (.mp4 or .json) to use its settings",
+        file_types=[".mp4", ".json"],
+        height=150,
+        elem_id="restore",
+    )
     panel = ResultPanel(
         rows,
         lines,
+        preview,
         news,
         result,
         mp4,
@@ -90,14 +93,23 @@ def result_panel(tab: GenerateTab, shared: Shared) -> None:
         gr.State((0, 0)),
         gr.State(None),
     )
-    _join(panel, tab, shared, cancels, numbers)
+    _join(panel, tab, shared, cancels)
     _join_settings(panel, tab, shared, use, restore)
     tab.why.click(told(reasons), tab.inputs, why, api_visibility="private", show_progress="minimal")
 
 
-def _join(
-    panel: ResultPanel, tab: GenerateTab, shared: Shared, cancels: list[gr.Button], numbers: gr.State
-) -> None:
+def _job_rows() -> tuple[list[gr.Row], list[gr.HTML], list[gr.Button]]:
+    """A row with a line and a button to cancel for the job that runs and each that may wait."""
+    rows, lines, cancels = [], [], []
+    for place in range(MOST_WAITING + 1):
+        with gr.Row(visible=False, elem_classes="job", elem_id=f"job-{place}") as row:
+            lines.append(gr.HTML(scale=4))
+            cancels.append(gr.Button("Cancel", size="sm", scale=0, min_width=90, elem_id=f"cancel-{place}"))
+        rows.append(row)
+    return rows, lines, cancels
+
+
+def _join(panel: ResultPanel, tab: GenerateTab, shared: Shared, cancels: list[gr.Button]) -> None:
     def watched(seen: tuple[int, int], before: Any) -> list[Any]:
         return _watched(shared, seen, before)
 
@@ -130,7 +142,7 @@ def _join(
 
 
 def _join_settings(
-    panel: ResultPanel, tab: GenerateTab, shared: Shared, use: gr.Button, restore: gr.UploadButton
+    panel: ResultPanel, tab: GenerateTab, shared: Shared, use: gr.Button, restore: gr.File
 ) -> None:
     @told
     def chosen(name: str | None) -> list[Any]:
@@ -145,11 +157,11 @@ def _join_settings(
 
     @told
     def restored(upload: str) -> list[Any]:
-        return _restored(Path(upload), shared)
+        return [None, *_restored(Path(upload), shared)]
 
     panel.history.input(chosen, panel.history, panel.of_result, api_visibility="private")
     use.click(used, panel.notes, tab.outputs, api_visibility="private")
-    restore.upload(restored, restore, tab.outputs, api_visibility="private")
+    restore.upload(restored, restore, [restore, *tab.outputs], api_visibility="private")
 
 
 def _restored(path: Path, shared: Shared) -> list[Any]:
@@ -172,11 +184,15 @@ def _watched(shared: Shared, seen: tuple[int, int], before: Any) -> list[Any]:
     lines = [_line(job, place) for place, job in enumerate(jobs)]
     over, finished = shared.jobs.last(), shared.jobs.last(finished=True)
     now = (over.number if over else 0, finished.number if finished else 0)
-    if (lines, now) == (before, seen):
-        return [gr.skip()] * (2 * (MOST_WAITING + 1) + 9)
+    running = shared.jobs.running()
+    looks = 0 if running is None else (running.number, running.next_look)
+    state = (lines, looks)
+    if (state, now) == (before, seen):
+        return [gr.skip()] * (2 * (MOST_WAITING + 1) + 10)
+    preview = gr.skip() if before and before[1] == looks else _preview(running)
     shown_rows = [gr.Row(visible=place < len(jobs)) for place in range(MOST_WAITING + 1)]
     shown_lines = [*lines, *[""] * (MOST_WAITING + 1 - len(lines))]
-    news = _news(over) if over and over.number != seen[0] else "" if shared.jobs.running() else gr.skip()
+    news = _news(over) if over and over.number != seen[0] else "" if running else gr.skip()
     result, history = [gr.skip()] * 5, gr.skip()
     found = _found(finished, shared) if finished and finished.number != seen[1] else None
     if found is not None:
@@ -184,23 +200,30 @@ def _watched(shared: Shared, seen: tuple[int, int], before: Any) -> list[Any]:
         history = gr.Dropdown(choices=_choices(shared), value=_name(shared, found.notes))
     elif before is None:
         history = gr.Dropdown(choices=_choices(shared), value=None)
-    return [*shown_rows, *shown_lines, news, *result, history, now, lines]
+    return [*shown_rows, *shown_lines, preview, news, *result, history, now, state]
 
 
 def _line(job: Job, place: int) -> str:
-    prompt = html.escape(_short(job.request.prompt, 80))
+    prompt = _short(job.request.prompt, 80)
     if job.state == "waiting":
-        return f"<p>Waiting, {'next' if place <= 1 else f'number {place}'} in line: {prompt}</p>"
+        return paragraphs(f"Waiting, {'next' if place <= 1 else f'number {place}'} in line: {prompt}")
     if job.progress is None:
-        return f"<p>Loading the models: {prompt}</p><progress aria-label='Loading'></progress>"
+        return progress(f"Loading the models: {prompt}", None, "Loading")
     step, left = job.progress, job.seconds_left
     of = f", video {step.video} of {step.videos}" if step.videos > 1 else ""
     time_left = "" if left is None else f", about {max(1, round(left))} s left"
     stopping = "Stopping. " if job.cancelling.is_set() else ""
-    return (
-        f"<p>{stopping}Step {step.step} of {step.steps}{of}{time_left}: {prompt}</p>"
-        f"<progress value='{step.share:.3f}' max='1' aria-label='Generation'></progress>"
-    )
+    line = f"{stopping}Step {step.step} of {step.steps}{of}{time_left}: {prompt}"
+    return progress(line, step.share, "Generation")
+
+
+def _preview(job: Job | None) -> str:
+    """The video of the job as it was a moment ago, moving; nothing where its base shows none."""
+    frames = None if job is None else job.preview
+    if frames is None:
+        return ""
+    film = base64.b64encode(animated_webp(frames, PREVIEW_FPS)).decode()
+    return f'<img src="data:image/webp;base64,{film}" alt="The video so far">'
 
 
 def _news(job: Job) -> str:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -18,19 +18,10 @@ from echoreel.media.images import Frames, fitted
 
 EMBEDDED = "embedded"
 MOST_REFERENCES = 4
+UNDONE = "That did not work"
 VIDEO_FILES = [
-    ".mp4",
-    ".webm",
-    ".mov",
-    ".mkv",
-    ".avi",
-    ".gif",
-    ".webp",
-    ".m4v",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".ogv",
+    *(".mp4", ".webm", ".mov", ".mkv", ".avi", ".gif", ".webp", ".m4v", ".mpg", ".mpeg", ".ts", ".ogv"),
+    ".safetensors",  # reference files
 ]
 Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
@@ -67,7 +58,22 @@ def told(function: Callable[Arguments, Value]) -> Callable[Arguments, Value]:
         try:
             return function(*values, **named)
         except (EchoReelError, OSError) as error:
-            raise gr.Error(str(error), title="That did not work", print_exception=False) from error
+            raise gr.Error(str(error), title=UNDONE, print_exception=False) from error
+
+    return telling
+
+
+def told_on_the_way(
+    function: Callable[Arguments, Iterator[Value]],
+) -> Callable[Arguments, Iterator[Value]]:
+    """As `told`, of a function that yields what it has so far."""
+
+    @wraps(function)
+    def telling(*values: Arguments.args, **named: Arguments.kwargs) -> Iterator[Value]:
+        try:
+            yield from function(*values, **named)
+        except (EchoReelError, OSError) as error:
+            raise gr.Error(str(error), title=UNDONE, print_exception=False) from error
 
     return telling
 

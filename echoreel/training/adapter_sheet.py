@@ -6,7 +6,8 @@ from pathlib import Path
 from echoreel.bases.encoding import decode_video
 from echoreel.generation.generate import generate
 from echoreel.generation.settings import GenerationSettings
-from echoreel.media.images import Frames, contact_sheet
+from echoreel.media.drawing import contact_sheet
+from echoreel.media.images import Frames
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import write_image
 from echoreel.training.adapter_loss import FrozenBase

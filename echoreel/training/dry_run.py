@@ -10,7 +10,7 @@ from echoreel.bases.base import Base
 from echoreel.bases.encoding import decode_video
 from echoreel.bases.loading import find_model
 from echoreel.bases.sketch import parameters, sketched
-from echoreel.media.images import contact_sheet
+from echoreel.media.drawing import contact_sheet
 from echoreel.media.video_files import write_image
 from echoreel.method.adapter import ActionAdapter
 from echoreel.training.adapter_settings import AdapterTaskSettings

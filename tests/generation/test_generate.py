@@ -117,11 +117,16 @@ def test_a_notebook_shows_the_videos_and_few_words(
     assert len(repr(result)) < 200 > len(repr(reference))
     shown = result._repr_html_()
     pictures = re.findall(r'src="data:image/webp;base64,([^"]+)"', shown)
-    assert len(pictures) == 4  # two seeds, with and without the reference
+    assert len(pictures) == 5  # the reference, two seeds, with and without it
+    assert all(f">{name}<" in shown for name in ("reference", "base, seed 7", "ours, seed 8"))
     with Image.open(BytesIO(b64decode(pictures[-1]))) as last:
-        assert (last.n_frames, min(last.size)) == (FRAMES, 256)
-    with Image.open(BytesIO(reference._repr_png_())) as sheet:
-        assert sheet.width > 400
+        assert (last.n_frames, min(last.size)) == (FRAMES, 160)
+    shown = reference._repr_html_()
+    assert "a man doing a cartwheel" in shown
+    assert reference.describe() in shown
+    large = ReferenceVideo(np.zeros((90, 720, 1280, 3), np.uint8), caption="<script>")._repr_html_()
+    assert len(large) < 100_000
+    assert "<script>" not in large
 
 
 def test_without_references_it_is_the_base_s_own_call(pipe: Any) -> None:

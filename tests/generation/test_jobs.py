@@ -4,13 +4,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from helpers.make_videos import counting
 
 from echoreel.common.errors import EchoReelError, VideoError
-from echoreel.generation.filming import Progress
+from echoreel.generation import jobs as module
 from echoreel.generation.jobs import Job, Jobs
+from echoreel.generation.progress import Progress
 from echoreel.generation.request import GenerationRequest
+from echoreel.media.images import Frames
 
 
 class Maker:
@@ -105,3 +109,24 @@ def test_a_failure_is_a_sentence_and_the_next_goes_on(
     maker.step.release(4)
     until(lambda: after.state == "finished")
     assert (failed.state, failed.error) == ("failed", error)
+
+
+def test_a_look_is_kept_while_the_job_runs_and_takes_a_small_part_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    looked: list[float] = []
+
+    def look() -> Frames:
+        looked.append(clock[0])
+        clock[0] += 0.25
+        return counting(2)
+
+    job = Job(1, GenerationRequest(prompt="a"))
+    for step in range(1, 10):
+        job.told(Progress(step, 9, 1, 1, look))
+        clock[0] += 1.0
+    assert looked == [100.0, 103.25, 106.5]  # each takes 0.25 s, a tenth of 2.5 s
+    assert job.preview is not None
+    assert job.progress == Progress(9, 9, 1, 1)

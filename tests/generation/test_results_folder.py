@@ -1,6 +1,7 @@
 """Results in a folder, made of requests, restored from any file of theirs; why a reference does not show."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ from helpers.make_videos import counting, film
 from helpers.places import ROOT
 
 from echoreel.common.errors import SettingsError, VideoUnreadable
-from echoreel.generation.filming import Progress
+from echoreel.generation.progress import Progress
 from echoreel.generation.reference_checks import reference_checks
 from echoreel.generation.request import GenerationRequest, ReferenceRequest
 from echoreel.generation.results_folder import ResultsFolder
 from echoreel.generation.settings import GenerationSettings
+from echoreel.media.images import Frames
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import read_frames, read_notes
 
@@ -45,6 +47,22 @@ def made(results: ResultsFolder, request_made: GenerationRequest) -> tuple[Path,
 def test_progress_is_told_by_step_of_every_video(made: tuple[Path, list[Progress]]) -> None:
     assert made[1] == [Progress(1, 2, 1, 2), Progress(2, 2, 1, 2), Progress(1, 2, 2, 2), Progress(2, 2, 2, 2)]
     assert [told.share for told in made[1]] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_one_can_look_at_the_video_while_it_is_made(
+    results: ResultsFolder, request_made: GenerationRequest, made: tuple[Path, list[Progress]]
+) -> None:
+    """The last look is the video itself, and looking changes nothing in it."""
+    looks: list[Frames | None] = []
+    again = results.make(request_made, lambda told: looks.append(told.look()))
+    shown = [look for look in looks if look is not None]
+    assert [look.shape for look in shown] == [(16, 32, 32, 3)] * 4
+    assert np.abs(shown[0].astype(int) - shown[1]).max() > 8
+    video = read_frames(results.result(again).video, size=(32, 32)).frames
+    assert np.abs(shown[-1].astype(int) - video).mean() < 2  # what the mp4's compression leaves
+    first, second = (results.result(each).video.read_bytes() for each in (made[0], again))
+    assert first == second
+    shutil.rmtree(again)
 
 
 def test_what_progress_raises_ends_the_work_and_nothing_is_left(

@@ -44,6 +44,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "generate --lora": (["a cat running", "--lora", "lora.safetensors"], "lora"),
     "info": ([], WORKS),
     "library add": (["OUT/new-library", f"{ROOT}/echoreel/assets"], "library"),
+    "library caption": (["OUT/library", "0123456789abcdef", "a cat running"], "library"),
     "library embed": (["OUT/library"], "library"),
     "library export": (["OUT/library", "OUT/copy"], "library"),
     "library list": (["OUT/library"], "library"),

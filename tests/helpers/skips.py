@@ -10,8 +10,10 @@ import torch
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 NEEDS_GPU, NEEDS_MOTIONS = "needs a GPU", "needs the motion library beside the checkout"
+NEEDS_CHROMIUM = "needs Chromium; scripts/chromium installs it"
 ALLOWED_IN_CI = {
     NEEDS_GPU: "its machines have none",
+    NEEDS_CHROMIUM: "no package of Python's brings it",
     NEEDS_MOTIONS: "its recordings are not ours to publish in the repository",
     "needs torchao": "no extra brings it: it quantizes bases, which is the user's choice",
 }

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,27 @@ def library(videos: Path, tmp_path: Path) -> ReferenceLibrary:
 
 def captions(library: ReferenceLibrary) -> set[str]:
     return {clip.caption for clip in library.clips()}
+
+
+def test_a_clip_with_another_caption_is_found_by_its_action(
+    library: ReferenceLibrary, tmp_path: Path
+) -> None:
+    (found,) = library.clips(action="juggling")
+    clip = library.recaption(found.id, "an old man's  cartwheel\n on the grass, doing a cartwheel")
+    assert clip.caption == "an old man's cartwheel on the grass, doing a cartwheel"
+    assert (clip.phrase, clip.verb) == ("doing a cartwheel", "cartwheel")
+    assert replace(clip, caption=found.caption, phrase=found.phrase, verb=found.verb) == found
+    assert [each.clip for each in library.search("a dog doing a cartwheel", 1).results] == [clip]
+    assert library.clips(action="juggling") == []
+    assert library.store.count("clips") == 3
+    with pytest.raises(LibraryError, match="no such clip"):
+        library.recaption("0123456789abcdef", "a cat running")
+    call = ["library", "caption", library.store.uri, clip.id, "a hat", "--json"]
+    told = CliRunner().invoke(app, call)
+    assert (told.exit_code, json.loads(told.stdout)["action"]) == (0, "")
+    library.store.refresh()
+    assert [clip.caption for clip in next(library.batches("verb = ''"))] == ["a hat"]
+    assert library.pick("a dog doing a cartwheel").results == ()
 
 
 def test_a_folder_is_added_once_and_copies_not_at_all(library: ReferenceLibrary, videos: Path) -> None:

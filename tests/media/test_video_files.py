@@ -23,7 +23,7 @@ from echoreel.common.errors import (
     VideoTooLarge,
     VideoUnreadable,
 )
-from echoreel.media.images import contact_sheet, fitted, side_by_side
+from echoreel.media.images import fitted
 from echoreel.media.video_files import Span, VideoLimits, probe, read_frames, write_image, write_video
 
 RED, GREEN = (220, 30, 30), (30, 200, 30)
@@ -348,32 +348,3 @@ def test_wrong_ways_to_write_are_refused_and_keep_what_was_there(tmp_path: Path)
     with pytest.raises(VideoError, match=r"end the name in \.png"):
         write_image(tmp_path / "a.tiff", counting(1)[0])
     assert (tmp_path / "a.mp4").read_text() == "old"
-
-
-# --- sheets ---
-
-
-def test_labels_in_other_scripts_differ() -> None:
-    frames = np.zeros((2, 48, 64, 3), np.uint8)
-    labels = ("человек", "走路走路走路走", "يمشي ببطء")
-    bands = {contact_sheet([(label, frames)])[:18].tobytes() for label in labels}
-    assert len(bands) == 3
-
-
-def test_a_contact_sheet_shows_first_and_last_frames_of_every_row() -> None:
-    first, second = counting(16, 32, 32), counting(3, 20, 20)
-    sheet = contact_sheet([("a label " * 30, first), ("short", second)], columns=4, height=64)
-    assert sheet.dtype == np.uint8
-    assert sheet.shape[1] == 4 * (64 + 8)
-    brightness = {int(frame[10, 20, 0]) for frame in first[[0, 5, 10, 15]]}
-    assert brightness <= set(np.unique(sheet[..., 0]).tolist())
-
-
-def test_side_by_side_lasts_as_long_as_the_longest() -> None:
-    both = side_by_side(
-        [("left", counting(4, 32, 32)), ("right, with a long label", counting(8, 32, 48))], height=64
-    )
-    assert both.shape[0] == 8
-    assert both.shape[2] == (64 + 8) + (96 + 8)
-    assert (both[3, :, :72] == both[7, :, :72]).all()
-    assert (both[3, :, 72:] != both[7, :, 72:]).any()

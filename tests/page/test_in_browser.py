@@ -1,5 +1,6 @@
 """The page as people use it, in Chromium: from the first look to a video made with a clip of the library."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,21 +8,25 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from helpers.places import ROOT
+from helpers.skips import NEEDS_CHROMIUM
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from echoreel.evaluation.actorbench.pose_metrics import Interval
 from echoreel.evaluation.actorbench.report import EvaluationReport, Row
-from echoreel.evaluation.actorbench.report_page import write_plot
+from echoreel.evaluation.actorbench.report_page import write_plots
+from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import probe
 from echoreel.page.page import PageSettings, served
 
-pytestmark = pytest.mark.browser
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason=NEEDS_CHROMIUM)]
 
 CARTWHEEL = ROOT / "echoreel" / "assets" / "cartwheel.mp4"
 CAPTION = (
     "a person with black hair in a yellow t-shirt and black trousers doing a cartwheel on a wooden floor"
 )
 PROMPT = "a person with brown hair in a red sweater doing a cartwheel on a grassy field"
+ARGUMENTS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 LONG, SHORT = 60_000, 15_000  # milliseconds
 
 
@@ -47,16 +52,13 @@ def write_bench(folder: Path) -> None:
     row = Row("ours", "heldout", 1, 16, part, part, part, part, part, part, part, part, 12.0)
     report = EvaluationReport((row,), {"training": {"accuracy": 0.9}}, {}, 0, None, folder)
     report.write()
-    write_plot(report, folder / "report.png")
+    write_plots(report, folder)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        pytest.fail("these tests need Chromium; on Debian: apt-get install chromium")
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
 
 
 @pytest.fixture
@@ -105,6 +107,7 @@ def test_from_a_clip_to_a_video(page: Page, folder: Path, tmp_path: Path) -> Non
         "v => document.querySelector('#job-0 progress').value > v", arg=first, timeout=LONG
     )
     expect(page.locator("#job-0")).to_contain_text("s left", timeout=SHORT)
+    expect(page.get_by_alt_text("The video so far")).to_be_visible(timeout=SHORT)
     ask(page, steps=3)
     expect(page.locator("#job-1")).to_contain_text("Waiting, next in line", timeout=SHORT)
     page.click("#cancel-0")
@@ -127,14 +130,53 @@ def test_from_a_clip_to_a_video(page: Page, folder: Path, tmp_path: Path) -> Non
 
 def test_a_file_brings_its_settings_back(page: Page, folder: Path) -> None:
     made = next((folder / "outputs").glob("2*/2*.mp4"))
-    with page.expect_file_chooser() as chosen:
-        page.click("#restore")
-    chosen.value.set_files(str(made))
+    page.set_input_files("#restore input[type=file]", str(made))
     expect(page.locator("#prompt textarea")).to_have_value(PROMPT, timeout=SHORT)
     expect(page.locator("#reference-1 .frames img")).to_have_count(8)
     expect(page.locator("#reference-1").get_by_label("Start (s)")).to_have_value("0.5")
+    expect(page.get_by_label("Start of reference 1 in seconds")).to_have_value("0.5")
     page.click("#settings button")
     expect(page.get_by_label("Steps", exact=True)).to_have_value("3")
+
+
+def test_the_part_is_chosen_on_the_film(page: Page) -> None:
+    """By pointer and keyboard; the fields and the frames taken follow, and the handles follow the fields."""
+    drop(page)
+    card = page.locator("#reference-1")
+    start, end = (page.get_by_label(f"{name} of reference 1 in seconds") for name in ("Start", "End"))
+    film = card.locator(".film").bounding_box()
+    assert film is not None
+    middle = film["y"] + film["height"] / 2
+    page.mouse.move(film["x"], middle)
+    page.mouse.down()
+    page.mouse.move(film["x"] + film["width"] / 4, middle, steps=5)
+    page.mouse.up()
+    expect(card.get_by_label("Start (s)")).to_have_value(re.compile(r"0\.(4[89]|5[0-2]?)"), timeout=SHORT)
+    expect(card).to_contain_text("12 frames, 0.", timeout=SHORT)
+    end.focus()
+    for _ in range(50):
+        page.keyboard.press("ArrowLeft")
+    expect(card.get_by_label("End (s)")).to_have_value("1.5", timeout=SHORT)
+    expect(card.locator(".frames img")).to_have_count(8, timeout=SHORT)
+    card.get_by_label("Start (s)").fill("1")
+    expect(start).to_have_value("1")
+    expect(card.locator(".frames img")).to_have_count(4, timeout=SHORT)
+
+
+def test_the_webcam_gives_a_reference(page: Page) -> None:
+    page.click("#webcam")
+    page.wait_for_function("() => document.querySelector('#webcam-view').currentTime > 1.2", timeout=SHORT)
+    page.click("#webcam")
+    expect(page.locator("#reference-1")).to_contain_text("s of webcam-", timeout=SHORT)
+    expect(page.locator("#webcam-view")).to_be_hidden()
+
+
+def test_a_reference_file_is_a_reference(page: Page, tmp_path: Path) -> None:
+    made = ReferenceVideo.from_file(CARTWHEEL, CAPTION, start=0.5)
+    made.save(tmp_path / "cartwheel.safetensors")
+    page.set_input_files("#drop input[type=file]", str(tmp_path / "cartwheel.safetensors"))
+    expect(page.locator("#reference-1 .frames img")).to_have_count(len(made.frames), timeout=SHORT)
+    expect(page.locator("#reference-1 textarea")).to_have_value(CAPTION)
 
 
 def test_whoever_comes_back_finds_the_last_result_and_the_running_job(
@@ -169,7 +211,7 @@ def test_errors_are_sentences(page: Page) -> None:
 def test_the_bench_shows_a_report(page: Page) -> None:
     page.get_by_role("tab", name="Bench").click()
     expect(page.locator(".report table").first).to_contain_text("heldout")
-    expect(page.get_by_alt_text("Bars of every measure")).to_be_visible()
+    expect(page.get_by_role("img", name="Bars of every measure")).to_be_visible()
     assert page.evaluate("[...document.querySelectorAll('.sheet img')].every(each => each.naturalWidth > 0)")
 
 
@@ -188,7 +230,7 @@ def test_the_library_gives_a_reference(page: Page) -> None:
     page.get_by_label("What they show").fill(CAPTION)
     expect(page.locator("#add-drop")).to_contain_text("cartwheel", timeout=SHORT)
     page.click("#add-button")
-    expect(page.locator("#added")).to_contain_text("Added 1 clips", timeout=LONG)
+    expect(page.locator("#added")).to_contain_text("Added 1 clip;", timeout=LONG)
     page.locator("#query").get_by_role("textbox").fill("a woman in a red coat doing a cartwheel")
     page.keyboard.press("Enter")
     expect(page.locator("#understood")).to_contain_text("doing a cartwheel", timeout=SHORT)
@@ -200,8 +242,22 @@ def test_the_library_gives_a_reference(page: Page) -> None:
     expect(page.locator("#reference-1 textarea")).to_have_value(CAPTION)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+def test_the_library_is_asked_for_the_prompt_and_its_captions_are_mended(page: Page) -> None:
+    page.fill("#prompt textarea", "an old man doing a cartwheel")
+    page.click("#find")
+    expect(page.locator("#why-taken")).to_contain_text("for “doing a cartwheel”: same action", timeout=SHORT)
+    expect(page.locator("#reference-1 .frames img")).to_have_count(16, timeout=SHORT)
+    page.get_by_role("tab", name="Library").click()
+    for caption, action in (("a wooden floor", "No action found"), (CAPTION, "doing a cartwheel")):
+        page.locator("#action").get_by_role("combobox").click()
+        page.get_by_role("option").first.click()
+        page.locator("#hit-0 textarea").fill(caption)
+        page.click("#save-0")
+        expect(page.locator("#hit-0")).to_contain_text(action, timeout=SHORT)
+        expect(page.locator("#hit-0")).to_contain_text("Saved.")
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_no_serious_fault_of_accessibility(page: Page, address: str, theme: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(f"{address}?__theme={theme}")

@@ -1,7 +1,9 @@
 """The page is its user's: nobody else reads files, asks for work or makes it speak to others."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ from echoreel.generation.jobs import MOST_WAITING
 from echoreel.page.page import PageSettings, served
 
 CARTWHEEL = ROOT / "echoreel" / "assets" / "cartwheel.mp4"
+OUTSIDE = ("/etc/passwd", "https://example.com/secret.mp4", "http://127.0.0.1:1/secret.mp4")
 MEGABYTE = 2**20
 
 
@@ -26,7 +29,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[str]:
+def reached() -> Iterator[set[str]]:
+    """Hosts that this process has looked up or connected to since; in the end none but this machine."""
+    hosts: set[str] = set()
+    look_up, connect = socket.getaddrinfo, socket.socket.connect
+
+    def looked_up(host: Any, *values: Any, **named: Any) -> Any:
+        hosts.add(str(host))
+        return look_up(host, *values, **named)
+
+    def connected(self: socket.socket, address: Any) -> None:
+        hosts.add(str(address[0]) if isinstance(address, tuple) else "a file")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", looked_up)
+        patch.setattr(socket.socket, "connect", connected)
+        yield hosts
+    assert hosts <= {"127.0.0.1", "localhost", "a file"}, "the page asked other machines"
+
+
+@pytest.fixture(scope="module")
+def address(reached: set[str], folder: Path) -> Iterator[str]:
     settings = PageSettings(
         outputs=folder / "outputs", library=folder / "library", browser=False, upload_bytes=MEGABYTE
     )
@@ -73,16 +97,16 @@ def test_no_endpoint_takes_a_file_that_was_not_uploaded(client: PageClient, fold
         kinds = [each["type"] for each in client.inputs(event)]
         if not {*kinds} & {"file", "uploadbutton", "downloadbutton"}:
             continue
-        for outside in (folder / "secret.mp4", folder / "secret.json", Path("/etc/passwd")):
+        for outside in (*OUTSIDE, f"{folder}/secret.mp4", f"{folder}/secret.json"):
             given = [
-                ([file_data(str(outside))] if kind == "file" else file_data(str(outside)))
+                ([file_data(outside)] if kind == "file" else file_data(outside))
                 if kind in ("file", "uploadbutton", "downloadbutton")
                 else None
                 for kind in kinds
             ]
             worked, output = client.call(event, given)
             assert not worked, (event["api_name"], output)
-            assert "secret" not in str(output).replace(str(outside), "")
+            assert "secret" not in str(output).replace(outside, "")
             tried += 1
     assert tried >= 9  # references, restored settings, videos to add
     assert not (folder / "outputs" / "references").exists()
@@ -131,6 +155,17 @@ def test_the_page_itself_is_served_and_loads_nothing_from_elsewhere(client: Page
     assert "fonts.googleapis.com" not in response.text
 
 
+@pytest.mark.parametrize("label", ["Base", "Adapter"])
+def test_no_model_is_loaded_that_the_page_does_not_offer(
+    client: PageClient, folder: Path, label: str
+) -> None:
+    event = client.event_of("generate")
+    values = client.values(event, Prompt="a person dancing", **{label: str(folder)})
+    worked, output = client.call(event, values)
+    assert not worked
+    assert "is not in the list of choices" in output["error"]
+
+
 def test_two_hundred_jobs_of_one_client_are_not_queued(client: PageClient) -> None:
     event = client.event_of("generate")
     values = client.values(event, Prompt="a person dancing", Steps=1000)
@@ -141,3 +176,10 @@ def test_two_hundred_jobs_of_one_client_are_not_queued(client: PageClient) -> No
     assert sum(worked for worked, _ in answers) == MOST_WAITING + 1
     refusals = {output["error"] for worked, output in answers if not worked}
     assert refusals == {"5 generations are waiting already; cancel one, or wait until one is done"}
+
+
+def test_nothing_is_asked_of_other_machines(client: PageClient, reached: set[str]) -> None:
+    """`reached` watches all of the above as well. test_in_browser watches the browser."""
+    response = client.http.get("/gradio_api/file/https://example.com/")
+    assert response.status_code == 403
+    assert reached == {"127.0.0.1"}

@@ -33,11 +33,12 @@ from echoreel.evaluation.actorbench.pose_metrics import (
     prompt_appearance,
 )
 from echoreel.evaluation.actorbench.report import MEASURES, EvaluationReport, Row
-from echoreel.evaluation.actorbench.report_page import write_page, write_plot, write_tradeoff
+from echoreel.evaluation.actorbench.report_page import write_page, write_plots
 from echoreel.evaluation.actorbench.rivals import LoraSettings, Made, Noised, NoisedSettings, Rival, TunedLora
 from echoreel.evaluation.frechet_distance import frechet_distance
 from echoreel.generation.settings import GenerationSettings
-from echoreel.media.images import Frames, contact_sheet
+from echoreel.media.drawing import Theme, blank, contact_sheet, in_both_themes
+from echoreel.media.images import Frames
 from echoreel.media.video_files import write_image
 
 Condition = Literal[
@@ -102,14 +103,12 @@ def evaluate(
         rows += trial.rows()
         judges[name] = trial.judge_accuracy()
         pictures.append(recipe.folder / "sheets" / f"{name}.png")
-        write_image(pictures[-1], trial.sheet())
+        for theme, path in in_both_themes(pictures[-1]).items():
+            write_image(path, trial.sheet(theme))
     settings = recipe.model_dump(mode="json") | {"weights": studio.weights}
     report = EvaluationReport(tuple(rows), judges, settings, recipe.seed, _commit(), recipe.folder)
     report.write(json)
-    plots = [recipe.folder / "report.png", recipe.folder / "tradeoff.png"]
-    write_plot(report, plots[0])
-    write_tradeoff(report, plots[1])
-    write_page(report, [*plots, *pictures])
+    write_page(report, [*write_plots(report, recipe.folder), *pictures])
     return report
 
 
@@ -171,7 +170,7 @@ class _Trial:
                 numbers[name] = float(np.mean(right))
         return {name: round(value, 4) for name, value in numbers.items()}
 
-    def sheet(self, each: int = 6) -> Frames:
+    def sheet(self, theme: Theme, each: int = 6) -> Frames:
         """A picture: of every action, frames of the first prompt's reference, base and ours."""
         wanted: list[tuple[Condition, int]] = [
             ("copied", 1),
@@ -188,9 +187,9 @@ class _Trial:
             for key in shown:
                 video = self._film(*key)[i]
                 chosen = video[np.linspace(0, len(video) - 1, each).round().astype(int)]
-                strips += [chosen, np.full_like(chosen[:1], 255)]
+                strips += [chosen, blank(chosen.shape[1:3], theme)[None]]
             rows.append((f"{action}: {label}", np.concatenate(strips[:-1])))
-        return contact_sheet(rows, columns=len(shown) * (each + 1), height=64)
+        return contact_sheet(rows, columns=len(shown) * (each + 1), height=64, theme=theme)
 
     def _conditions(self) -> Iterator[tuple[Condition, int]]:
         recipe = self.recipe

@@ -21,6 +21,7 @@ from echoreel.evaluation.actorbench.filming import Studio
 from echoreel.evaluation.actorbench.judge import Judge, JudgeSettings
 from echoreel.evaluation.actorbench.report import MEASURES, Row
 from echoreel.generation.settings import GenerationSettings
+from echoreel.media.video_files import read_image
 from echoreel.method.adapter import ActionAdapter
 
 ACTORS = ActorSettings().model_copy(update={"frames": 4, "size": 32})
@@ -148,7 +149,10 @@ def test_a_reference_in_another_look_shows_the_same_motion(recipe: EvaluateSetti
     quick = recipe.model_copy(update={"conditions": ("ours", "restyled"), "references": (1,)})
     rows = evaluate(quick, split="heldout", prompts=1).rows
     assert [(r.condition, r.references) for r in rows] == [("ours", 1), ("restyled", 1)]
-    assert (recipe.folder / "report.png").exists()
+    for name in ("report", "tradeoff", "sheets/heldout"):
+        light, dark = (read_image(recipe.folder / f"{name}{theme}.png") for theme in ("", "-dark"))
+        assert light.shape == dark.shape
+        assert (light[-1, -1].tolist(), dark[-1, -1].tolist()) == ([255, 255, 255], [22, 24, 29])
     page = (recipe.folder / "report.html").read_text()
     assert "sheets/heldout.png" in page
     assert "<td>restyled</td>" in page
