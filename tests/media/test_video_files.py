@@ -291,6 +291,20 @@ def test_mp4_can_be_watched_while_it_loads_and_everywhere(tmp_path: Path) -> Non
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
 
 
+def test_the_same_frames_are_the_same_bytes_whatever_memory_holds(tmp_path: Path) -> None:
+    """x264's mbtree read memory that it had not set, where the processor has AVX-512."""
+    chance = np.random.default_rng(0)
+    blocks = chance.integers(0, 256, (8, 37, 99, 3), np.uint8)
+    frames = np.kron(blocks, np.ones((1, 8, 8, 1), np.uint8))
+    written = set()
+    for value in range(6):
+        used = [np.full(chance.integers(1000, 3_000_000), 37 * value % 256, np.uint8) for _ in range(5)]
+        del used
+        write_video(tmp_path / "a.mp4", frames, fps=8)
+        written.add((tmp_path / "a.mp4").read_bytes())
+    assert len(written) == 1
+
+
 def test_webp_is_animated(tmp_path: Path) -> None:
     write_video(tmp_path / "a.webp", counting(6), fps=8)
     with Image.open(tmp_path / "a.webp") as image:
