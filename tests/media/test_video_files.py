@@ -1,10 +1,12 @@
 """Promises of media/: video files, decoding and images, on files made here."""
 
+import gc
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 from helpers.make_videos import counting, film, numbers, sound
 from numpy.testing import assert_allclose
@@ -303,6 +305,22 @@ def test_the_same_frames_are_the_same_bytes_whatever_memory_holds(tmp_path: Path
         write_video(tmp_path / "a.mp4", frames, fps=8)
         written.add((tmp_path / "a.mp4").read_bytes())
     assert len(written) == 1
+
+
+def test_frames_that_were_read_are_gone_at_once(tmp_path: Path) -> None:
+    """PyAV's side data kept them, each with its pixels and threads, until the garbage collector came by."""
+    path = film(tmp_path / "a.mp4", counting(12), rotation=90)
+    read_frames(path)
+    gc.collect()
+    gc.disable()
+    try:
+        before = psutil.Process().num_threads()
+        for _ in range(3):
+            read_frames(path)
+        assert psutil.Process().num_threads() == before
+        assert not [each for each in gc.get_objects() if isinstance(each, av.VideoFrame)]
+    finally:
+        gc.enable()
 
 
 def test_webp_is_animated(tmp_path: Path) -> None:
