@@ -1,5 +1,6 @@
 """Released files: read without unpickling, refused with a list, written whole, and used by `generate`."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,12 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     file.write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match="not a file of plain tensors"):
         read_tensors(file)
+    torch.save({"module": {"a": torch.zeros(1)}}, file)
+    whole = file.read_bytes()
+    for place in range(whole.index(b"ctorch"), whole.index(b"ctorch") + 60):  # in the pickle
+        file.write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+        with contextlib.suppress(CheckpointError):
+            read_tensors(file)
     torch.save({"steps": 3}, file)
     with pytest.raises(CheckpointError, match="holds no tensors"):
         read_tensors(file)
