@@ -94,8 +94,9 @@ class ActionAdapter(AdapterNetworks):
 
         Raises:
             AdapterMismatch: the adapter was made for another base, or there is no pipeline.
+            BaseUnsupported: the base is of no supported family.
             InUse: another thread generates with the base or the adapter.
-            SettingsError: the base does not say its size, and none is given.
+            SettingsError: the base does not say its size, and none is given; or a side is below 1.
         """
         found = self._whole_base() if base is None else base_of(base)
         with used_alone(self, *found.denoisers):
@@ -137,7 +138,7 @@ class ActionAdapter(AdapterNetworks):
 
         Raises:
             AdapterMismatch: the adapter is not attached to a pipeline.
-            SettingsError: the base does not say its size, and none is given.
+            SettingsError: the base does not say its size, and none is given; or a side is below 1.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         given = [references] if isinstance(references, ReferenceVideo) else list(references)
@@ -167,7 +168,7 @@ class ActionAdapter(AdapterNetworks):
 
         Raises:
             AdapterMismatch: the batch does not match, or there is no pipeline.
-            SettingsError: the base does not say its size, and none is given.
+            SettingsError: the base does not say its size, and none is given; or a side is below 1.
         """
         base = self._whole_base()
         self._move(base)
