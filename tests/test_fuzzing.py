@@ -1,4 +1,4 @@
-"""Files that hypothesis makes up are read, or refused with one of our errors; scripts/fuzz does it for longer."""
+"""Files that hypothesis makes up are read, or refused with one of our errors; scripts/fuzz makes more."""
 
 import json
 from pathlib import Path

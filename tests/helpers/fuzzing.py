@@ -31,7 +31,7 @@ RECIPE = 'folder = "run"\npairs = "pairs"\nbase = "embedded"\n[task]\nbatch = 2\
 RECIPE += "validation_levels = [0.5, 0.9]\n[prism]\nwidth = 64\n[fit]\nsteps = 3\nlearning_rate = 1e-3\n"
 PAIR = {"target": "a.mp4", "caption": "a man is running", "start": 1.5, "end": 4}
 PAIR |= {"references": [{"path": "b.mp4", "caption": "a woman is running", "start": 0.0, "end": 2.5}]}
-SRT = "1\n00:00:01,000 --> 00:00:03,500\na man is running\n\n2\n00:01:00,000 --> 00:01:02,000\n<i>he</i> runs\n"
+SRT = "1\n00:00:01,000 --> 00:00:03,500\na man runs\n\n2\n00:01:00,000 --> 00:01:02,000\n<i>he</i> runs\n"
 CSV = 'path,caption,start,end\na.mp4,"a man, running",0,2.5\nb.mp4,a woman is dancing,1,4\n'
 NOTES = {
     "prompt": "a man is running",
