@@ -120,7 +120,9 @@ class Base(ABC):
         return height * self.pixels_per_place, width * self.pixels_per_place
 
     def video_size(self, asked: tuple[int, int] | None = None) -> tuple[int, int]:
-        """What is asked for, else the native size. Raises SettingsError where the base has none."""
+        """What is asked for, else the native size. Raises SettingsError where there is none, or below 1."""
+        if asked is not None and min(asked) < 1:
+            raise SettingsError(f"got height and width {asked}, need 1 or more pixels each")
         size = asked or self.native_size
         if size is None:
             raise SettingsError(

@@ -21,6 +21,7 @@ from echoreel.bases.videocrafter import VideoCrafter
 from echoreel.bases.wan import Wan
 from echoreel.bases.wan_vace import WanVACE
 from echoreel.common.errors import BaseUnsupported
+from echoreel.common.versions import warn_if_untested
 
 FAMILIES: tuple[type[Base], ...] = (
     AnimateDiff,
@@ -42,9 +43,13 @@ FAMILIES: tuple[type[Base], ...] = (
 
 
 def base_of(given: BaseLike) -> Base:
-    """The base in a pipeline or denoiser. Raises BaseUnsupported when it is of no family in the table."""
+    """The base in a pipeline or denoiser. Raises BaseUnsupported when it is of no family in the table.
+
+    Warns, once, where torch, diffusers or transformers are newer than those tested.
+    """
     if isinstance(given, Base):
         return given
+    warn_if_untested("torch", "diffusers", "transformers")
     pipe: Any = None if isinstance(given, nn.Module) else given
     for family in sorted(FAMILIES, key=lambda f: -len(f.denoiser_type.__mro__)):  # subclasses first
         denoiser = plain(given if pipe is None else getattr(pipe, family.component, None))

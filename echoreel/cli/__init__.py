@@ -21,6 +21,7 @@ from echoreel.cli import (  # noqa: F401 - they add their commands
     training,
 )
 from echoreel.cli.app import app
+from echoreel.cli.output import plain_warnings
 
 __all__ = ["app", "main"]
 
@@ -30,4 +31,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where the caller has closed it
             stream.reconfigure(errors="backslashreplace")
+    plain_warnings()
     app()

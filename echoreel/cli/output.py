@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -12,6 +13,7 @@ import typer
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.text import printable
+from echoreel.common.versions import UntestedVersion
 
 STOPPED = 130  # exit code after Ctrl-C
 LONGEST_LINE = 300  # characters of a message that nobody wrote for people
@@ -77,6 +79,19 @@ def explained(error: BaseException) -> tuple[str, int]:
     if len(what) > LONGEST_LINE:
         what = f"{what[:LONGEST_LINE]}…"
     return f"error: this is a fault of EchoReel: {what}; run again with --debug for the trace", 1
+
+
+def plain_warnings() -> None:
+    """From now on, our warning of an untested version is a line without the place in the code."""
+    usual = warnings.showwarning
+
+    def shown(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, UntestedVersion):
+            typer.echo(f"note: {message}", err=True)
+        else:
+            usual(message, category, *place, **more)
+
+    warnings.showwarning = shown
 
 
 def hush() -> None:

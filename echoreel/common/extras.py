@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from echoreel.common.errors import MissingExtra
+from echoreel.common.versions import warn_if_untested
 
 EXTRAS = {  # module -> the package that holds it, the extra that brings it
     "cv2": ("opencv-python-headless", "eval"),
@@ -26,6 +27,8 @@ EXTRAS = {  # module -> the package that holds it, the extra that brings it
 def needs(module: str, task: str) -> Iterator[None]:
     """Around the import of an optional package: where it fails, MissingExtra says what to install.
 
+    Warns, once, of a version that is newer than those tested.
+
     Args:
         module: a key of EXTRAS.
         task: what needs it; the subject of the message, such as "filming actors".
@@ -39,3 +42,4 @@ def needs(module: str, task: str) -> Iterator[None]:
             f"{task} needs the package {package}{broken}; run pip install 'echoreel[{extra}]', "
             f"or in a clone scripts/setup {extra}"
         ) from error
+    warn_if_untested(package)

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from echoreel.common.errors import OutputError
 from echoreel.common.extras import EXTRAS
 from echoreel.common.places import WEIGHTS, check_outputs, small_file
+from echoreel.common.versions import NEWEST_TESTED, untested
 
 State: TypeAlias = Literal["ok", "note", "problem"]
 DEPTH = 4  # folders below the current one in which adapters are looked for
@@ -55,7 +56,10 @@ class FoundAdapter:
 
 def examined() -> list[Finding]:
     """Everything that `doctor` looks at. Changes nothing and uses no network."""
-    return [_versions(), _packages(), _device(), _memory(), *_extras(), _weights(), *_cached(), *_writable()]
+    return [
+        *(_versions(), _packages(), *_untested(), _device(), _memory()),
+        *(*_extras(), _weights(), *_cached(), *_writable()),
+    ]
 
 
 def adapters(folder: Path | None = None) -> list[FoundAdapter]:
@@ -113,6 +117,14 @@ def _packages() -> Finding:
     return Finding(
         "packages", "problem", "; ".join(wrong), "install EchoReel again in an environment of its own"
     )
+
+
+def _untested() -> Iterator[Finding]:
+    """Packages that are newer than those tested."""
+    for package in NEWEST_TESTED:
+        if said := untested(package):
+            told, _, advice = said.partition("; ")
+            yield Finding("newer", "note", told, advice)
 
 
 def _device() -> Finding:

@@ -160,7 +160,12 @@ class ReferenceLibrary:
         return Answer(prompt, asked, tuple(found))
 
     def pick(self, prompt: str, count: int = 1, action: str | None = None) -> Answer:
-        """Of `search`, those whose action fits: none where nothing does, fewer where there are fewer."""
+        """Of `search`, those whose action fits: none where nothing does, fewer where there are fewer.
+
+        Raises:
+            LibraryError: the library cannot be read.
+            EchoReelError: the prompt is empty, or `count` is below 1.
+        """
         answer = self.search(prompt, count, action)
         return replace(answer, results=tuple(found for found in answer.results if found.score >= FITS))
 
@@ -177,6 +182,7 @@ class ReferenceLibrary:
 
         Raises:
             LibraryError: the library cannot be read.
+            EchoReelError: the prompt is empty, or `count` is below 1.
         """
         answer = self.pick(prompt, 3 * count, action)
         taken: list[tuple[Found, ReferenceVideo]] = []
@@ -212,7 +218,11 @@ class ReferenceLibrary:
             yield [LibraryClip.of(row) for row in batch.to_pylist()]
 
     def clips(self, count: int = 20, action: str | None = None) -> list[LibraryClip]:
-        """The first clips or, with a verb or a phrase, the first of that action."""
+        """The first clips or, with a verb or a phrase, the first of that action.
+
+        Raises:
+            EchoReelError: `count` is below 1.
+        """
         _check_count(count)
         where = None
         if action:
@@ -221,7 +231,11 @@ class ReferenceLibrary:
         return [LibraryClip.of(row) for row in self.store.rows("clips", where, limit=count).to_pylist()]
 
     def show(self, id: str) -> LibraryClip:
-        """One clip. Raises LibraryError where there is none of that id."""
+        """One clip.
+
+        Raises:
+            LibraryError: there is none of that id.
+        """
         rows = self.store.rows("clips", f"id = {stored(id)}", limit=1).to_pylist()
         if not rows:
             raise LibraryError(f"{id}: the library has no such clip; `echoreel library list` shows some")
@@ -262,7 +276,8 @@ class ReferenceLibrary:
     def remove(self, ids: Sequence[str]) -> int:
         """Take clips out; returns how many there were. Their videos stay; added again, they are there again.
 
-        Raises LibraryError for what is no id.
+        Raises:
+            LibraryError: it is no id.
         """
         if not ids:
             return 0
@@ -277,8 +292,11 @@ class ReferenceLibrary:
     def export(self, folder: Path, clips: Sequence[LibraryClip]) -> tuple[list[Path], list[tuple[str, str]]]:
         """Copy the clips' videos, and write manifest.jsonl, a catalogue of them.
 
-        Returns the videos written, and (place, what is wrong) of those that could not be. Raises OutputError
-        for a manifest that no export wrote.
+        Returns the videos written, and (place, what is wrong) of those that could not be.
+
+        Raises:
+            OutputError: no export wrote the manifest that is there.
+            OSError: the folder cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         manifest = folder / "manifest.jsonl"

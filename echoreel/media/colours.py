@@ -4,6 +4,7 @@ HDR is brought to SDR as FFmpeg's own filters do it (zscale to linear light at a
 ITU-R BT.2408, then BT.709); PyAV's builds of FFmpeg lack zscale, and swscale's table is off by 25 levels.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
@@ -11,6 +12,7 @@ from typing import cast
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.video.reformatter import Colorspace, Interpolation
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
@@ -38,7 +40,10 @@ def upright(frame: av.VideoFrame, near: tuple[int, int] | None = None) -> Frames
     since their colours take long.
     """
     rgb = _rgb(frame, near)
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    # Not frame.side_data: it keeps the frame, with its pixels and swscale's threads, until Python's garbage
+    # collector comes by.
+    side_data = cast(Callable[[av.VideoFrame], SideDataContainer], SideDataContainer)(frame)
+    matrix = side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return rgb
     # x' = a x + c y, y' = b x + d y, y downwards (ISO 14496-12, 6.2.2): quarter turns and mirrors only.

@@ -261,7 +261,8 @@ def _write_mp4(path: Path, frames: Frames, fps: float, enlarge: int, notes: str)
             container.metadata["comment"] = notes
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width, stream.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
-        # x264's macroblock tree reads memory that it has not set: the same frames gave other bytes by chance.
+        # x264's macroblock tree reads memory that it has not set, where the processor has AVX-512: the same
+        # frames gave other bytes by chance.
         stream.options = {"crf": "17", "preset": "medium", "mbtree": "0"}
         for frame in frames:
             picture = np.pad(_enlarged(frame, enlarge), even, mode="edge")

@@ -95,8 +95,9 @@ class ActionAdapter(AdapterNetworks):
 
         Raises:
             AdapterMismatch: the adapter was made for another base, or there is no pipeline.
+            BaseUnsupported: the base is of no supported family.
             InUse: another thread generates with the base or the adapter.
-            SettingsError: the base does not say its size, and none is given.
+            SettingsError: the base does not say its size, and none is given; or a side is below 1.
         """
         found = self._whole_base() if base is None else base_of(base)
         with used_alone(self, *found.denoisers):
@@ -138,7 +139,7 @@ class ActionAdapter(AdapterNetworks):
 
         Raises:
             AdapterMismatch: the adapter is not attached to a pipeline.
-            SettingsError: the base does not say its size, and none is given.
+            SettingsError: the base does not say its size, and none is given; or a side is below 1.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         given = [references] if isinstance(references, ReferenceVideo) else list(references)
@@ -168,7 +169,7 @@ class ActionAdapter(AdapterNetworks):
 
         Raises:
             AdapterMismatch: the batch does not match, or there is no pipeline.
-            SettingsError: the base does not say its size, and none is given.
+            SettingsError: the base does not say its size, and none is given; or a side is below 1.
         """
         base = self._whole_base()
         self._move(base)

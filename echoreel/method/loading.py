@@ -23,6 +23,7 @@ def load_adapter(name: str | Path | None = None) -> ActionAdapter:
 
     Raises:
         AdapterMismatch: it is no adapter, lacks weights, or cannot be loaded.
+        EchoReelError: there is no such folder.
     """
     source = find_model("adapter", name, "config.json")
     try:

@@ -25,7 +25,11 @@ from echoreel.training.run_folder import RunFolder, load_trained
 
 
 class AdapterRecipe(Settings):
-    """A whole adapter training: one TOML file."""
+    """A whole adapter training: one TOML file.
+
+    Raises:
+        SettingsError: a name is unknown, or a value out of range.
+    """
 
     folder: Path  # of the run; `adapter/` in it is the result
     base: str = "embedded"  # or a folder, a hub id, or a single file

@@ -1,19 +1,17 @@
 """Released files: read without unpickling, refused with a list, written whole, and used by `generate`."""
 
+import contextlib
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from helpers.released_checkpoint import autoencoder_tensors, toy_checkpoint
 from helpers.released_toys import ReleasedToy
 from helpers.toy_models import toy_encoders
 from helpers.toy_videocrafter import text_tower, vision_tower
-from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
 from typer.testing import CliRunner
 
 from echoreel.bases.loading import load_base
@@ -27,57 +25,18 @@ from echoreel.released import convert_file as converting
 from echoreel.released.convert_file import convert, read_tensors
 from echoreel.released.original_names import original_names
 
-LDM_NAMES = (  # diffusers' names of an autoencoder's parts -> the originals'
-    (r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}"),
-    (r"mid_block\.attentions\.0\.", "mid.attn_1."),
-    (r"group_norm", "norm"),
-    (r"to_(q|k|v)\.", r"\1."),
-    (r"to_out\.0", "proj_out"),
-    (r"(down|up)_blocks\.(\d)\.resnets\.", r"\1_blocks.\2.block."),
-    (r"(down|up)samplers\.0\.", r"\1sample."),
-    (r"down_blocks\.", "down."),
-    (r"up_blocks\.(\d)", lambda m: f"up.{2 - int(m[1])}"),
-    (r"conv_shortcut", "nin_shortcut"),
-    (r"conv_norm_out", "norm_out"),
-)
-
-
-def autoencoder_tensors(vae: AutoencoderKL) -> dict[str, Tensor]:
-    """By their names in a released file."""
-    tensors = {}
-    for name, x in vae.state_dict().items():
-        for ours, theirs in LDM_NAMES:
-            name = re.sub(ours, theirs, name)
-        tensors[f"first_stage_model.{name}"] = x
-    return tensors
-
 
 @pytest.fixture
 def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A DeepSpeed checkpoint of a toy LVDM with EchoReel, and the tokenizer's folder."""
-    toy = ReleasedToy("lvdm")
-    torch.manual_seed(0)
-    parts = toy_encoders()
-    parts["tokenizer"].save_pretrained(tmp_path / "tokenizer")
-    text_config = parts["text_encoder"].config.to_dict() | {
-        "hidden_size": 48,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 77,
+    tensors, constants = toy_checkpoint(tmp_path)
+    for name, value in constants.items():
+        monkeypatch.setattr(converting, name, value)
+    return {
+        "file": tmp_path / "checkpoint.pt",
+        "tokenizer": str(tmp_path / "tokenizer"),
+        "tensors": tensors,
     }
-    for kind in ("lvdm", "echoreel-lvdm"):
-        monkeypatch.setitem(converting.UNET_SETTINGS, kind, toy.settings["unet"])
-    monkeypatch.setattr(converting, "PRISM_SETTINGS", toy.settings["prism"])
-    monkeypatch.setattr(converting, "AUTOENCODER", dict(parts["vae"].config))
-    monkeypatch.setattr(converting, "CLIP_TEXT", text_config)
-    text = CLIPTextModel(CLIPTextConfig(**text_config))
-    tensors = {f"cond_stage_model.transformer.text_model.{name}": x for name, x in text.state_dict().items()}
-    tensors |= autoencoder_tensors(parts["vae"])
-    for name, x in toy.weights.items():
-        tensors[f"model.diffusion_model.{name}"] = x
-    tensors["betas"] = torch.zeros(1000)
-    wrapped = {f"_forward_module.{name}": x for name, x in tensors.items()}
-    torch.save({"module": wrapped, "global_steps": 3}, tmp_path / "checkpoint.pt")
-    return {"file": tmp_path / "checkpoint.pt", "tokenizer": str(tmp_path / "tokenizer"), "tensors": tensors}
 
 
 def test_a_checkpoint_becomes_what_generate_uses(released: dict[str, Any], tmp_path: Path) -> None:
@@ -203,6 +162,12 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     file.write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match="not a file of plain tensors"):
         read_tensors(file)
+    torch.save({"module": {"a": torch.zeros(1)}}, file)
+    whole = file.read_bytes()
+    for place in range(whole.index(b"ctorch"), whole.index(b"ctorch") + 60):  # in the pickle
+        file.write_bytes(whole[:place] + b"\xff" + whole[place + 1 :])
+        with contextlib.suppress(CheckpointError):
+            read_tensors(file)
     torch.save({"steps": 3}, file)
     with pytest.raises(CheckpointError, match="holds no tensors"):
         read_tensors(file)

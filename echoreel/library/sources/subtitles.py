@@ -8,6 +8,7 @@ from echoreel.common.extras import needs
 TAGS = re.compile(r"<[^<>]*>|\{[^{}]*\}")
 ENTITY = re.compile(r"&#?\w{1,8};")
 BLANK = re.compile(r"\n{3,}")
+NO_HOURS = re.compile(r"(?<!\d)(?=:\d\d:\d\d\.\d)")  # of ":00:01.500", where pysubs2 wants a number
 
 
 def subtitles(text: str) -> tuple[list[tuple[str, float, float]], int]:
@@ -34,4 +35,4 @@ def _plain(text: str) -> str:
     """Without tags, brackets of tags and long gaps, on which pysubs2 spends the square of their length."""
     text = TAGS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     lines = (line.strip() for line in text.translate({ord("{"): None, ord("}"): None}).split("\n"))
-    return BLANK.sub("\n\n", "\n".join(lines)).replace("<", "\u2039")
+    return NO_HOURS.sub("0", BLANK.sub("\n\n", "\n".join(lines)).replace("<", "\u2039"))

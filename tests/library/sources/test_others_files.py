@@ -297,6 +297,7 @@ BESIDE: dict[str, tuple[str, str | bytes, list[Said], str]] = {  # file beside v
         "1 cues end before",
     ),
     "long hours": ("v.srt", CUE.replace("00:00:00,", "9" * 400 + ":00:00,") + RUN, [], "1 cues end before"),
+    "no hours": ("v.vtt", f"WEBVTT\n\n:00:00.000 --> :00:03.000\n{RUN}", [Said(RUN, 0, 3)], ""),
     "digits": ("v.srt", "1" * 65_000, [], "holds no caption"),
     "open tags": ("v.srt", CUE + RUN + "<a" * 500_000, [Said(RUN + "\u2039a" * 1992, 0, 3)], ""),
     "long gaps": ("v.srt", CUE + RUN + "\n" * 500_000 + "x", [Said(f"{RUN} x", 0, 3)], ""),
