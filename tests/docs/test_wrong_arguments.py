@@ -70,6 +70,7 @@ WRONG: dict[str, Callable[[Good], object]] = {  # one argument is wrong, all oth
     "ReferenceLibrary.take": lambda g: g.library.take("a man is running", count=0),
     "ReferenceLibrary.pick": lambda g: g.library.pick("a man is running", count=0),
     "ReferenceLibrary.clips": lambda g: list(g.library.clips(count=-1)),
+    "ReferenceLibrary.recaption": lambda g: g.library.recaption("no id", "a man is running"),
     "ReferenceLibrary.remove": lambda g: g.library.remove(["no id"]),
     "ReferenceLibrary.show": lambda g: g.library.show("no id"),
     "ReferenceVideo": lambda _: echoreel.ReferenceVideo(np.zeros((4, 8, 8), np.uint8)),
