@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from echoreel.common.extras import needs
 WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
+LOG = logging.getLogger(__name__)
 Offload: TypeAlias = Literal["model", "layers"]
 PIPELINES = {  # that diffusers does not know by name
     pipeline.__name__: pipeline
@@ -62,7 +64,7 @@ def load_base(
         BaseUnsupported: it is no pipeline of a supported family, or cannot be loaded.
         EchoReelError: a LoRA or an offloading does not work with it.
     """
-    file = single_file(name)
+    began, file = time.perf_counter(), single_file(name)
     if file is None and parts is not None:
         raise EchoReelError("got parts of a base beside no single file; leave --base-parts out")
     whole = name if file is None else parts or parts_around(file)
@@ -95,6 +97,16 @@ def load_base(
     if loras:
         pipe.set_adapters([f"lora-{number}" for number in range(len(loras))])
     _place(pipe, device, offload)
+    LOG.info(
+        "base: %s from %s%s, in %s on %s%s, loaded in %.1f s",
+        type(pipe).__name__,
+        source,
+        "" if file is None else f" and {file}",
+        str(dtype).removeprefix("torch."),
+        device,
+        "".join(f", LoRA {lora}" for lora in loras),
+        time.perf_counter() - began,
+    )
     return pipe  # type: ignore[no-any-return]
 
 

@@ -174,13 +174,13 @@ def generate(
         inputs = [*(each.source for each in shown if each.source), *([image] if image else ())]
         check_output(out, seeds, inputs)  # now with what the library gave
         for taken in shown:
-            answer.say(f"reference: {taken.describe()}")
+            answer.note(f"reference: {taken.describe()}")
         if require_reference and not shown:
             raise EchoReelError(
                 "no reference; add videos of the action to the library, or name it with --action"
             )
         if picked is not None and not shown:
-            answer.say("generating without reference")
+            answer.note("generating without reference")
         began = time.perf_counter()
         with answer.busy("loading the models"):
             hush()
@@ -193,7 +193,7 @@ def generate(
             loaded = generate.adapter_for(pipe, adapter) if shown else None
         loading = time.perf_counter() - began
         for line in introduction(pipe, loaded, prompt):
-            answer.say(line)
+            answer.note(line)
         files = write_sheets(shown, out, recommended_size(pipe, settings), inputs) if show_frames else []
         result = generate.generate(
             prompt,
@@ -206,12 +206,12 @@ def generate(
             library=picked,
         )
         if result.stale:
-            answer.say(
+            answer.note(
                 f"{result.stale} references were encoded with other weights; run "
                 "`echoreel library embed` to encode them again"
             )
         for name in result.reencoded:
-            answer.say(
+            answer.note(
                 f"{name} holds nothing for this base, size and caption; encoded its kept frames. `echoreel "
                 "reference save` with --base stores that"
             )
@@ -220,7 +220,7 @@ def generate(
             files += result.save_comparison(out)
         for file in files:
             answer.say(f"wrote {file}" + (" over the one that was there" if there and file == out else ""))
-        answer.say(f"{result.summary()} ({loading:.1f} s to load)")
+        answer.note(f"{result.summary()} ({loading:.1f} s to load)")
         answer.facts = result.details() | {
             "files": [str(file) for file in files],
             "loading_seconds": round(loading, 2),
@@ -251,14 +251,14 @@ def tell_taken(taken: "Taken", answer: Answer) -> None:
     """Each reference of the library with why it was taken; or that there is none."""
     understood = taken.answer.action
     for place, why in taken.problems:
-        answer.say(f"skipped {place}: {why}")
+        answer.note(f"skipped {place}: {why}")
     for found, _ in taken.references:
         clip = found.clip
-        answer.say(f'took {clip.id} "{clip.caption}" ({clip.phrase}: {found.why}, {found.score:.2f})')
+        answer.note(f'took {clip.id} "{clip.caption}" ({clip.phrase}: {found.why}, {found.score:.2f})')
     if understood is None:
-        answer.say("could not find an action in the prompt; pass --action")
+        answer.note("could not find an action in the prompt; pass --action")
     elif not taken.references:
-        answer.say(f'nothing in the library matches "{understood.phrase}"')
+        answer.note(f'nothing in the library matches "{understood.phrase}"')
 
 
 def read_references(

@@ -10,13 +10,12 @@ import typer
 
 from echoreel.cli.app import app
 from echoreel.cli.library_answers import export_references, table, tell_added, tell_problems, write_sheet
+from echoreel.cli.loudness import Commands
 from echoreel.cli.options import AsJson, Base, Debug
 from echoreel.cli.output import answering
 from echoreel.common.errors import EchoReelError
 
-library = typer.Typer(
-    no_args_is_help=True, help="Reference videos, found by the action that a prompt asks for."
-)
+library = Commands(no_args_is_help=True, help="Reference videos, found by the action that a prompt asks for.")
 app.add_typer(library, name="library")
 
 Library = Annotated[

@@ -100,8 +100,8 @@ def manifest(
             root = write_manifest(chosen, out)
         answer.say(f"wrote {len(chosen.chosen)} pairs of {chosen.actions} actions to {out}")
         for reason, count in chosen.dropped.most_common():
-            answer.say(f"dropped {count}: {reason}")
-        answer.say(f"next: echoreel prepare pairs {out} FOLDER --root {root} --references {references}")
+            answer.note(f"dropped {count}: {reason}")
+        answer.note(f"next: echoreel prepare pairs {out} FOLDER --root {root} --references {references}")
         answer.facts = chosen.details() | {"manifest": str(out), "root": str(root)}
 
 
@@ -156,7 +156,7 @@ def dataset(
         for line in made.told():
             answer.say(line)
         for file, top in roots.items():
-            answer.say(f"next: echoreel prepare pairs {file} FOLDER --root {top} --references {references}")
+            answer.note(f"next: echoreel prepare pairs {file} FOLDER --root {top} --references {references}")
         answer.facts = made.details() | {"roots": {str(file): str(top) for file, top in roots.items()}}
 
 

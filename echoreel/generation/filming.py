@@ -5,7 +5,9 @@ generator of its own, seeded on the CPU: a seed names a video, alone or among ot
 """
 
 import builtins
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from echoreel.media.images import Frames, fitted
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.adapter import ActionAdapter
 
+LOG = logging.getLogger(__name__)
 QUIET = 30.0  # seconds between lines of progress where there is no terminal
 LINE = "{desc}: {n_fmt} of {total_fmt} steps, {remaining} left\n"
 
@@ -89,7 +92,7 @@ def film(
     EchoReelError for what the pipeline refuses, InUse while another thread films with it, and what `told`
     raises.
     """
-    pipe, given = base.pipe, base.call_arguments(_arguments(shots, settings))
+    pipe, given, began = base.pipe, base.call_arguments(_arguments(shots, settings)), time.perf_counter()
     with used_alone(pipe, *base.denoisers), _progress(pipe, label, told), torch.random.fork_rng():
         torch.manual_seed(shots[0].seed)  # some pipelines draw an image's latents without the generator
         try:
@@ -105,6 +108,9 @@ def film(
     if not np.isfinite(video).all():
         raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; load it in float32")
     frames: Frames = np.round(video * 255).astype(np.uint8)
+    LOG.info(
+        "%s: %d videos of %d frames, %.1f s", label or "made", *frames.shape[:2], time.perf_counter() - began
+    )
     return frames
 
 
