@@ -7,6 +7,7 @@ the commands only. A command has one parameter per option, however many that are
 
 import io
 import sys
+import warnings
 
 from echoreel.cli import (  # noqa: F401 - they add their commands
     doctor,
@@ -26,8 +27,13 @@ __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """The `echoreel` command. What the terminal's encoding lacks is written with escapes."""
+    """The `echoreel` command. What the terminal's encoding lacks is written with escapes.
+
+    Warnings of other libraries are not shown.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where the caller has closed it
             stream.reconfigure(errors="backslashreplace")
+    if not sys.warnoptions:  # else the user has asked for them; --verbose shows all
+        warnings.filterwarnings("ignore", module=r"(?!echoreel\b)")
     app()

@@ -3,6 +3,7 @@
 Over 300 lines since each of its options is a parameter of its own, with its help.
 """
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -115,8 +116,14 @@ def generate(
     seed: Annotated[
         list[int] | None, typer.Option(metavar="N", help="One video per seed; repeatable. Default: 0.")
     ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="draft|normal|best", help="Number of steps: 0.4 times the base's, the base's, or twice."
+        ),
+    ] = "normal",
     steps: Annotated[
-        int | None, typer.Option(metavar="N", help="Denoising steps. Default: the base's.")
+        int | None, typer.Option(metavar="N", help="Denoising steps. Default: the preset's.")
     ] = None,
     guidance_scale: Annotated[
         float | None, typer.Option(metavar="X", help="Classifier-free guidance. Default: the base's.")
@@ -143,6 +150,9 @@ def generate(
         from echoreel.generation.result import check_output, free_name
         from echoreel.generation.settings import GenerationSettings, checked_request
 
+        for option, given in (("--references", count != 1), ("--action", action is not None)):
+            if given and library is None:
+                raise SettingsError(f"{option}: belongs to --library; give one, or leave it out")
         out = out or free_name("out")
         there = out.exists()
         check_output(
@@ -151,6 +161,7 @@ def generate(
         height, width = pixels(size) or (None, None)
         settings = checked(
             GenerationSettings,
+            preset=preset,
             steps=steps,
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
@@ -192,7 +203,7 @@ def generate(
             pipe = base_of(loading_options(base))
             loaded = generate.adapter_for(pipe, adapter) if shown else None
         loading = time.perf_counter() - began
-        for line in introduction(pipe, loaded, prompt):
+        for line in introduction(pipe, loaded, prompt, settings.size):
             answer.note(line)
         files = write_sheets(shown, out, recommended_size(pipe, settings), inputs) if show_frames else []
         result = generate.generate(
@@ -272,6 +283,9 @@ def read_references(
     """The references, each with its own options or those given for all. Raises SettingsError, VideoError."""
     from echoreel.media.reference_video import ReferenceVideo
 
+    for file in files:
+        if re.match(r"[a-z0-9]{2,}:/", str(file)):
+            raise SettingsError(f"--reference {file}: is a URL; download the video and give the file")
     each = zip(
         files,
         _each("reference-caption", captions, len(files)),
@@ -309,7 +323,9 @@ def _each(option: str, values: Sequence[Any] | None, count: int, otherwise: Any 
     """One value per reference. Raises SettingsError unless there are none, one, or as many as references."""
     if not values:
         return [otherwise] * count
-    if len(values) == 1 and count:
+    if not count:
+        raise SettingsError(f"--{option}: belongs to --reference; give one, or leave it out")
+    if len(values) == 1:
         return [values[0]] * count
     if len(values) != count:
         raise SettingsError(

@@ -20,7 +20,8 @@ Similar = Annotated[float, typer.Option(metavar="X", help="Drop pairs that look 
 @prepare.command(epilog="Example: echoreel prepare pairs videos/pairs.jsonl runs/pairs")
 def pairs(
     manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST.jsonl", help="One pair a line; see the docs.")
+        Path,
+        typer.Argument(metavar="MANIFEST.jsonl", help="JSON lines, one pair each."),
     ],
     folder: Annotated[Path, typer.Argument(help="Output folder.")],
     base: Base = None,
@@ -33,7 +34,7 @@ def pairs(
         float | None, typer.Option(metavar="X", help="Frames a second. Default: the base's own.")
     ] = None,
     references: Annotated[
-        int, typer.Option(metavar="N", help="References per pair; a line's first ones are taken.")
+        int, typer.Option(metavar="N", help="References per pair: the first ones of each line.")
     ] = 1,
     size: Size = None,
     root: Annotated[
@@ -113,7 +114,7 @@ def dataset(
             metavar="LAYOUT", help="ucf101, hmdb51, kinetics, ssv2, folders (one a class) or table."
         ),
     ],
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Its folder; of a table the file.")],
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the data set, or its table.")],
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder for train.jsonl, heldout.jsonl and report.json.")
     ],
@@ -129,7 +130,7 @@ def dataset(
     longest: Longest = 30.0,
     still: Still = 0.004,
     similar: Similar = 0.03,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Which pairs, which actions held out.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed that chooses pairs and actions.")] = 0,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -193,7 +194,8 @@ def actors(
     recipe: Recipe,
     overrides: Overrides = None,
     pairs_only: Annotated[
-        bool, typer.Option("--pairs-only", help="Make only pairs, with the start's autoencoder.")
+        bool,
+        typer.Option("--pairs-only", help="Only encode pairs, with the autoencoder of `start`."),
     ] = False,
     as_json: AsJson = False,
     debug: Debug = False,

@@ -72,9 +72,7 @@ def save(
         )
         answer.note(f"reference: {taken.describe()}")
         if not taken.caption:
-            answer.say(
-                "no caption; --reference-caption says what it shows, which tells the adapter the action"
-            )
+            answer.say("no caption; add --reference-caption, so that the adapter knows the action")
         for name in base or ():
             with answer.busy(f"encoding for {name}"):
                 taken = _encoded(taken, name, dtype, wanted)
