@@ -148,10 +148,7 @@ WRONG = {
     "an output inside a file": (["-o", "notes.txt/a.mp4"], "notes.txt is no writable folder"),
     "a base that is missing": (["--base", "no/such/base"], "base no/such/base: there is no such folder"),
     "a base that is none": (["--base", "."], "base .: holds no model_index.json"),
-    "a short name misspelt": (
-        ["--base", "wan-1.b"],
-        "base wan-1.b: there is no such folder; a hub id, or one of wan-1.3b, ",
-    ),
+    "a short name misspelt": (["--base", "wan-1.b"], "give a folder or a hub id, or one of wan-1.3b, "),
     "a file that is missing": (["--base", "wan.safetensors"], "base wan.safetensors: there is no such file"),
     "a URL": (["-r", "https://example.com/a.mp4"], "is a URL; download the video and give the file"),
     "a count without library": (["--references", "2"], "--references: belongs to --library; give one, or"),
