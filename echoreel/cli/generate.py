@@ -40,7 +40,7 @@ EACH = "Once for all references, or once for each."
     'cartwheel on a grassy field" --reference echoreel/assets/cartwheel.mp4 --compare -o out.mp4'
 )
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What the video should show.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video should show.")],
     out: Annotated[
         Path | None,
         typer.Option(

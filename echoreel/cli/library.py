@@ -91,7 +91,7 @@ def add(
 )
 def search(
     place: Library,
-    prompt: Annotated[str, typer.Argument(help="What the video should show.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video should show.")],
     count: Annotated[
         int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="Number of results.")
     ] = 10,
@@ -203,7 +203,7 @@ def trust(
 @library.command(epilog='Example: echoreel library export references out --prompt "a woman juggling"')
 def export(
     place: Library,
-    folder: Annotated[Path, typer.Argument(help="Output folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder.")],
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Clips. Default: all.")] = None,
     prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Export what `search` finds for this prompt.")

@@ -23,7 +23,7 @@ def pairs(
         Path,
         typer.Argument(metavar="MANIFEST.jsonl", help="JSON lines, one pair each."),
     ],
-    folder: Annotated[Path, typer.Argument(help="Output folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder.")],
     base: Base = None,
     base_parts: BaseParts = None,
     frames: Annotated[
@@ -165,7 +165,9 @@ def dataset(
     epilog="Example: echoreel prepare clips clips --motions ../shared/motion --split heldout --count 20"
 )
 def clips(
-    folder: Annotated[Path, typer.Argument(help="Output folder: 000000.mp4, 000000.txt and so on.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Output folder: 000000.mp4, 000000.txt and so on.")
+    ],
     motions: Annotated[Path, typer.Option(metavar="DIR", help="A motion library.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="Which recordings of the library.")] = "train",
     count: Annotated[int, typer.Option(metavar="N", min=1, max=1_000_000, help="How many clips.")] = 16,
