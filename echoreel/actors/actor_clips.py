@@ -123,8 +123,9 @@ class ActorDomain:
 
 
 def disturbed(frames: Frames, rng: Generator) -> Frames:
-    """Frames (T, H, W, 3) with colours mixed, shifted by up to a tenth of the picture and softened, all
-    of them alike, so that motion is all that they have in common with others."""
+    """Frames (T, H, W, 3) with mixed colours, shifted by up to a tenth of the picture, and softened.
+
+    All frames change alike, so only motion remains in common with other clips."""
     mixed = frames @ np.linalg.qr(np.eye(3) + rng.uniform(0, 1, (3, 3)))[0].T * rng.uniform(0.6, 1.2)
     mixed += 127.5 - mixed.mean() + rng.uniform(-40, 40)
     reach = frames.shape[1] // 10

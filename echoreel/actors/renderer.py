@@ -88,8 +88,9 @@ MANNEQUIN = Style(
 def render(
     joints: Joints, look: Look, camera: Camera, light: Light, size: int, style: Style | None = None
 ) -> tuple[Frames, Frames]:
-    """Film a take: (T, 18, 3) metres -> RGB (T, size, size, 3) uint8, and how much of each pixel is person
-    (T, size, size) uint8, both with 2x2 anti-aliasing."""
+    """Film a take: (T, 18, 3) metres -> RGB (T, size, size, 3) uint8, with 2x2 anti-aliasing.
+
+    Also returns how much of each pixel is person: (T, size, size) uint8."""
     style = style or Style()
     starts, ends, radii, parts = _capsules(joints, look.build, style)
     place = style.place or PLACES[look.place]

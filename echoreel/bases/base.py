@@ -143,10 +143,9 @@ class Base(ABC):
 
     @property
     def one_at_a_time(self) -> bool:
-        """Must a call of its pipeline make one video, as a batch is refused or makes other videos?
+        """Must each call of its pipeline make a single video?
 
-        Not every pipeline takes an image for each prompt; some draw chance for it that is not the video's
-        own.
+        Some pipelines take one image for all prompts. Some draw random numbers that all videos share.
         """
         return self.needs_image
 

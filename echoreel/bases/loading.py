@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,18 +13,19 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline
 
 from echoreel.bases.base import Base
-from echoreel.bases.known_bases import known_base
+from echoreel.bases.known_bases import KNOWN, known_base
 from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, check_layers, transformers_parts
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
-from echoreel.bases.single_file import denoiser_of, parts_around, single_file
+from echoreel.bases.single_file import SUFFIXES, denoiser_of, parts_around, single_file
 from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra
 from echoreel.common.extras import needs
 from echoreel.common.places import WEIGHTS
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
+LOG = logging.getLogger(__name__)
 Offload: TypeAlias = Literal["model", "layers"]
 PIPELINES = {  # that diffusers does not know by name
     pipeline.__name__: pipeline
@@ -62,9 +64,9 @@ def load_base(
         BaseUnsupported: it is no pipeline of a supported family, or cannot be loaded.
         EchoReelError: a LoRA or an offloading does not work with it.
     """
-    file = single_file(name)
+    began, file = time.perf_counter(), single_file(name)
     if file is None and parts is not None:
-        raise EchoReelError("got parts of a base beside no single file; leave --base-parts out")
+        raise EchoReelError("--base-parts completes a base in one file, and this base is none; leave it out")
     whole = name if file is None else parts or parts_around(file)
     source = find_model("base", whole, "model_index.json")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -95,6 +97,16 @@ def load_base(
     if loras:
         pipe.set_adapters([f"lora-{number}" for number in range(len(loras))])
     _place(pipe, device, offload)
+    LOG.info(
+        "base: %s from %s%s, in %s on %s%s, loaded in %.1f s",
+        type(pipe).__name__,
+        source,
+        "" if file is None else f" and {file}",
+        str(dtype).removeprefix("torch."),
+        device,
+        "".join(f", LoRA {lora}" for lora in loras),
+        time.perf_counter() - began,
+    )
     return pipe  # type: ignore[no-any-return]
 
 
@@ -127,9 +139,7 @@ def _place(pipe: Any, device: torch.device, offload: Offload | None) -> None:
     """Raises EchoReelError for an offloading that this machine cannot do."""
     if offload == "model":
         if device.type == "cpu":
-            raise EchoReelError(
-                "got offload 'model' on a machine without GPU, where all is in main memory; leave it out"
-            )
+            raise EchoReelError("offload 'model' needs a GPU, and this machine has none; leave it out")
         pipe.enable_model_cpu_offload(device=device)
     elif offload == "layers":
         pipe.enable_group_offload(device, offload_type="leaf_level", use_stream=device.type == "cuda")
@@ -167,7 +177,7 @@ def _denoiser_of_lora(base: Base, told: str) -> tuple[str, str]:
     if len(base.denoisers) > 1:
         raise EchoReelError(
             f"lora {told}: this base has {len(base.denoisers)} denoisers, for high and for low noise; say "
-            f"whose it is: {' or '.join(f'{part}={told}' for part in parts)}"
+            f"which one it is for: {' or '.join(f'{part}={told}' for part in parts)}"
         )
     return base.component, told
 
@@ -184,13 +194,20 @@ def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:
     if not folder.exists() and HUB_ID.fullmatch(str(name)):
         return str(name)
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "there is no such folder"
-        raise EchoReelError(f"{kind} {name}: {what}; give a folder or a hub id")
+        meant = "file" if folder.suffix.lower() in SUFFIXES else "folder"
+        what = "is a file" if folder.exists() else f"there is no such {meant}"
+        raise EchoReelError(f"{kind} {name}: {what}; give {_choices(kind, str(name))}")
     if not (folder / marker).is_file():
         inside = (folder / kind / marker).is_file()  # a run's folder
         advice = f"did you mean {folder / kind}?" if inside else "give a folder that save_pretrained wrote"
         raise EchoReelError(f"{kind} {name}: holds no {marker}; {advice}")
     return folder
+
+
+def _choices(kind: str, name: str) -> str:
+    """What else may be given in place of a name that is nothing."""
+    short = kind == "base" and Path(name).name == name and Path(name).suffix not in SUFFIXES
+    return f"a folder or a hub id, or one of {', '.join(KNOWN)}" if short else "a folder or a hub id"
 
 
 def why_not_loaded(kind: str, source: Path | str, error: Exception) -> str:

@@ -34,10 +34,10 @@ def parts_around(file: Path) -> Path:
 def denoiser_of(
     file: Path, source: str | Path, parts: Mapping[str, Any], dtype: torch.dtype
 ) -> dict[str, Any]:
-    """The denoiser in a file by its name in the pipeline's `model_index.json`, which `parts` is.
+    """The denoiser in a file, under its name in `parts`, the pipeline's `model_index.json`.
 
-    It is made as the pipeline at `source` says. Raises BaseUnsupported for a kind that is never in one file,
-    MissingExtra without the package for .gguf, and what diffusers raises for a file of another model.
+    source: the pipeline that has its configuration. Raises BaseUnsupported for a kind that is never in one
+    file. Raises MissingExtra without the package for .gguf. Passes on what diffusers raises for other files.
     """
     component = "transformer" if "transformer" in parts else "unet"
     entry = parts.get(component) or [None, None]
@@ -54,6 +54,6 @@ def denoiser_of(
         return {component: load(str(file), config=str(source), subfolder=component, dtype=dtype, **more)}
     except NotImplementedError as error:  # of torch: tensors without data cannot be moved
         raise CheckpointError(
-            f"it lacks tensors of a {entry[1]} as {source} has it; get the file again, or give the pipeline "
-            "it was made for"
+            f"tensors of a {entry[1]} are missing that {source} has; download the file again, or give the "
+            "pipeline it was made for"
         ) from error

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 from echoreel.bases.base import Base
-from echoreel.bases.known_bases import KNOWN, known_base
+from echoreel.bases.known_bases import known_base
 from echoreel.bases.loading import find_model, load_base, why_not_loaded
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import BaseUnsupported, EchoReelError
@@ -32,7 +32,7 @@ def sketched(name: str) -> tuple[Base, str]:
     try:
         source = find_model("base", name, "model_index.json")
     except EchoReelError as error:
-        raise BaseUnsupported(f"{error}; or one of {', '.join(KNOWN)}") from error
+        raise BaseUnsupported(str(error)) from error
     try:
         config: Any = DiffusionPipeline.load_config(str(source))
         pipeline = getattr(diffusers, config["_class_name"], None)

@@ -7,6 +7,7 @@ the commands only. A command has one parameter per option, however many that are
 
 import io
 import sys
+import warnings
 
 from echoreel.cli import (  # noqa: F401 - they add their commands
     doctor,
@@ -22,14 +23,21 @@ from echoreel.cli import (  # noqa: F401 - they add their commands
 )
 from echoreel.cli.app import app
 from echoreel.cli.output import plain_warnings
+from echoreel.common.versions import UntestedVersion
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
-    """The `echoreel` command. What the terminal's encoding lacks is written with escapes."""
+    """The `echoreel` command. What the terminal's encoding lacks is written with escapes.
+
+    Warnings of other libraries are not shown.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where the caller has closed it
             stream.reconfigure(errors="backslashreplace")
     plain_warnings()
+    if not sys.warnoptions:  # else the user has asked for them; --verbose shows all
+        warnings.filterwarnings("ignore", module=r"(?!echoreel\b)")
+        warnings.filterwarnings("default", category=UntestedVersion)
     app()

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from echoreel import __version__
+from echoreel.cli.loudness import Commands, Quiet, Verbose, as_loud_as
 
-app = typer.Typer(
+app = Commands(
     name="echoreel",
     help="Teach a frozen video diffusion model a new action by showing it a clip of someone doing it.",
     no_args_is_help=True,
@@ -14,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-prepare = typer.Typer(no_args_is_help=True, help="Prepare data for training and evaluation.")
+prepare = Commands(no_args_is_help=True, help="Prepare data for training and evaluation.")
 app.add_typer(prepare, name="prepare")
 
 
@@ -25,10 +26,13 @@ def common(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of any command's error.")
     ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     if version:
         typer.echo(f"echoreel {__version__}")
         raise typer.Exit
+    context.with_resource(as_loud_as(quiet, verbose))
     if debug:
         context.default_map = _every_command(context.command, {"debug": True})
 

@@ -42,7 +42,7 @@ EACH = "Once for all references, or once for each."
     'cartwheel on a grassy field" --reference echoreel/assets/cartwheel.mp4 --compare -o out.mp4'
 )
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What the video should show.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video should show.")],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -119,8 +119,14 @@ def generate(
     seed: Annotated[
         list[int] | None, typer.Option(metavar="N", help="One video per seed; repeatable. Default: 0.")
     ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="draft|normal|best", help="Number of steps: 0.4 times the base's, the base's, or twice."
+        ),
+    ] = "normal",
     steps: Annotated[
-        int | None, typer.Option(metavar="N", help="Denoising steps. Default: the base's.")
+        int | None, typer.Option(metavar="N", help="Denoising steps. Default: the preset's.")
     ] = None,
     guidance_scale: Annotated[
         float | None, typer.Option(metavar="X", help="Classifier-free guidance. Default: the base's.")
@@ -147,6 +153,9 @@ def generate(
         from echoreel.generation.result import check_output, free_name
         from echoreel.generation.settings import GenerationSettings, checked_request
 
+        for option, given in (("--references", count != 1), ("--action", action is not None)):
+            if given and library is None:
+                raise SettingsError(f"{option}: belongs to --library; give one, or leave it out")
         out = out or free_name("out")
         there = out.exists()
         files, during = parts_of(reference or [])
@@ -154,6 +163,7 @@ def generate(
         height, width = pixels(size) or (None, None)
         settings = checked(
             GenerationSettings,
+            preset=preset,
             steps=steps,
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
@@ -178,13 +188,13 @@ def generate(
         inputs = [*(each.source for each in shown if each.source), *([image] if image else ())]
         check_output(out, seeds, inputs)  # now with what the library gave
         for taken in shown:
-            answer.say(f"reference: {taken.describe()}")
+            answer.note(f"reference: {taken.describe()}")
         if require_reference and not shown:
             raise EchoReelError(
                 "no reference; add videos of the action to the library, or name it with --action"
             )
         if picked is not None and not shown:
-            answer.say("generating without reference")
+            answer.note("generating without reference")
         began = time.perf_counter()
         with answer.busy("loading the models"):
             hush()
@@ -196,8 +206,8 @@ def generate(
             pipe = base_of(loading_options(base))
             loaded = generate.adapter_for(pipe, adapter) if shown else None
         loading = time.perf_counter() - began
-        for line in introduction(pipe, loaded, prompt):
-            answer.say(line)
+        for line in introduction(pipe, loaded, prompt, settings.size):
+            answer.note(line)
         files = write_sheets(shown, out, recommended_size(pipe, settings), inputs) if show_frames else []
         result = generate.generate(
             prompt,
@@ -210,12 +220,12 @@ def generate(
             library=picked,
         )
         if result.stale:
-            answer.say(
+            answer.note(
                 f"{result.stale} references were encoded with other weights; run "
                 "`echoreel library embed` to encode them again"
             )
         for name in result.reencoded:
-            answer.say(
+            answer.note(
                 f"{name} holds nothing for this base, size and caption; encoded its kept frames. `echoreel "
                 "reference save` with --base stores that"
             )
@@ -224,7 +234,7 @@ def generate(
             files += result.save_comparison(out)
         for file in files:
             answer.say(f"wrote {file}" + (" over the one that was there" if there and file == out else ""))
-        answer.say(f"{result.summary()} ({loading:.1f} s to load)")
+        answer.note(f"{result.summary()} ({loading:.1f} s to load)")
         answer.facts = result.details() | {
             "files": [str(file) for file in files],
             "loading_seconds": round(loading, 2),
@@ -255,14 +265,14 @@ def tell_taken(taken: "Taken", answer: Answer) -> None:
     """Each reference of the library with why it was taken; or that there is none."""
     understood = taken.answer.action
     for place, why in taken.problems:
-        answer.say(f"skipped {place}: {why}")
+        answer.note(f"skipped {place}: {why}")
     for found, _ in taken.references:
         clip = found.clip
-        answer.say(f'took {clip.id} "{clip.caption}" ({clip.phrase}: {found.why}, {found.score:.2f})')
+        answer.note(f'took {clip.id} "{clip.caption}" ({clip.phrase}: {found.why}, {found.score:.2f})')
     if understood is None:
-        answer.say("could not find an action in the prompt; pass --action")
+        answer.note("could not find an action in the prompt; pass --action")
     elif not taken.references:
-        answer.say(f'nothing in the library matches "{understood.phrase}"')
+        answer.note(f'nothing in the library matches "{understood.phrase}"')
 
 
 def read_references(
@@ -276,6 +286,9 @@ def read_references(
     """The references, each with its own options or those given for all. Raises SettingsError, VideoError."""
     from echoreel.media.reference_video import ReferenceVideo
 
+    for file in files:
+        if re.match(r"[a-z0-9]{2,}:/", str(file)):
+            raise SettingsError(f"--reference {file}: is a URL; download the video and give the file")
     each = zip(
         files,
         _each("reference-caption", captions, len(files)),
@@ -323,7 +336,9 @@ def _each(option: str, values: Sequence[Any] | None, count: int, otherwise: Any 
     """One value per reference. Raises SettingsError unless there are none, one, or as many as references."""
     if not values:
         return [otherwise] * count
-    if len(values) == 1 and count:
+    if not count:
+        raise SettingsError(f"--{option}: belongs to --reference; give one, or leave it out")
+    if len(values) == 1:
         return [values[0]] * count
     if len(values) != count:
         raise SettingsError(

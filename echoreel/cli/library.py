@@ -10,13 +10,12 @@ import typer
 
 from echoreel.cli.app import app
 from echoreel.cli.library_answers import export_references, table, tell_added, tell_problems, write_sheet
+from echoreel.cli.loudness import Commands
 from echoreel.cli.options import AsJson, Base, Debug
 from echoreel.cli.output import answering
 from echoreel.common.errors import EchoReelError
 
-library = typer.Typer(
-    no_args_is_help=True, help="Reference videos, found by the action that a prompt asks for."
-)
+library = Commands(no_args_is_help=True, help="Reference videos, found by the action that a prompt asks for.")
 app.add_typer(library, name="library")
 
 Library = Annotated[
@@ -92,7 +91,7 @@ def add(
 )
 def search(
     place: Library,
-    prompt: Annotated[str, typer.Argument(help="What the video should show.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video should show.")],
     count: Annotated[
         int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="Number of results.")
     ] = 10,
@@ -221,7 +220,7 @@ def trust(
 @library.command(epilog='Example: echoreel library export references out --prompt "a woman juggling"')
 def export(
     place: Library,
-    folder: Annotated[Path, typer.Argument(help="Output folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder.")],
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Clips. Default: all.")] = None,
     prompt: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Export what `search` finds for this prompt.")

@@ -23,7 +23,7 @@ BaseParts = Annotated[
     typer.Option(
         "--base-parts",
         metavar="DIR|ID",
-        help="Of a base in one file: a pipeline with its text encoder and autoencoder. Default: around it.",
+        help="For a base in one file: a pipeline with text encoder and autoencoder. Default: its folder.",
     ),
 ]
 Dtype = Annotated[
@@ -35,8 +35,8 @@ Offloading = Annotated[
     typer.Option(
         "--offload",
         metavar="HOW",
-        help="Keep on the GPU only what computes: whole parts of the base (model), or its layers (layers), "
-        "which is slower and needs less.",
+        help="Save GPU memory: keep one part of the base there at a time (model), or one layer (layers; "
+        "slowest, least memory).",
     ),
 ]
 Lora = Annotated[

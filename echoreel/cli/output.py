@@ -1,7 +1,6 @@
 """How every command of the command line speaks: results, progress, errors, exit codes."""
 
 import json
-import logging
 import os
 import sys
 import warnings
@@ -11,9 +10,12 @@ from typing import Any
 
 import typer
 
+from echoreel.cli.loudness import LOUDNESS, hush, spoken
 from echoreel.common.errors import EchoReelError
 from echoreel.common.text import printable
 from echoreel.common.versions import UntestedVersion
+
+__all__ = ["Answer", "answering", "explained", "hush"]
 
 STOPPED = 130  # exit code after Ctrl-C
 LONGEST_LINE = 300  # characters of a message that nobody wrote for people
@@ -30,6 +32,11 @@ class Answer:
     def say(self, line: str) -> None:
         if not self.as_json:
             typer.echo(printable(line))
+
+    def note(self, line: str) -> None:
+        """What is no result of the command; `--quiet` leaves it out."""
+        if LOUDNESS.get() != "quiet":
+            self.say(line)
 
     @contextmanager
     def busy(self, doing: str) -> Iterator[None]:
@@ -48,9 +55,11 @@ def answering(as_json: bool, debug: bool) -> Iterator[Answer]:
     error is raised as it is. A reader that closed the pipe is typer's business: exit code 1 without a word.
     """
     answer = Answer(as_json)
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read once, when transformers is imported
+    if LOUDNESS.get() != "verbose":
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read once, when transformers is imported
     try:
-        yield answer
+        with spoken():
+            yield answer
         if as_json:
             typer.echo(json.dumps(answer.facts))
     except (typer.Exit, BrokenPipeError):
@@ -92,18 +101,6 @@ def plain_warnings() -> None:
             usual(message, category, *place, **more)
 
     warnings.showwarning = shown
-
-
-def hush() -> None:
-    """No notes of the model libraries about what nobody needs here, and no bars while models load."""
-    from diffusers.utils import logging as of_diffusers
-    from transformers.utils import logging as of_transformers
-
-    libraries: tuple[Any, ...] = (of_diffusers, of_transformers)
-    for library in libraries:
-        library.disable_progress_bar()
-    for name in ("configuration_utils", "pipelines.pipeline_utils", "models.modeling_utils"):
-        logging.getLogger(f"diffusers.{name}").setLevel(logging.CRITICAL)  # our errors say it in one sentence
 
 
 def _line(error: BaseException) -> str:

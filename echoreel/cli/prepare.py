@@ -20,9 +20,10 @@ Similar = Annotated[float, typer.Option(metavar="X", help="Drop pairs that look 
 @prepare.command(epilog="Example: echoreel prepare pairs videos/pairs.jsonl runs/pairs")
 def pairs(
     manifest: Annotated[
-        Path, typer.Argument(metavar="MANIFEST.jsonl", help="One pair a line; see the docs.")
+        Path,
+        typer.Argument(metavar="MANIFEST.jsonl", help="JSON lines, one pair each."),
     ],
-    folder: Annotated[Path, typer.Argument(help="Output folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder.")],
     base: Base = None,
     base_parts: BaseParts = None,
     frames: Annotated[
@@ -33,7 +34,7 @@ def pairs(
         float | None, typer.Option(metavar="X", help="Frames a second. Default: the base's own.")
     ] = None,
     references: Annotated[
-        int, typer.Option(metavar="N", help="References per pair; a line's first ones are taken.")
+        int, typer.Option(metavar="N", help="References per pair: the first ones of each line.")
     ] = 1,
     size: Size = None,
     root: Annotated[
@@ -100,8 +101,8 @@ def manifest(
             root = write_manifest(chosen, out)
         answer.say(f"wrote {len(chosen.chosen)} pairs of {chosen.actions} actions to {out}")
         for reason, count in chosen.dropped.most_common():
-            answer.say(f"dropped {count}: {reason}")
-        answer.say(f"next: echoreel prepare pairs {out} FOLDER --root {root} --references {references}")
+            answer.note(f"dropped {count}: {reason}")
+        answer.note(f"next: echoreel prepare pairs {out} FOLDER --root {root} --references {references}")
         answer.facts = chosen.details() | {"manifest": str(out), "root": str(root)}
 
 
@@ -113,7 +114,7 @@ def dataset(
             metavar="LAYOUT", help="ucf101, hmdb51, kinetics, ssv2, folders (one a class) or table."
         ),
     ],
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Its folder; of a table the file.")],
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of the data set, or its table.")],
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder for train.jsonl, heldout.jsonl and report.json.")
     ],
@@ -129,7 +130,7 @@ def dataset(
     longest: Longest = 30.0,
     still: Still = 0.004,
     similar: Similar = 0.03,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Which pairs, which actions held out.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed that chooses pairs and actions.")] = 0,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -156,7 +157,7 @@ def dataset(
         for line in made.told():
             answer.say(line)
         for file, top in roots.items():
-            answer.say(f"next: echoreel prepare pairs {file} FOLDER --root {top} --references {references}")
+            answer.note(f"next: echoreel prepare pairs {file} FOLDER --root {top} --references {references}")
         answer.facts = made.details() | {"roots": {str(file): str(top) for file, top in roots.items()}}
 
 
@@ -164,7 +165,9 @@ def dataset(
     epilog="Example: echoreel prepare clips clips --motions ../shared/motion --split heldout --count 20"
 )
 def clips(
-    folder: Annotated[Path, typer.Argument(help="Output folder: 000000.mp4, 000000.txt and so on.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Output folder: 000000.mp4, 000000.txt and so on.")
+    ],
     motions: Annotated[Path, typer.Option(metavar="DIR", help="A motion library.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="Which recordings of the library.")] = "train",
     count: Annotated[int, typer.Option(metavar="N", min=1, max=1_000_000, help="How many clips.")] = 16,
@@ -193,7 +196,8 @@ def actors(
     recipe: Recipe,
     overrides: Overrides = None,
     pairs_only: Annotated[
-        bool, typer.Option("--pairs-only", help="Make only pairs, with the start's autoencoder.")
+        bool,
+        typer.Option("--pairs-only", help="Only encode pairs, with the autoencoder of `start`."),
     ] = False,
     as_json: AsJson = False,
     debug: Debug = False,

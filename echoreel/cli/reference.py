@@ -7,6 +7,7 @@ import typer
 
 from echoreel.cli.app import app
 from echoreel.cli.generate import read_references
+from echoreel.cli.loudness import Commands
 from echoreel.cli.options import AsJson, Debug, Dtype, Size, pixels
 from echoreel.cli.output import answering, hush
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from echoreel.media.reference_file import StoredReference
     from echoreel.media.reference_video import ReferenceVideo
 
-reference = typer.Typer(no_args_is_help=True, help="A reference as one file, to keep and to share.")
+reference = Commands(no_args_is_help=True, help="A reference as one file, to keep and to share.")
 app.add_typer(reference, name="reference")
 
 
@@ -69,11 +70,9 @@ def save(
             None,
             crop,
         )
-        answer.say(f"reference: {taken.describe()}")
+        answer.note(f"reference: {taken.describe()}")
         if not taken.caption:
-            answer.say(
-                "no caption; --reference-caption says what it shows, which tells the adapter the action"
-            )
+            answer.say("no caption; add --reference-caption, so that the adapter knows the action")
         for name in base or ():
             with answer.busy(f"encoding for {name}"):
                 taken = _encoded(taken, name, dtype, wanted)

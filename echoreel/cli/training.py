@@ -43,14 +43,16 @@ def train(
     overrides: Overrides = None,
     init: Annotated[
         str | None,
-        typer.Option("--init", metavar="DIR|ID", help="Go on from these weights: the recipe's `start`."),
+        typer.Option(
+            "--init", metavar="DIR|ID", help="Start from these weights, in place of the recipe's `start`."
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Only say what it needs: memory, time, and whether this machine has it (else exit code 1). "
-            "Nothing is downloaded but small files; encoded pairs are shown on a sheet.",
+            help="Only estimate memory and time; exit code 1 if this machine has too little memory. "
+            "Downloads small files only. Draws a sheet of encoded pairs.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -92,7 +94,7 @@ def evaluate(
     ] = None,
     json: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the table here too, as JSON; - prints it instead."),
+        typer.Option(metavar="FILE", help="Also write the table as JSON; - prints it instead."),
     ] = None,
     overrides: Overrides = None,
     debug: Debug = False,

@@ -65,13 +65,13 @@ def query_places(places_NP: Tensor, slopes_HP: Tensor, scale: float) -> Tensor:
 
 
 def key_places(places_MP: Tensor, slopes_HP: Tensor, bias_M: Tensor | None = None) -> Tensor:
-    """Key features (M, heads, P + 2) whose product with `query_places`, times `scale`, is the locality prior
+    """Key features (M, heads, P + 2). Times `query_places` and `scale` they are the locality prior:
 
         bias_m - sum_p slope_p (place_np - place_mp)^2 + (a term of the query alone, which softmax drops).
 
-    So the prior costs P + 2 channels of a head and needs no mask, and fused attention kernels go on working.
-    In bfloat16 nothing is lost but the exact place: places are rounded first, and the part of the prior that
-    depends on the key alone is computed from the rounded ones and kept as a sum of two numbers.
+    So the prior costs P + 2 channels of a head and needs no mask. Fused attention kernels go on working.
+    In bfloat16 only places are rounded, and they are rounded first. The part of the prior that depends on the
+    key alone is computed from the rounded places and kept as a sum of two numbers.
     """
     places_MP = places_MP + (places_MP.bfloat16().to(places_MP.dtype) - places_MP).detach()
     alone_MH = -torch.einsum("mp,hp->mh", places_MP.square(), slopes_HP)

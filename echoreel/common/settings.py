@@ -88,7 +88,7 @@ def validated(cls: type[Model], data: dict[str, Any], source: str = "") -> Model
 def _parsed(path: Path, parse: Callable[[str], Any], kind: str) -> Any:
     """What a small text file holds. Raises SettingsError."""
     if regular_file(path, SettingsError, f"a {kind} file").st_size > FILE_BYTES:
-        raise SettingsError(f"{path}: over {FILE_BYTES >> 20} MiB, which no file of settings is")
+        raise SettingsError(f"{path}: over {FILE_BYTES >> 20} MiB, too large for a file of settings")
     try:
         return parse(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -39,8 +39,9 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 
 def disturbed(caption: str, rng: Generator) -> str:
-    """One caption in ten is empty (for guidance), and one in ten has a word nobody knows, so that new words
-    (names of new actions) mean nothing rather than something wrong."""
+    """One caption in ten is empty, for guidance. Another one in ten has a word nobody knows.
+
+    So new words, such as names of new actions, mean nothing rather than something wrong."""
     chance = rng.random()
     if chance < 0.1:
         return ""

@@ -83,8 +83,9 @@ class PromptTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The error as a share of how much meanings differ, and the share of prompts that are nearer to their
-        own meaning than to the same with one part another."""
+        """The error, relative to how much meanings differ, and the share of prompts that are understood.
+
+        Understood: nearer to its own meaning than to the same one with one part replaced."""
         rng = np.random.default_rng(VALIDATION_SEED)
         prompts = [self._free(rng) for _ in range(self.recipe.validation_prompts)]
         device = next(self.module.parameters()).device

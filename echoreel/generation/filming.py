@@ -5,7 +5,9 @@ generator of its own, seeded on the CPU: a seed names a video, alone or among ot
 """
 
 import builtins
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from echoreel.media.images import Frames, fitted
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.adapter import ActionAdapter
 
+LOG = logging.getLogger(__name__)
 QUIET = 30.0  # seconds between lines of progress where there is no terminal
 LINE = "{desc}: {n_fmt} of {total_fmt} steps, {remaining} left\n"
 
@@ -77,7 +80,7 @@ def film(
     EchoReelError for what the pipeline refuses, InUse while another thread films with it, and what `told`
     raises.
     """
-    pipe, given = base.pipe, base.call_arguments(_arguments(shots, settings))
+    pipe, given, began = base.pipe, base.call_arguments(_arguments(shots, settings)), time.perf_counter()
     with used_alone(pipe, *base.denoisers), _progress(base, label, told) as watch, torch.random.fork_rng():
         torch.manual_seed(shots[0].seed)  # some pipelines draw an image's latents without the generator
         try:
@@ -95,6 +98,9 @@ def film(
     frames: Frames = np.round(video * 255).astype(np.uint8)
     if watch is not None:
         watch.finished(frames[0])
+    LOG.info(
+        "%s: %d videos of %d frames, %.1f s", label or "made", *frames.shape[:2], time.perf_counter() - began
+    )
     return frames
 
 

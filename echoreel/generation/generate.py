@@ -3,11 +3,11 @@
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
 from diffusers import DiffusionPipeline
 
@@ -25,13 +25,11 @@ from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, checked_request, recommended_size, resolved
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.images import Frames
-from echoreel.media.reference_video import ReferenceVideo
+from echoreel.media.reference_video import Reference, ReferenceVideo, as_references
 from echoreel.media.video_files import read_image
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
 from echoreel.method.published import how_to_get_one
-
-Reference: TypeAlias = ReferenceVideo | str | Path
 
 
 @overload
@@ -42,7 +40,7 @@ def generate(
     base: DiffusionPipeline | Base | str | Path | None = None,
     adapter: ActionAdapter | str | Path | None = None,
     seed: int | Sequence[int] | None = 0,
-    settings: GenerationSettings | None = None,
+    settings: GenerationSettings | Mapping[str, Any] | None = None,
     image: Path | str | Frames | None = None,
     library: str | Path | ReferenceLibrary | FromLibrary | None = None,
     references_wanted: int = 1,
@@ -58,7 +56,7 @@ def generate(
     base: DiffusionPipeline | Base | str | Path | None = None,
     adapter: ActionAdapter | str | Path | None = None,
     seed: int | Sequence[int] | None = 0,
-    settings: GenerationSettings | None = None,
+    settings: GenerationSettings | Mapping[str, Any] | None = None,
     image: Path | str | Frames | None = None,
     library: str | Path | ReferenceLibrary | None = None,
     references_wanted: int = 1,
@@ -73,7 +71,7 @@ def generate(
     base: DiffusionPipeline | Base | str | Path | None = None,
     adapter: ActionAdapter | str | Path | None = None,
     seed: int | Sequence[int] | None = 0,
-    settings: GenerationSettings | None = None,
+    settings: GenerationSettings | Mapping[str, Any] | None = None,
     image: Path | str | Frames | None = None,
     library: str | Path | ReferenceLibrary | FromLibrary | None = None,
     references_wanted: int = 1,
@@ -92,7 +90,7 @@ def generate(
         base: a pipeline, a folder or a hub id. Default: the embedded base.
         adapter: an adapter for that base, a folder or a hub id. Default: the embedded one.
         seed: makes one video each; None draws one, which the result tells.
-        settings: how to generate. Default: as the base recommends.
+        settings: how to generate, also as a dict. Default: as the base recommends.
         image: the first frame, a file or (H, W, 3) uint8, for image-to-video bases; it is cropped and
             resized to the video's size.
         library: a reference library to take further references from, by the prompt's action. If nothing
@@ -114,10 +112,11 @@ def generate(
         InUse: another thread generates with the same pipeline or adapter.
         EchoReelError: anything else that you can mend; all of the above derive from it.
     """
-    settings = checked(GenerationSettings, **((settings or GenerationSettings()).model_dump() | changes))
+    given = settings.model_dump() if isinstance(settings, GenerationSettings) else dict(settings or {})
+    settings = checked(GenerationSettings, **(given | changes))
     seed = secrets.randbelow(2**31) if seed is None else seed
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    shown = _read(references)
+    shown = as_references(references)
     for each in prompts:
         checked_request(each, len(shown) + (library is not None), seed, settings)
     if library is None or isinstance(library, FromLibrary):
@@ -135,12 +134,6 @@ def generate(
         for each, seeds, some in zip(prompts, asked, taken, strict=True)
     ]
     return results[0] if isinstance(prompt, str) else results
-
-
-def _read(references: Reference | Sequence[Reference]) -> list[ReferenceVideo]:
-    """Raises VideoError's family."""
-    given = [references] if isinstance(references, ReferenceVideo | str | Path) else references
-    return [each if isinstance(each, ReferenceVideo) else ReferenceVideo.from_file(each) for each in given]
 
 
 def adapter_for(base: Base, name: str | Path | None = None) -> ActionAdapter:

@@ -50,6 +50,10 @@ def describe(
         "width": settings.width or size[1],
         "fps": settings.fps,
         "steps": settings.steps,
+        "presets": {
+            name: resolved(found, GenerationSettings(preset=name)).steps
+            for name in ("draft", "normal", "best")
+        },
         "guidance_scale": settings.guidance_scale,
         "parameters": {name: _parameters(part) for name, part in parts.items()},
         "sites": found.find_sites(),
@@ -74,15 +78,27 @@ def describe(
     return facts
 
 
-def introduction(base: BaseLike, adapter: ActionAdapter | None = None, prompt: str = "") -> list[str]:
-    """What will be done with a base, for people; of the embedded one only which words it does not know."""
+def introduction(
+    base: BaseLike,
+    adapter: ActionAdapter | None = None,
+    prompt: str = "",
+    size: tuple[int, int] | None = None,
+) -> list[str]:
+    """What will be done with a base, for people; of the embedded one only what it does not know.
+
+    size: (height, width) in pixels that was asked for.
+    """
     base = base_of(base)
     if model_name(base.pipe) == "embedded":
         unknown = unknown_words(base.pipe, prompt)
         return [
             f"the embedded model does not know {', '.join(unknown)}; echoreel info lists its words"
             + ("; the action comes from the reference" if adapter else "")
-        ] * bool(unknown)
+        ] * bool(unknown) + [
+            "the embedded model was trained at {1}x{0} pixels; other sizes take longer and look wrong".format(
+                *base.video_size()
+            )
+        ] * (size not in (None, base.video_size()))
     told = [
         f"base: {model_name(base.pipe)} is a {type(base.pipe).__name__}, family {base.name}, in "
         f"{str(next(base.denoiser.parameters()).dtype).removeprefix('torch.')}"
@@ -125,6 +141,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
         f"sampling    {facts['steps']} steps, guidance "
         + (f"scale {guidance:g}" if guidance is not None else "as its pipeline has it")
         + f" in {options['guidance']} a step",
+        f"presets     {', '.join(f'{name} {steps} steps' for name, steps in facts['presets'].items())}",
         f"parameters  {_short(sum(facts['parameters'].values()))}: {counts}",
         f"memory      {memory['whole']} of weights in bfloat16, {memory['offload_model']} at a time with "
         f"--offload model, less with --offload layers; what a step computes comes on top",

@@ -25,7 +25,8 @@ class GenerationSettings(Settings):
     """How to generate. None means: as the base recommends, else its pipeline's own default.
 
     Attributes:
-        steps: denoising steps.
+        preset: "draft" takes 0.4 times the base's own number of steps, "best" twice as many.
+        steps: denoising steps, in place of the preset's.
         guidance_scale: of classifier-free guidance.
         num_frames: of the video.
         height: of the video in pixels.
@@ -41,6 +42,7 @@ class GenerationSettings(Settings):
         SettingsError: a name is unknown or a value out of range; it names the nearest known one.
     """
 
+    preset: Literal["draft", "normal", "best"] = "normal"  # how many steps, if `steps` does not say
     steps: Steps | None = None  # of denoising
     guidance_scale: Guidance | None = None
     num_frames: FrameCount | None = None
@@ -58,6 +60,9 @@ class GenerationSettings(Settings):
         """(height, width), where both are known."""
         return (self.height, self.width) if self.height and self.width else None
 
+
+PRESETS = {"draft": 0.4, "normal": 1.0, "best": 2.0}
+"""Denoising steps as a share of those that the base recommends."""
 
 RECOMMENDATION = "generation.json"  # in a base's folder
 
@@ -104,6 +109,8 @@ def resolved(base: "BaseLike", settings: GenerationSettings) -> GenerationSettin
         own = base.translated.get(argument, argument)
         if value is None and own is not None and own in accepted:
             value = accepted[own].default
+        if name == "steps" and settings.steps is None and value is not None:
+            value = max(1, round(PRESETS[settings.preset] * value))
         filled[name] = value
     most, frames = base.most_frames, filled["num_frames"]
     if most is not None and frames is not None and frames > most:

@@ -69,7 +69,9 @@ def public_address(host: str, port: int) -> str:
         ip = ipaddress.ip_address(address.split("%")[0])
         mapped = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None) or ip
         if not mapped.is_global or mapped.is_multicast or not ip.is_global:
-            raise DownloadError(f"{host}: is at {address}, a private address; it is not fetched from there")
+            raise DownloadError(
+                f"{host}: is at {address}, a private address; downloads from there are refused"
+            )
     return sorted(map(str, found), key=lambda address: ":" in address)[0]  # IPv4 first
 
 

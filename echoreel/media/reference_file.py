@@ -57,8 +57,9 @@ class EncodedFrames:
 
 @dataclass(frozen=True, eq=False)
 class StoredReference:
-    """All that a file holds: frames (T, H, W, 3) uint8 RGB, the seconds (T,) in their source at which they
-    appear, and the box (T, 4) of source pixels (top, left, bottom, right) that each is, where cropped."""
+    """All that a file holds: frames (T, H, W, 3) uint8 RGB, and the seconds (T,) of each in its source.
+
+    Cropped frames also have their box (T, 4) in source pixels: top, left, bottom, right."""
 
     frames: Frames
     times: NDArray[np.float64]

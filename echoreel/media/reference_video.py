@@ -5,6 +5,7 @@ Over 300 lines since one class is what users hold, and its public methods tell t
 
 import html
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
@@ -88,6 +89,11 @@ class ReferenceVideo:
                 "from 0 to 1, the end after the start"
             )
         checked_text("caption of the reference", self.caption)
+        if not isinstance(self.frames, np.ndarray):
+            raise SettingsError(
+                f"frames: got a {type(self.frames).__name__}, need an array (T, H, W, 3); "
+                "ReferenceVideo.from_file(path) reads a file"
+            )
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
             raise SettingsError(
                 f"frames: got {self.frames.dtype} {self.frames.shape}, need uint8 (T, H, W, 3), RGB"
@@ -287,6 +293,16 @@ def _span(start: float | None, end: float | None, fps: float | None, frames: int
     if fps is None:
         return Span(start=start, end=end, fps=min(DEFAULT_FPS, count / (end - start)), frames=count)
     return Span(start=start, end=end, fps=fps, frames=frames)
+
+
+Reference: TypeAlias = ReferenceVideo | str | Path
+"""What people pass: a reference, or its file."""
+
+
+def as_references(given: Reference | Sequence[Reference]) -> list[ReferenceVideo]:
+    """One or several, with files read. Raises VideoError's family."""
+    several = [given] if isinstance(given, ReferenceVideo | str | Path) else given
+    return [each if isinstance(each, ReferenceVideo) else ReferenceVideo.from_file(each) for each in several]
 
 
 def _check_rate(fps: float) -> None:

@@ -144,8 +144,8 @@ def write_video(
 
     `enlarge` repeats every pixel, so that a 32x32 video can be watched; odd sizes grow by one pixel in mp4.
     `notes` go into the comment of an mp4, where `read_notes` finds them.
-    Written beside and renamed. Raises VideoError for another suffix or shape and for what cannot be encoded,
-    OutputError for places that cannot be written and, without `overwrite`, for a file that is there.
+    Written beside and renamed. Raises VideoError for another suffix or shape, and for what cannot be encoded.
+    Raises OutputError for places that cannot be written, and without `overwrite` for a file that exists.
     """
     path = Path(path)
     if path.suffix.lower() not in (".mp4", ".gif", ".webp"):

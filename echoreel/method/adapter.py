@@ -1,6 +1,5 @@
 """ActionAdapter: attached to a base, it has that act as in references."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
@@ -13,11 +12,13 @@ from echoreel.bases.encoding import encode_captions, encode_references
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import AdapterMismatch, SettingsError
 from echoreel.common.exclusive import check_mine, used_alone
-from echoreel.media.reference_video import ReferenceVideo
+from echoreel.media.reference_video import Reference, ReferenceVideo, as_references
 from echoreel.method.attachment import Attachment
 from echoreel.method.integration import WHOLE, FrameIntegration, Part
 from echoreel.method.networks import AdapterNetworks
 from echoreel.method.references import Guidance, Held, ReferenceSet, matched, ordinary_tensors
+
+MOST_SCALE = 10.0  # as the settings of a generation have it
 
 
 class ActionAdapter(AdapterNetworks):
@@ -122,7 +123,7 @@ class ActionAdapter(AdapterNetworks):
 
     def set_references(
         self,
-        references: ReferenceVideo | Sequence[ReferenceVideo],
+        references: Reference | Sequence[Reference],
         prompt: str | Sequence[str] = "",
         size: tuple[int, int] | None = None,
         negative_prompt: str | None = None,
@@ -130,7 +131,7 @@ class ActionAdapter(AdapterNetworks):
         """Let the pipeline read these references from its next call on, until they are replaced or cleared.
 
         Args:
-            references: clips that show the action, one or several.
+            references: clips that show the action: files or `ReferenceVideo`s, one or several.
             prompt: what the pipeline will be called with, one or several. With the captions of the references
                 it tells the Prism what the action is.
             size: (height, width) in pixels that frames are cropped and resized to. Default: the base's own.
@@ -140,10 +141,10 @@ class ActionAdapter(AdapterNetworks):
         Raises:
             AdapterMismatch: the adapter is not attached to a pipeline.
             SettingsError: the base does not say its size, and none is given; or a side is below 1.
+            VideoError: a file cannot be used.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        given = [references] if isinstance(references, ReferenceVideo) else list(references)
-        shown = [given] * len(prompts)
+        shown = [as_references(references)] * len(prompts)
         self._change(references=self.reference_set(shown, prompts, size, negative_prompt))
 
     @torch.no_grad()
@@ -218,13 +219,13 @@ class ActionAdapter(AdapterNetworks):
         """Set how much of all references is added.
 
         Args:
-            scale: 1 is as trained, 0 is off.
+            scale: 1 is as trained, 0 is off, 10 is the most.
 
         Raises:
-            SettingsError: it is NaN or infinite.
+            SettingsError: it is out of range.
         """
-        if not math.isfinite(scale):
-            raise SettingsError(f"got scale {scale}, need a number; 1 is as trained, 0 is off")
+        if not 0 <= scale <= MOST_SCALE:  # nan is neither
+            raise SettingsError(f"got scale {scale}, need 0 to {MOST_SCALE:g}; 1 is as trained, 0 is off")
         self._change(scale=float(scale))
 
     def set_window(self, start: float = 0.0, end: float = 1.0) -> None:

@@ -109,8 +109,9 @@ class CompactPrism(nn.Module):
     def forward(
         self, latents_BCTHW: Tensor, captions_BLD: Tensor | None = None, prompts_BLD: Tensor | None = None
     ) -> Tensor:
-        """Latents (B, C, T, H, W), and text tokens (B, L, D) or None of what they show and of what the base
-        is asked for: action tokens (B, T * K, A)."""
+        """Latents (B, C, T, H, W) -> action tokens (B, T * K, A).
+
+        captions, prompts: text tokens (B, L, D), or None, of what latents show, and of what is asked."""
         moving = latents_BCTHW - latents_BCTHW.mean(2, keepdim=True)
         x_BTHWD = self._patches(torch.cat([latents_BCTHW, MOTION_GAIN * moving], dim=1))
         frames, height, width = x_BTHWD.shape[1:4]

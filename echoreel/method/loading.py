@@ -1,5 +1,7 @@
 """An adapter from a folder, a hub id or the package."""
 
+import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from echoreel.bases.missing_tensors import check_complete
 from echoreel.common.errors import AdapterMismatch
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.adapter_sizes import check_numbers, check_sizes
+
+LOG = logging.getLogger(__name__)
 
 
 def load_adapter(name: str | Path | None = None) -> ActionAdapter:
@@ -25,13 +29,14 @@ def load_adapter(name: str | Path | None = None) -> ActionAdapter:
         AdapterMismatch: it is no adapter, lacks weights, or cannot be loaded.
         EchoReelError: there is no such folder.
     """
-    source = find_model("adapter", name, "config.json")
+    began, source = time.perf_counter(), find_model("adapter", name, "config.json")
     try:
         _check_config(source)
         adapter: ActionAdapter = ActionAdapter.from_pretrained(str(source), use_safetensors=True).eval()
         check_complete({"adapter": adapter})
     except Exception as error:  # as in load_base
         raise AdapterMismatch(why_not_loaded("adapter", source, error)) from error
+    LOG.info("adapter: from %s, loaded in %.1f s", source, time.perf_counter() - began)
     return adapter
 
 

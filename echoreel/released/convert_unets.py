@@ -186,8 +186,8 @@ def check_tensors(state_dict: Mapping[str, Tensor], expected: Mapping[str, tuple
             f"{len(names)} {what}: {_listed(names)}" for what, names in mistakes.items() if names
         )
         raise CheckpointError(
-            f"got other tensors than those that this kind of checkpoint needs ({told}); convert it as "
-            f"another kind, or with the settings it was made with"
+            f"tensors do not match this kind of checkpoint ({told}); convert it as another kind, or with the "
+            "settings it was made with"
         )
 
 

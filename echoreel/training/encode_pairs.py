@@ -113,14 +113,14 @@ def prepare_pairs(
     settings: PrepareSettings | None = None,
     root: Path | None = None,
 ) -> Prepared:
-    """Read, encode and store every pair of the manifest. Killed at any moment, the same call goes on.
+    """Read, encode and store every pair of the manifest. If interrupted, the same call resumes.
 
-    A shard is kept while its lines, their files (size and time) and the base's autoencoder are the same;
-    others are made anew. Pairs with too short a clip are left out and counted.
+    A shard is kept while its lines, their files (size and time) and the base's autoencoder are the same.
+    Others are encoded again. Pairs with too short a clip are left out and counted.
 
-    Raises PairSetError for a wrong manifest, or when no pair is left, VideoError's family for a video that
-    cannot be used (both name the line), CheckpointError when the folder holds pairs of other settings,
-    OutputError.
+    Raises PairSetError for a wrong manifest, or when no pair is left. Raises VideoError's family for a video
+    that cannot be used. Both name the line. Raises CheckpointError when the folder holds pairs of other
+    settings, OutputError.
     """
     base, settings = base_of(base), settings or PrepareSettings()
     shape = settings.shape(base)

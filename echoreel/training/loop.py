@@ -85,12 +85,13 @@ class HasHeadline(Protocol):
 
 
 def fit(task: Task, settings: FitSettings, folder: Path) -> int:
-    """Train `task` in `folder`, from its newest checkpoint if there is one. Returns the step reached,
-    less than `settings.steps` only when `settings.minutes` ran out; the module then holds the live weights.
+    """Train `task` in `folder`, from its newest checkpoint if there is one. Returns the step reached.
 
-    Raises CheckpointError (folder of another run, changed settings), OutputError (another process trains
-    there, a full disk: the same call then goes on from the last checkpoint), TrainingDiverged, and, after
-    Ctrl-C, SIGTERM or a closed terminal and a checkpoint, KeyboardInterrupt with a message.
+    That is less than `settings.steps` only when `settings.minutes` ran out. The module then holds the live
+    weights. Raises CheckpointError for the folder of another run, and for changed settings. Raises
+    OutputError when another process trains there or the disk is full; the same call then resumes. Raises
+    TrainingDiverged. Ctrl-C, SIGTERM and a closed terminal write a checkpoint and raise
+    KeyboardInterrupt with a message.
     """
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a batch may leave parts untouched
     run = RunFolder(Path(folder))

@@ -89,10 +89,10 @@ class Reader(nn.Module):
 
     @torch.no_grad()
     def teach(self, adapter: ActionAdapter) -> None:
-        """Give every integration of the adapter what the one that is told the look has learned of
-        reading tokens by place, as far as their sizes are alike.
+        """Copy what was learned of reading tokens by place to every integration of the adapter.
 
-        Hidden states do not ask yet, and the output projections stay zero.
+        It comes from the integration that is told the look, as far as sizes match. Hidden states do not ask
+        yet, and the output projections stay zero.
         """
         first: Any = self.integrations[1]
         learned = {

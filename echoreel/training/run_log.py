@@ -32,9 +32,9 @@ class Headline(NamedTuple):
 class RunLog:
     """One line of numbers per log interval, in a file that resumes with its run.
 
-    Lines past `start` (written after the checkpoint that the run resumes from, or cut short by a kill)
-    are dropped, so that a resumed file reads like that of an uninterrupted run. `active=False` (every
-    process but the first) writes and shows nothing.
+    Lines past `start` are dropped: they were written after the checkpoint, or cut short by a kill. So a
+    resumed file reads like that of an uninterrupted run. `active=False` (every process but the
+    first) writes and shows nothing.
     """
 
     def __init__(

@@ -74,8 +74,8 @@ def adapter_to_train(
             return fresh
     if prism is not None or integration is not None:
         raise SettingsError(
-            f"got the start {start} and sizes of its Prism or Integration, need one of both: an adapter that "
-            "goes on keeps its sizes; leave out `start`, or `prism` and `integration`"
+            f"got the start {start} and sizes of a Prism or Integration; a start has its own sizes, so leave "
+            "out `start`, or `prism` and `integration`"
         )
     adapter = load_adapter(start)
     adapter.check_fits(base)

@@ -88,8 +88,9 @@ class PrismTask:
         return mean / self._usual[0] + motion / self._usual[1]
 
     def validate(self) -> dict[str, float]:
-        """The error on held-back pairs, with the right references and with those of other pairs, and of what
-        changes over time beside how much that is (`motion`)."""
+        """The error on held-back pairs, with the right references and with those of other pairs.
+
+        `motion` is the error of what changes over time, relative to how much that is."""
         device = next(self.module.parameters()).device
         held = self._held_back._replace(
             targets=self._held_back.targets.to(device), references=self._held_back.references.to(device)

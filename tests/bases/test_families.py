@@ -148,7 +148,7 @@ def test_lora_and_offload_from_the_command_line(tmp_path: Path) -> None:
         (["--lora", str(tmp_path / "lora")], ""),
         (["--lora", str(tmp_path / "lora" / "x.bin")], "need a .safetensors file"),
         (["--base", str(tmp_path / "other"), "--lora", "x"], "a UNet3DConditionModel cannot use LoRAs"),
-        (["--offload", "model"], "on a machine without GPU"),
+        (["--offload", "model"], "needs a GPU, and this machine has none"),
         (["--offload", "all"], "got all, need model or layers"),
         (["--dtype", "int8"], "got int8, need float32, bfloat16 or float16"),
         (["--size", "big"], "got big, need width x height"),
@@ -177,5 +177,7 @@ def test_a_lora_goes_into_the_denoiser_that_it_is_for(tmp_path: Path) -> None:
         assert got.keys() == want.keys()
         assert all(torch.equal(got[key], want[key]) for key in want)
         assert name in made.active_adapters()
-    with pytest.raises(EchoReelError, match=r"has 2 denoisers, .* whose it is: transformer=.*high or trans"):
+    with pytest.raises(
+        EchoReelError, match=r"has 2 denoisers, .* which one it is for: transformer=.*high or trans"
+    ):
         load_base(tmp_path / "base", loras=[high])

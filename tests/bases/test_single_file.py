@@ -58,9 +58,9 @@ def test_what_is_wrong_with_a_file_is_one_sentence(folder: Path) -> None:
         ("model.safetensors", None, "holds a denoiser, need its text encoder and autoencoder as well; give"),
         ("model.safetensors", folder / "no", "there is no such folder"),
         ("model.safetensors", folder / "unet", "a UNetMotionModel cannot be read from one file"),
-        ("short.safetensors", folder / "base", "it lacks tensors of a WanTransformer3DModel as"),
+        ("short.safetensors", folder / "base", "tensors of a WanTransformer3DModel are missing that"),
         ("broken.safetensors", folder / "base", "broken.safetensors: cannot be loaded"),
-        ("base", folder / "base", "beside no single file"),
+        ("base", folder / "base", "completes a base in one file"),
     ):
         with pytest.raises(EchoReelError, match=message):
             load_base(folder / name, parts=parts)

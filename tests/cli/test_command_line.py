@@ -167,6 +167,15 @@ WRONG = {
     "an output inside a file": (["-o", "notes.txt/a.mp4"], "notes.txt is no writable folder"),
     "a base that is missing": (["--base", "no/such/base"], "base no/such/base: there is no such folder"),
     "a base that is none": (["--base", "."], "base .: holds no model_index.json"),
+    "a short name misspelt": (["--base", "wan-1.b"], "give a folder or a hub id, or one of wan-1.3b, "),
+    "a file that is missing": (["--base", "wan.safetensors"], "base wan.safetensors: there is no such file"),
+    "a URL": (["-r", "https://example.com/a.mp4"], "is a URL; download the video and give the file"),
+    "a count without library": (["--references", "2"], "--references: belongs to --library; give one, or"),
+    "an action without library": (["--action", "kick"], "--action: belongs to --library; give one, or leave"),
+    "a preset of no known name": (
+        ["--preset", "bets"],
+        "got 'bets', need 'draft', 'normal' or 'best'",
+    ),
     "a hub id offline": (["--base", "nobody/none"], "the hub cannot be reached or has no such base"),
     "an adapter that is none": (["--adapter", "base"], "adapter base: holds no config.json"),
     "an adapter of another base": (["--adapter", "other-adapter"], "this adapter was made for another base"),
@@ -190,6 +199,8 @@ def test_wrong_prompts_and_comparisons(call: Any) -> None:
         2,
         "error: the prompt is empty; say what the video should show\n",
     )
+    strong = call("generate", PROMPT, "--strength", "2", "-o", "OUT/a.mp4")
+    assert strong.stderr == "error: --strength: belongs to --reference; give one, or leave it out\n"
     alone = call("generate", PROMPT, "--compare", "-o", "OUT/a.mp4")
     assert alone.exit_code == 2
     assert alone.stderr.startswith("error: nothing to compare")

@@ -104,6 +104,11 @@ def test_people_pass_paths_single_settings_and_lists(
     )
     with pytest.raises(SettingsError, match=r"^step: unknown key; did you mean steps\?$"):
         generate(PROMPT, step=2)
+    told = {"steps": 2, "num_frames": FRAMES}
+    again = generate(PROMPT, clip, base=pipe, adapter=adapter, seed=3, settings=told)
+    assert np.array_equal(again.videos[0], one.videos[0])
+    with pytest.raises(SettingsError, match=r"^step: unknown key; did you mean steps\?$"):
+        generate(PROMPT, settings={"step": 2})
 
 
 def test_without_an_adapter_for_the_base_it_says_that(pipe: Any, reference: ReferenceVideo) -> None:
@@ -208,6 +213,10 @@ def test_gaps_are_filled_by_the_user_then_the_base_s_folder_then_its_pipeline(
     (tmp_path / "generation.json").write_text('{"num_inference_steps": 5, "num_frames": 6, "fps": 4}')
     found = resolved(load_base(tmp_path), GenerationSettings(num_frames=FRAMES))
     assert (found.num_frames, found.steps, found.guidance_scale, found.fps) == (FRAMES, 5, 7.5, 4)
+    presets = {"draft": 2, "normal": 5, "best": 10}  # shares of the folder's 5 steps
+    base = load_base(tmp_path)
+    assert {name: resolved(base, GenerationSettings(preset=name)).steps for name in presets} == presets
+    assert resolved(base, GenerationSettings(preset="best", steps=3)).steps == 3
     (tmp_path / "generation.json").write_text('{"num_inference_stepz": 5}')
     with pytest.raises(SettingsError, match="did you mean num_inference_steps"):
         generate(PROMPT, base=tmp_path, settings=QUICK)

@@ -120,6 +120,8 @@ def test_frames_in_memory_are_a_reference_too() -> None:
     reference = ReferenceVideo(counting(6), fps=4, caption="waving")
     assert_allclose(reference.timestamps, [0, 0.25, 0.5, 0.75, 1, 1.25])
     assert reference.describe() == "6 frames, 0.00 s to 1.25 s of frames in memory at 4 fps"
+    with pytest.raises(SettingsError, match=r"got a str, .*ReferenceVideo.from_file\(path\) reads a file"):
+        ReferenceVideo("clip.mp4")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="need uint8"):
         ReferenceVideo(counting(6)[..., 0], fps=4)
 

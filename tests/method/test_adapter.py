@@ -217,6 +217,8 @@ def test_wrong_settings_are_refused(adapter: ActionAdapter) -> None:
         lambda: adapter.set_window(-0.1, 1),
         lambda: adapter.set_guidance("negative"),
         lambda: adapter.set_scale(float("nan")),
+        lambda: adapter.set_scale(-1),
+        lambda: adapter.set_scale(100),
         lambda: ActionAdapter.for_base(toy_unet(), preset="tiny"),
     ):
         with pytest.raises(SettingsError, match=r"got .*, need"):

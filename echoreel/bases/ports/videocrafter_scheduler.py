@@ -14,11 +14,11 @@ WEAKEST, RAMP = 0.7, 400  # factor of the signal, reached after so many of the t
 
 
 class ScaledDDIMScheduler(DDIMScheduler):
-    """DDIM (Song et al. 2021, Eq. 12) where noisy clips are
+    """DDIM (Song et al. 2021, Eq. 12) with a weakened signal. It predicts epsilon. Noisy clips are:
 
-        z_t = scale_t sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) epsilon,
+        z_t = scale_t sqrt(alpha_bar_t) z_0 + sqrt(1 - alpha_bar_t) epsilon.
 
-    and scale_t falls from 1 to `WEAKEST` in equal steps over `RAMP` timesteps, then stays. Predicts epsilon.
+    scale_t falls from 1 to `WEAKEST` in equal steps over `RAMP` timesteps, then stays.
     """
 
     @property
@@ -27,8 +27,8 @@ class ScaledDDIMScheduler(DDIMScheduler):
         config: Any = self.config
         if config.prediction_type != "epsilon" or config.clip_sample or config.thresholding:
             raise SettingsError(
-                "got a scaled DDIM schedule that predicts something else than epsilon or clips samples, need "
-                "prediction_type='epsilon' and clip_sample=False, as VideoCrafter has"
+                "got a scaled DDIM schedule with other settings than VideoCrafter's; need "
+                "prediction_type='epsilon', clip_sample=False and thresholding=False"
             )
         weakest = torch.full((max(0, config.num_train_timesteps - RAMP),), WEAKEST)
         return torch.cat([torch.linspace(1.0, WEAKEST, RAMP), weakest])[: config.num_train_timesteps]

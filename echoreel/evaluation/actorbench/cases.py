@@ -58,9 +58,7 @@ def make_cases(library: MotionLibrary, settings: ActorSettings, counts: CaseCoun
     """
     actions = library.actions
     if len(actions) < 2:
-        raise MotionLibraryError(
-            f"got the one action {actions[0]!r}; an evaluation needs at least 2 to tell apart"
-        )
+        raise MotionLibraryError(f"got a single action, {actions[0]!r}; an evaluation compares at least 2")
     domain = ActorDomain(library, settings)
     filmed = {
         (action, number): _film(domain, action, number, counts, seed)

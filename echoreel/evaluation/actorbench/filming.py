@@ -67,7 +67,9 @@ class Studio:
         size = (self.base.native_size or (actors.size,))[0]
         asked = (self._settings.height or size, self._settings.width or size)
         if asked[0] != asked[1]:
-            raise EchoReelError(f"got videos of {asked[1]}x{asked[0]}; the actor domain's are square")
+            raise EchoReelError(
+                f"got videos of {asked[1]}x{asked[0]}; ActorBench needs a base of square videos"
+            )
         return actors.model_copy(
             update={"frames": self._settings.num_frames or actors.frames, "size": asked[0]}
         )
@@ -115,7 +117,7 @@ class Studio:
 
     def _key(self, shot: Shot, rival: Rival | None) -> str:
         """Names a video by all that it is made from."""
-        settings = self._settings.model_dump(mode="json", exclude={"compare", "fps"})
+        settings = self._settings.model_dump(mode="json", exclude={"compare", "fps", "preset"})
         told = [self.weights["base"], self._precision, shot.prompt, shot.seed]
         if shot.references:
             maker = self.weights["adapter"] if rival is None else repr(rival)

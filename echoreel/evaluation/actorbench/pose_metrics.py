@@ -105,10 +105,11 @@ def distances(motions: Floats, others: Floats) -> Floats:
 
 
 def similarities(motions: Floats, others: Floats, depth: float = 1.0) -> Floats:
-    """Cosine (N, M) of points (N, P, 3; x to the camera, as from `levelled`) with points (M, P, 3), Z up, at
-    the best of `TURNS` turns of the latter about the vertical; x counts `depth` times as much as y and z.
+    """Cosine (N, M) of points (N, P, 3) with points (M, P, 3), both Z up.
 
-    Unlike the distance it does not mind that a judge in doubt reads every movement too small.
+    The best of `TURNS` turns of `others` about the vertical counts. x of `motions` points to the camera, as
+    from `levelled`, and counts `depth` times as much as y and z. Unlike the distance, the cosine is the same
+    when a judge in doubt reads every movement too small.
     """
     (x, y, z), (x_, y_, z_) = np.moveaxis(motions, -1, 0), np.moveaxis(others, -1, 0)
     weight = depth**2

@@ -167,8 +167,10 @@ class JudgeTask:
         return total
 
     def validate(self) -> dict[str, float]:
-        """Joint error (metres) and accuracy of each part and of the action, on clean and on roughened renders
-        and, where there is a base, on autoencoded ones and, if `denoised`, those made of half noise."""
+        """Joint error (metres), and accuracy of each part and of the action, on several kinds of clips.
+
+        Clean and roughened renders always. With a base also autoencoded ones. If `denoised`, also those
+        regenerated from half noise."""
         if self._validation_batch is None:
             seeds = range(VALIDATION_SEED, VALIDATION_SEED + self.recipe.validation_clips)
             clips = [self._validation.clip(seed) for seed in seeds]

@@ -3,6 +3,7 @@
 docs/metrics.md has the definitions, what they come from, and their traps.
 """
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from echoreel.media.video_files import Clip
 Floats = NDArray[np.float32]
 Loaded = TypeVar("Loaded")
 
+LOG = logging.getLogger(__name__)
 CLIP = "openai/clip-vit-base-patch32"
 VIDEOMAE = "MCG-NJU/videomae-base-finetuned-ssv2"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -136,6 +138,7 @@ def _loaded(option: str, name: str, load: Callable[[str, bool], Loaded]) -> Load
     if not folder.is_dir() and not HUB_ID.fullmatch(name):
         what = "is a file" if folder.exists() else "there is no such folder"
         raise ModelMissing(f"--{option} {name}: {what}; give a folder or a hub id")
+    LOG.info("%s: from %s", option, folder if folder.is_dir() else f"{name} of the hub or its cache")
     try:
         return load(str(folder) if folder.is_dir() else name, True)
     except Exception as error:  # the disk, or any class that the folder names: no common type

@@ -140,10 +140,10 @@ def measure_subjects(
 ) -> Measurement:
     """Measure videos, at 256 pixels of the shorter side, their first `seconds` or all.
 
-    real: videos to take the Fréchet distance to. clip, videomae: folders or hub ids of the models; without
-    `clip` the usual one, or no measure of CLIP's where that cannot be had. Raises VideoError's family,
-    ModelMissing for a model that was asked for, MissingExtra, SettingsError for fewer than two videos to
-    take a distance of, or `seconds` out of range.
+    real: videos to take the Fréchet distance to. clip, videomae: folders or hub ids of the models. Without
+    `clip`: the usual one, or none of CLIP's measures if it is unavailable. Raises VideoError's family,
+    MissingExtra, and ModelMissing for a model that was asked for. Raises SettingsError for a distance between
+    fewer than two videos, or `seconds` out of range.
     """
     if real and min(len(chosen), len(real)) < 2:
         raise SettingsError(

@@ -99,13 +99,13 @@ def point_tracks(clip: Clip) -> Tracks:
 
 
 def trajectory_fidelity(video: Tracks, reference: Tracks) -> float:
-    """How far points of a video move in the directions in which the reference's do, -1 to 1; 1 for a copy.
+    """How well a video's points move in the same directions as the reference's: -1 to 1, 1 for a copy.
 
-    Two points agree by the mean cosine of their steps; a step that only one of them makes counts 0, one that
-    neither makes does not count. In each half of the time every point of the video is given the best of the
-    reference's points and every one of the reference's the best of the video's; the mean of both means is
-    taken, 0 where only one of them moves, and of that the mean over the halves in which anything moves.
-    A video in which nothing moves gets 0. nan when nothing moves in the reference.
+    Two points agree by the mean cosine of their steps. A step of one point alone counts 0; a step of neither
+    does not count. Each half of the time is scored by itself. Every point of the video is paired with the
+    reference's best, and every point of the reference with the video's best. The score of a half is the mean
+    of both means, or 0 if only one of the two moves. The result is the mean over halves in which anything
+    moves. It is 0 if nothing moves in the video, and nan if nothing moves in the reference.
     """
     if not any(map(len, reference)):
         return float("nan")

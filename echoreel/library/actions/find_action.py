@@ -18,6 +18,7 @@ from echoreel.library.actions.word_classes import Group, Lexicon, lexicon
 LONGEST = 1000  # characters of a text that are looked at
 REMEMBERED = 1 << 18  # decisions and actions kept at most; then they are forgotten and begun again
 TOKEN = re.compile(r"[a-z]+(?:-[a-z]+)*|'s\b|'re\b|'m\b|n't\b|'|[0-9]+|[.,;:!?()\n\"|/]")
+CAMERA_MOVE = re.compile(r"\b(?:tracking|panning|tilting|zooming|trucking|orbiting|establishing)[ -]shot\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ def find_actions(texts: Sequence[str]) -> list[Action | None]:
 def _tokens(text: str) -> list[str]:
     """Words in lower case, numbers and marks."""
     text = text[:LONGEST].lower().rstrip(". \n")
+    if "shot" in text:
+        text = CAMERA_MOVE.sub("shot", text)
     if text.replace(" ", "").isalpha() and text.isascii():  # most are, and this is six times as fast
         return text.split()
     return TOKEN.findall(text.replace("\u2019", "'"))

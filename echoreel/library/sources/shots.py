@@ -57,7 +57,9 @@ def content_of(path: Path, limits: VideoLimits | None = None) -> int:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).digest()
     except OSError as error:
-        raise VideoMissing(f"{path}: cannot be read ({error.strerror}); give it to this user") from error
+        raise VideoMissing(
+            f"{path}: cannot be read ({error.strerror}); make it readable for this user"
+        ) from error
     return int.from_bytes(digest, "little", signed=True)
 
 

@@ -76,6 +76,11 @@ def test_scenery_does_not_change_the_action(who: str, where: str) -> None:
     assert lemmas(f"a {who} is peeling a banana {where}") == ("peel", "banana")
 
 
+@pytest.mark.parametrize("shot", ["a tracking shot at golden hour. a", "a slow panning shot of a", "a"])
+def test_what_the_camera_does_is_not_the_action(shot: str) -> None:
+    assert lemmas(f"{shot} young woman playing a guitar") == ("play", "guitar")
+
+
 @given(st.text(max_size=200))
 def test_any_text_gives_an_action_or_none(text: str) -> None:
     action = find_action(text)
