@@ -31,6 +31,11 @@ def parts_around(file: Path) -> Path:
     )
 
 
+def denoiser_name(parts: Mapping[str, Any]) -> str:
+    """Of the part that is a denoiser, in a pipeline's `model_index.json`."""
+    return "transformer" if "transformer" in parts else "unet"
+
+
 def denoiser_of(
     file: Path, source: str | Path, parts: Mapping[str, Any], dtype: torch.dtype
 ) -> dict[str, Any]:
@@ -39,7 +44,7 @@ def denoiser_of(
     It is made as the pipeline at `source` says. Raises BaseUnsupported for a kind that is never in one file,
     MissingExtra without the package for .gguf, and what diffusers raises for a file of another model.
     """
-    component = "transformer" if "transformer" in parts else "unet"
+    component = denoiser_name(parts)
     entry = parts.get(component) or [None, None]
     load: Any = getattr(getattr(diffusers, str(entry[1]), None), "from_single_file", None)
     if load is None:
