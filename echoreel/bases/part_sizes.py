@@ -7,7 +7,7 @@ that they lack something.
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ import diffusers
 import torch
 import transformers
 from diffusers import DDIMScheduler
+from safetensors import safe_open
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
@@ -30,6 +31,7 @@ MOST_ENTRIES = 1024  # of a list in a config
 MOST_MODULES = 20_000  # of a part, at all depths; a Wan of 14 billion numbers has 1500
 MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
 PACKED = 8  # numbers that a byte of weights holds at most: GGUF has a bit and a half for one
+FLOATING = re.compile("B?F")  # how safetensors names their kinds
 OURS = f"{__package__}.ports."  # modules of parts that diffusers does not have
 ROOM = 2**26  # numbers that are computed when a part is made, such as tables of positions
 
@@ -86,10 +88,27 @@ def check_parts(folder: Path, parts: Mapping[str, Any], others: Mapping[str, tup
         if isinstance(made, nn.Module):
             tensors = [*made.parameters(), *made.buffers()]
             asked, stored = sum(map(torch.numel, tensors)), sum(file.stat().st_size for file in files)
+            if not file:
+                _check_kinds(folder / part, files)
             if asked > PACKED * stored + ROOM:
                 raise CheckpointError(
                     f"the config of {part} asks for {asked} numbers, its weights have {stored} bytes; get "
                     "the files again"
+                )
+
+
+def _check_kinds(folder: Path, files: Sequence[Path]) -> None:
+    """Raises CheckpointError for weights of whole numbers or booleans, which would silently become others."""
+    if "quantization_config" in json_value(small_file(folder / "config.json").decode()):
+        return
+    for file in files:
+        with safe_open(str(file), "pt") as held:
+            kinds = {name: str(held.get_slice(name).get_dtype()) for name in held.keys()}  # noqa: SIM118
+        for name, kind in kinds.items():
+            if name.endswith((".weight", ".bias")) and not FLOATING.match(kind):
+                raise CheckpointError(
+                    f"{folder.name} has the tensor {name} of {kind}, need floating numbers; get the "
+                    "files again"
                 )
 
 

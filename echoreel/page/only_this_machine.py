@@ -16,6 +16,9 @@ HEADERS = {
 }
 
 
+ALONE = "sandbox; default-src 'none'"  # a file that is opened by itself runs no script: it may be of others
+
+
 class OnlyThisMachine:
     """ASGI middleware around the whole page."""
 
@@ -36,6 +39,8 @@ class OnlyThisMachine:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
+                if "/file" in scope["path"]:
+                    headers["Content-Security-Policy"] = ALONE
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

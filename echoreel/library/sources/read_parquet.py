@@ -110,8 +110,8 @@ def _check_cost(path: Path, metadata: Any, names: list[str]) -> None:
     values = max((part.num_values for part in parts), default=0)
     if max(rows, values) > VALUES * stored or unpacked > max(BATCH_BYTES, RATIO * stored):
         raise CatalogueError(
-            f"{path.name}: {stored} bytes say that they hold {max(rows, values)} rows and {unpacked} bytes of text; "
-            "that is no table of captions, export it again"
+            f"{path.name}: {stored} bytes say that they hold {max(rows, values)} rows and {unpacked} bytes "
+            "of text; that is no table of captions, export it again"
         )
 
 
