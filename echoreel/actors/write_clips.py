@@ -21,12 +21,13 @@ def write_clips(domain: ActorDomain, folder: Path, count: int, seed: int = 0) ->
         if path.exists():
             continue
         clip = domain.clip(seed + index)
-        _write_caption(path.with_suffix(".txt"), f"{clip.caption}\n".encode())
+        write_caption(path.with_suffix(".txt"), f"{clip.caption}\n".encode())
         write_video(path, clip.frames, domain.settings.fps, overwrite=False)
     return paths
 
 
-def _write_caption(path: Path, text: bytes) -> None:
+def write_caption(path: Path, text: bytes) -> None:
+    """Raises OutputError where something else is in its place."""
     try:
         is_other = os.path.lexists(path) and small_file(path) != text
     except OSError:
