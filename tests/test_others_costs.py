@@ -1,10 +1,14 @@
 """What files of others cost and replace: configs against their weights, tables, recipes; and outputs that
 replace only what their own command wrote."""
 
+import importlib
 import json
 import shutil
+import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import huggingface_hub.constants as hub
@@ -17,11 +21,13 @@ from helpers.toy_models import toy_adapter, toy_lvdm_pipeline, toy_pipeline
 from helpers.toy_transformers import toy_wan
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from echoreel.actors.write_clips import write_caption
 from echoreel.bases import part_sizes
 from echoreel.bases.loading import load_base, model_name
 from echoreel.bases.sketch import sketched
+from echoreel.cli import app
 from echoreel.common.errors import AdapterMismatch, BaseUnsupported, OutputError, SettingsError
 from echoreel.common.files import remove_folder
 from echoreel.common.settings import load_settings
@@ -29,8 +35,11 @@ from echoreel.evaluation.actorbench.report import EvaluationReport
 from echoreel.library.choose_pairs import Pairs, write_manifest
 from echoreel.library.clips import LibraryClip
 from echoreel.library.datasets import DatasetPairs, write_dataset
+from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_values import CatalogueError
+from echoreel.library.table_schemas import schemas
+from echoreel.library.tables import Store
 from echoreel.method.loading import load_adapter
 from echoreel.training.publish import Publication, model_card
 from echoreel.training.train_adapter import AdapterRecipe
@@ -250,3 +259,38 @@ def test_names_on_a_model_card_are_text() -> None:
     for part in ("<script", "![a]", "`rm`", "| $(", "\n# <"):
         assert part not in text + table
     assert f"--base '{' '.join(evil.split())}' --adapter" in code
+
+
+def test_no_manifest_names_files_that_the_user_did_not_allow(tmp_path: Path) -> None:
+    store = Store(tmp_path / "theirs", create=True)
+    rows = [
+        {"id": n, "video": n, "root": str(tmp_path), "path": f"{n}.mp4", "caption": "a man runs"}
+        for n in range(4)
+    ]
+    store.add("clips", pa.Table.from_pylist(rows, schemas()["clips"]))
+    library, dropped = ReferenceLibrary.open(tmp_path / "theirs", embedder="none"), Counter[str]()
+    assert not [*library.readable(dropped)]
+    assert dropped.total() == 4
+    command = ["prepare", "manifest", str(tmp_path / "theirs"), str(tmp_path / "a.jsonl")]
+    assert "4 in folders that are not allowed" in " ".join(CliRunner().invoke(app, command).output.split())
+    library.permissions.allow([tmp_path])
+    assert len([*library.readable(dropped)]) == 4
+
+
+def test_no_name_of_a_workflow_leads_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places: dict[str, list[str]] = {}
+    known = ModuleType("folder_paths")
+    monkeypatch.setattr(known, "models_dir", str(tmp_path), raising=False)
+    add = lambda kind, place: places.setdefault(kind, []).append(place)  # noqa: E731
+    monkeypatch.setattr(known, "add_model_folder_path", add, raising=False)
+    monkeypatch.setattr(known, "get_folder_paths", places.__getitem__, raising=False)
+    monkeypatch.setitem(sys.modules, "folder_paths", known)
+    folders = importlib.import_module("comfyui.folders")
+    monkeypatch.delitem(sys.modules, "comfyui.folders")
+    for folder in ("echoreel/mine", "secret"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / CONFIG).write_text("{}")
+    assert folders.located("echoreel", "mine", CONFIG) == tmp_path / "echoreel" / "mine"
+    for name in ("../secret", str(tmp_path / "secret"), "..", "", "mine/..", "x" * 5000, "a\0b", None, 5):
+        with pytest.raises(AdapterMismatch, match="not there; put a folder"):
+            folders.located("echoreel", name, CONFIG)

@@ -8,8 +8,10 @@ import pytest
 from helpers.page_client import PageClient, file_data
 from helpers.places import ROOT
 
+from echoreel.common.errors import SettingsError
 from echoreel.generation.jobs import MOST_WAITING
 from echoreel.page.page import PageSettings, served
+from echoreel.page.reference_cards import asked
 
 CARTWHEEL = ROOT / "echoreel" / "assets" / "cartwheel.mp4"
 MEGABYTE = 2**20
@@ -141,3 +143,16 @@ def test_two_hundred_jobs_of_one_client_are_not_queued(client: PageClient) -> No
     assert sum(worked for worked, _ in answers) == MOST_WAITING + 1
     refusals = {output["error"] for worked, output in answers if not worked}
     assert refusals == {"5 generations are waiting already; cancel one, or wait until one is done"}
+
+
+def test_a_file_of_others_runs_no_script(client: PageClient, folder: Path) -> None:
+    for name in ("a.html", "a.svg"):
+        (folder / "outputs" / name).write_text("<svg onload=alert(1)><script>alert(1)</script></svg>")
+        answer = client.http.get(f"/gradio_api/file={folder}/outputs/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+
+
+def test_a_caption_that_is_no_text_is_told() -> None:
+    with pytest.raises(SettingsError, match="caption: character 1 is not text"):
+        asked([CARTWHEEL, "\ud800", "", "", 1.0, "middle"])
