@@ -28,7 +28,7 @@ from echoreel.bases import part_sizes
 from echoreel.bases.loading import load_base, model_name
 from echoreel.bases.sketch import sketched
 from echoreel.cli import app
-from echoreel.common.errors import AdapterMismatch, BaseUnsupported, OutputError, SettingsError
+from echoreel.common.errors import AdapterMismatch, BaseUnsupported, EchoReelError, OutputError, SettingsError
 from echoreel.common.files import remove_folder
 from echoreel.common.settings import load_settings
 from echoreel.evaluation.actorbench.report import EvaluationReport
@@ -294,3 +294,21 @@ def test_no_name_of_a_workflow_leads_out(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("../secret", str(tmp_path / "secret"), "..", "", "mine/..", "x" * 5000, "a\0b", None, 5):
         with pytest.raises(AdapterMismatch, match="not there; put a folder"):
             folders.located("echoreel", name, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ({"unet.r": 10**9}, "at most 4096"),
+        ({"unet.rank_pattern": {"to_q": 10**9}}, "at most 4096"),
+        ({"unet.target_modules": "(a*)*(a*)*(.*)*x$"}, "has a pattern, need names"),
+        ({"unet.alpha_pattern": {"(a*)*(a*)*(.*)*x$": 1}}, "has a pattern, need names"),
+    ],
+)
+def test_a_lora_asks_for_no_giant_rank_and_no_pattern(
+    whole: Path, tmp_path: Path, facts: dict[str, Any], why: str
+) -> None:
+    file = tmp_path / "lora.safetensors"
+    save_file({"unet.x.lora_A.weight": torch.zeros(2, 8)}, file, {"lora_adapter_metadata": json.dumps(facts)})
+    with pytest.raises(EchoReelError, match=why):
+        load_base(whole / "base", loras=[file])

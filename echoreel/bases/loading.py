@@ -15,7 +15,7 @@ from echoreel.bases.base import Base
 from echoreel.bases.known_bases import known_base
 from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, transformers_parts
-from echoreel.bases.part_sizes import check_layers, check_parts, check_schedule
+from echoreel.bases.part_sizes import check_layers, check_lora, check_parts, check_schedule
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
 from echoreel.bases.single_file import denoiser_name, denoiser_of, parts_around, single_file
@@ -161,6 +161,7 @@ def _add_lora(base: Base, told: str, name: str) -> None:
             f"lora {source}: need a .safetensors file; others may run code when they are read"
         )
     try:
+        check_lora(source)
         second = {f"load_into_{part}": True} if part in base.more else {}
         pipe.load_lora_weights(source, adapter_name=name, use_safetensors=True, **second)
         check_complete(pipe.components)
@@ -208,7 +209,8 @@ def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:
 def why_not_loaded(kind: str, source: Path | str, error: Exception) -> str:
     if isinstance(source, str) and isinstance(error, OSError):  # also those of the network and the hub
         return f"{kind} {source}: no such folder, and the hub cannot be reached or has no such {kind}"
-    reason = str(error).strip().split("\n")[0].rstrip(".")
+    first, _, rest = str(error).strip().partition("\n")
+    reason = " ".join(f"{first} {rest if first.endswith(':') else ''}".split())[:300].rstrip(".")
     return f"{kind} {source}: cannot be loaded: {reason or type(error).__name__}"
 
 

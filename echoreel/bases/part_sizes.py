@@ -31,6 +31,9 @@ MOST_ENTRIES = 1024  # of a list in a config
 MOST_MODULES = 20_000  # of a part, at all depths; a Wan of 14 billion numbers has 1500
 MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
 PACKED = 8  # numbers that a byte of weights holds at most: GGUF has a bit and a half for one
+LORA_FACTS = "lora_adapter_metadata"  # in a LoRA's file
+MOST_RANK = 4096  # of a LoRA
+PLAIN_NAME = re.compile(r"[\w.^$-]+")
 FLOATING = re.compile("B?F")  # how safetensors names their kinds
 OURS = f"{__package__}.ports."  # modules of parts that diffusers does not have
 ROOM = 2**26  # numbers that are computed when a part is made, such as tables of positions
@@ -110,6 +113,26 @@ def _check_kinds(folder: Path, files: Sequence[Path]) -> None:
                     f"{folder.name} has the tensor {name} of {kind}, need floating numbers; get the "
                     "files again"
                 )
+
+
+def check_lora(source: str) -> None:
+    """Raises CheckpointError for a LoRA on this machine whose facts ask for giant ranks, or name layers by
+    patterns, on which a match may spend any time."""
+    place = Path(source)
+    for file in place.glob("*.safetensors") if place.is_dir() else [place] if place.is_file() else []:
+        with safe_open(str(file), "pt") as held:
+            told = json_value((held.metadata() or {}).get(LORA_FACTS, "{}"))
+        for name, value in told.items() if isinstance(told, dict) else ():
+            key = str(name).rpartition(".")[2]
+            inside = value.items() if isinstance(value, dict) else ()
+            ranks = [value] if key == "r" else [rank for _, rank in inside] if key == "rank_pattern" else []
+            if not all(isinstance(rank, int) and rank <= MOST_RANK for rank in ranks):
+                raise CheckpointError(f"its {name} is {value!r:.60}, at most {MOST_RANK}; get the file again")
+            patterns = (
+                [value] if key.endswith("_modules") and isinstance(value, str) else [k for k, _ in inside]
+            )
+            if not all(PLAIN_NAME.fullmatch(str(pattern)) for pattern in patterns):
+                raise CheckpointError(f"its {name} has a pattern, need names of layers; get the file again")
 
 
 def is_part(value: Any) -> bool:
