@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import folder_paths
@@ -40,9 +41,10 @@ def located(kind: str, name: str, inside: str = "") -> Path:
     """Raises AdapterMismatch where no folder of models has it."""
     roots = [Path(root) for root in folder_paths.get_folder_paths(kind)]
     for root in roots:
-        path = root / name
-        if path.parent == root and name != ".." and (path / inside).exists():  # no name leads out
-            return path
+        path = root / str(name)  # a workflow of others may say a number
+        with suppress(OSError):  # such as a name that is too long
+            if path.parent == root and name != ".." and (path / inside).exists():  # no name leads out
+                return path
     what = f"a folder with {CONFIG}" if kind == ADAPTERS else "a reference file"
     raise AdapterMismatch(f"{name}: not there; put {what} into {roots[0]} and refresh the page (R)")
 

@@ -3,28 +3,28 @@
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import diffusers
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import DiffusionPipeline
 
 from echoreel.bases.base import Base
 from echoreel.bases.known_bases import KNOWN, known_base
 from echoreel.bases.lookup import base_of
-from echoreel.bases.missing_tensors import check_complete, check_layers, transformers_parts
+from echoreel.bases.missing_tensors import check_complete, transformers_parts
+from echoreel.bases.part_sizes import check_layers, check_lora, check_parts, check_schedule
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
-from echoreel.bases.single_file import SUFFIXES, denoiser_of, parts_around, single_file
+from echoreel.bases.single_file import SUFFIXES, denoiser_name, denoiser_of, parts_around, single_file
 from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra
 from echoreel.common.extras import needs
 from echoreel.common.places import WEIGHTS
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
 LOG = logging.getLogger(__name__)
 Offload: TypeAlias = Literal["model", "layers"]
 PIPELINES = {  # that diffusers does not know by name
@@ -74,23 +74,24 @@ def load_base(
         dtype = torch.bfloat16 if device.type == "cuda" and source != WEIGHTS / "base" else torch.float32
     try:
         config: Any = DiffusionPipeline.load_config(str(source))
-        # By its own class: DiffusionPipeline would load its optional parts anew, not take those in `read`.
-        own = getattr(diffusers, config["_class_name"], DiffusionPipeline)
-        kind: Any = PIPELINES.get(config["_class_name"], own)
-        _check_schedule(source, config)
-        check_layers(source)
+        kind = pipeline_class(config)
+        own = {} if file is None else {denoiser_name(config): (str(source), file)}
+        folder = _folder(source, kind, own)
+        check_schedule(folder, config)
+        check_layers(folder)
+        if source != WEIGHTS / "base":
+            check_parts(folder, config, own)
         with _any_text_encoder():
-            read = dict(transformers_parts(source, config, dtype))
+            read = dict(transformers_parts(folder, config, dtype))
             if file is not None:
                 read |= denoiser_of(file, source, config, dtype)
-            pipe = kind.from_pretrained(str(source), dtype=dtype, use_safetensors=True, **read)
+            pipe = kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **read)
         check_complete(pipe.components)
     except MissingExtra:
         raise
     except Exception as error:  # the hub, the disk or any class that the folder names: no common type
         raise BaseUnsupported(why_not_loaded("base", file or source, error)) from error
-    if file is not None:
-        pipe.register_to_config(_name_or_path=str(file))
+    pipe.register_to_config(_name_or_path=str(file or source))
     base = base_of(pipe)
     for number, lora in enumerate(loras):
         _add_lora(base, str(lora), f"lora-{number}")
@@ -110,14 +111,25 @@ def load_base(
     return pipe  # type: ignore[no-any-return]
 
 
-def _check_schedule(source: Path | str, config: dict[str, Any]) -> None:
-    """Raises BaseUnsupported for a schedule of so many steps that its tables alone would fill the memory."""
-    if config.get("scheduler"):
-        steps = DDIMScheduler.load_config(str(source), subfolder="scheduler").get("num_train_timesteps", 1)
-        if not isinstance(steps, int) or not 0 < steps <= MOST_TRAINED_STEPS:
-            raise BaseUnsupported(
-                f"its scheduler has num_train_timesteps {steps!r:.40}, need 1 to {MOST_TRAINED_STEPS}"
-            )
+def pipeline_class(config: Mapping[str, Any]) -> Any:
+    """By its own class: DiffusionPipeline would load its optional parts anew, not take those that are read.
+
+    Raises BaseUnsupported for a class that is no pipeline.
+    """
+    name = config["_class_name"]
+    found = PIPELINES.get(name, getattr(diffusers, name, DiffusionPipeline))
+    if not (isinstance(found, type) and issubclass(found, DiffusionPipeline)):
+        raise BaseUnsupported(
+            f"{name} is no pipeline; give a folder that save_pretrained of a pipeline wrote"
+        )
+    return found
+
+
+def _folder(source: Path | str, kind: Any, without: Collection[str]) -> Path:
+    """The base's files on this machine, downloaded where `source` is a hub id, but for some parts."""
+    if isinstance(source, Path):
+        return source
+    return Path(kind.download(source, use_safetensors=True, **dict.fromkeys(without)))
 
 
 @contextmanager
@@ -159,6 +171,7 @@ def _add_lora(base: Base, told: str, name: str) -> None:
             f"lora {source}: need a .safetensors file; others may run code when they are read"
         )
     try:
+        check_lora(source)
         second = {f"load_into_{part}": True} if part in base.more else {}
         pipe.load_lora_weights(source, adapter_name=name, use_safetensors=True, **second)
         check_complete(pipe.components)
@@ -211,9 +224,10 @@ def _choices(kind: str, name: str) -> str:
 
 
 def why_not_loaded(kind: str, source: Path | str, error: Exception) -> str:
-    if isinstance(source, str):
+    if isinstance(source, str) and isinstance(error, OSError):  # also those of the network and the hub
         return f"{kind} {source}: no such folder, and the hub cannot be reached or has no such {kind}"
-    reason = str(error).strip().split("\n")[0].rstrip(".")
+    first, _, rest = str(error).strip().partition("\n")
+    reason = " ".join(f"{first} {rest if first.endswith(':') else ''}".split())[:300].rstrip(".")
     return f"{kind} {source}: cannot be loaded: {reason or type(error).__name__}"
 
 

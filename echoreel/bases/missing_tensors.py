@@ -1,7 +1,5 @@
-"""Weights files that lack a tensor, which diffusers leaves without data and transformers fills with noise;
-and configs that ask for more layers than any weights have."""
+"""Weights files that lack a tensor, which diffusers leaves without data and transformers fills with noise."""
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,6 @@ import transformers
 from torch import nn
 
 from echoreel.common.errors import CheckpointError
-from echoreel.common.places import small_file
-from echoreel.common.text import json_value
-
-LAYERS = re.compile("layers|depth|num_blocks")  # in a name of a part's config: how often something is made
-MOST_LAYERS = 1024
 
 
 def check_complete(modules: Mapping[str, Any]) -> None:
@@ -25,31 +18,6 @@ def check_complete(modules: Mapping[str, Any]) -> None:
             for name, tensor in module.state_dict().items():
                 if tensor.is_meta:
                     raise _lacks(part, name)
-
-
-def check_layers(source: Path | str) -> None:
-    """Raises CheckpointError for a part in a folder whose config asks for more layers than any network has.
-
-    Making a hundred million of them, before any is found to be missing, would take all time and memory.
-    """
-    for config in Path(source).glob("*/config.json") if isinstance(source, Path) else ():
-        for name, count in _counts(json_value(small_file(config).decode())):
-            if count > MOST_LAYERS:
-                raise CheckpointError(
-                    f"{config.parent.name} has {name} {count}, at most {MOST_LAYERS}; get the files again"
-                )
-
-
-def _counts(told: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """Numbers of layers that a config tells, with the name of the key."""
-    if isinstance(told, dict):
-        for key, value in told.items():
-            yield from _counts(value, str(key))
-    elif isinstance(told, list):
-        for value in told:
-            yield from _counts(value, name)
-    elif isinstance(told, int | float) and LAYERS.search(name):
-        yield name, told
 
 
 def transformers_parts(

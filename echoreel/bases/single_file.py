@@ -31,6 +31,11 @@ def parts_around(file: Path) -> Path:
     )
 
 
+def denoiser_name(parts: Mapping[str, Any]) -> str:
+    """Of the part that is a denoiser, in a pipeline's `model_index.json`."""
+    return "transformer" if "transformer" in parts else "unet"
+
+
 def denoiser_of(
     file: Path, source: str | Path, parts: Mapping[str, Any], dtype: torch.dtype
 ) -> dict[str, Any]:
@@ -39,7 +44,7 @@ def denoiser_of(
     source: the pipeline that has its configuration. Raises BaseUnsupported for a kind that is never in one
     file. Raises MissingExtra without the package for .gguf. Passes on what diffusers raises for other files.
     """
-    component = "transformer" if "transformer" in parts else "unet"
+    component = denoiser_name(parts)
     entry = parts.get(component) or [None, None]
     load: Any = getattr(getattr(diffusers, str(entry[1]), None), "from_single_file", None)
     if load is None:

@@ -1,19 +1,17 @@
 """A base without its weights: what it is and how large, from its small configuration files alone."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-import transformers
 from diffusers import DiffusionPipeline
 from torch import nn
 
 from echoreel.bases.base import Base
 from echoreel.bases.known_bases import known_base
-from echoreel.bases.loading import find_model, load_base, why_not_loaded
+from echoreel.bases.loading import PIPELINES, find_model, load_base, pipeline_class, why_not_loaded
 from echoreel.bases.lookup import base_of
+from echoreel.bases.part_sizes import check_schedule, is_part, made_empty
 from echoreel.common.errors import BaseUnsupported, EchoReelError
 from echoreel.common.places import WEIGHTS
 
@@ -35,10 +33,11 @@ def sketched(name: str) -> tuple[Base, str]:
         raise BaseUnsupported(str(error)) from error
     try:
         config: Any = DiffusionPipeline.load_config(str(source))
-        pipeline = getattr(diffusers, config["_class_name"], None)
-        if source == WEIGHTS / "base" or pipeline is None:
+        pipeline = pipeline_class(config)
+        if source == WEIGHTS / "base" or pipeline.__name__ in PIPELINES:
             return base_of(load_base(source, device="cpu")), name
-        parts = {key: _part(str(source), key, *value) for key, value in config.items() if _is_part(value)}
+        check_schedule(source, config)
+        parts = {k: made_empty(str(source), k, *value) for k, value in config.items() if is_part(value)}
         settings = {k: v for k, v in config.items() if not k.startswith("_") and not isinstance(v, list)}
         return _plain(pipeline(**parts, **settings), str(source)), name
     except BaseUnsupported:
@@ -54,24 +53,3 @@ def parameters(module: nn.Module) -> int:
 def _plain(pipe: Any, source: str) -> Base:
     pipe.register_to_config(_name_or_path=source)
     return base_of(pipe)
-
-
-def _is_part(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2
-
-
-def _part(source: str, name: str, library: str | None, kind: str | None) -> Any:
-    """A part of a pipeline without weights; None for tokenizers, which no size depends on."""
-    made_by: Any = {"diffusers": diffusers, "transformers": transformers}.get(library or "")
-    found = getattr(made_by, kind or "", None)
-    if found is None:
-        return None
-    if hasattr(found, "load_config"):  # of diffusers
-        config = found.load_config(source, subfolder=name)
-        with torch.device("meta") if issubclass(found, nn.Module) else torch.device("cpu"):
-            return found.from_config(config)
-    if not issubclass(found, nn.Module):
-        return None
-    config = transformers.AutoConfig.from_pretrained(source, subfolder=name)
-    with torch.device("meta"), warnings.catch_warnings():
-        return found(config)

@@ -78,7 +78,7 @@ def manifest(
 ) -> None:
     """Choose pairs of the same action, in another look and from another video, for `prepare pairs`."""
     with answering(as_json, debug) as answer:
-        from itertools import chain
+        from collections import Counter
 
         from echoreel.common.settings import checked
         from echoreel.library.choose_pairs import PairSettings, choose_pairs, write_manifest
@@ -96,8 +96,9 @@ def manifest(
             seed=seed,
         )
         with answer.busy("choosing pairs"):
-            clips = chain.from_iterable(ReferenceLibrary.open(library).batches())
-            chosen = choose_pairs(clips, settings)
+            not_read = Counter[str]()
+            chosen = choose_pairs(ReferenceLibrary.open(library).readable(not_read), settings)
+            chosen.dropped.update(not_read)
             root = write_manifest(chosen, out)
         answer.say(f"wrote {len(chosen.chosen)} pairs of {chosen.actions} actions to {out}")
         for reason, count in chosen.dropped.most_common():

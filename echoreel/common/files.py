@@ -91,7 +91,8 @@ def locked(path: Path, taken: str) -> Iterator[None]:
 
 def files_in(folder: Path) -> set[str]:
     """Relative names, with slashes, of all files below a folder."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return {path.relative_to(folder).as_posix() for path in found}
 
 
 def flush(path: Path) -> None:

@@ -3,13 +3,15 @@
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import PARTIAL, already_there, flush
+from echoreel.common.text import json_value
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
 ROOM = 64 * 1024  # bytes that must fit into a place before work for it begins
@@ -77,6 +79,27 @@ def check_outputs(files: Sequence[Path], inputs: Sequence[Path | str] = (), over
             raise OutputError(f"{file}: is a pipe or a device; give the name of a file")
     for place, file in {_place(file): file for file in reversed(files)}.items():
         _check_room(place, file)
+
+
+def check_own(path: Path, keys: Collection[str]) -> None:
+    """Raises OutputError for a file that is there and is no JSON, whole or a line each, with these keys:
+    somebody else wrote it, so it is not replaced."""
+    if not os.path.lexists(path):
+        return
+    try:
+        data = small_file(path)
+        told = _first_value(data.decode())
+    except (OSError, ValueError):
+        told = None
+    if not isinstance(told, dict) or not {*keys} <= told.keys():
+        raise OutputError(f"{path}: would be replaced, and is not of this command; choose another name")
+
+
+def _first_value(text: str) -> Any:
+    try:
+        return json_value(text)
+    except ValueError:
+        return json_value(text.partition("\n")[0])
 
 
 def _same(one: Path, other: Path) -> bool:

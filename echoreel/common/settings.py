@@ -1,5 +1,6 @@
 """Settings: frozen pydantic models that refuse unknown keys; TOML files, every mistake told at once."""
 
+import re
 import tomllib
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -16,6 +17,9 @@ from echoreel.common.text import json_value
 
 MOST = 2**63 - 1  # of any whole number: what the libraries below can hold
 FILE_BYTES = 1 << 20  # of a file of settings
+MOST_PARTS = 64  # of a dotted key: Python's reader spends time and memory by the square of their number
+TOML = re.compile(r"#[^\n]*|\"[^\"\n]*\"|'[^'\n]*'|[\w-]+|[ \t]+|(?P<dot>\.)|(?P<end>.)", re.DOTALL)
+MOST_TOLD = 10  # mistakes of one file
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]  # a length, or the least one
 Longest: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400)]  # the greatest length of a part, in seconds
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -58,7 +62,7 @@ def load_settings(path: Path | str, cls: type[Model], overrides: Sequence[str] =
     mistake by its dotted path, and for an unknown key the nearest known one.
     """
     path = Path(path)
-    data = _parsed(path, tomllib.loads, "TOML")
+    data = _parsed(path, _toml, "TOML")
     for override in overrides:
         _put(data, override)
     return validated(cls, data, path.name)
@@ -79,8 +83,10 @@ def validated(cls: type[Model], data: dict[str, Any], source: str = "") -> Model
     try:
         return cls.model_validate(data)
     except ValidationError as error:
-        mistakes = [_told(cls, details) for details in error.errors(include_url=False)]
-        count = "" if len(mistakes) == 1 else f"{len(mistakes)} mistakes: "
+        found = error.errors(include_url=False)
+        mistakes = [_told(cls, details) for details in found[:MOST_TOLD]]
+        mistakes += [f"and {len(found) - MOST_TOLD} more"] if len(found) > MOST_TOLD else []
+        count = "" if len(found) == 1 else f"{len(found)} mistakes: "
         prefix = f"{source}: " if source else ""
         raise SettingsError(f"{prefix}{count}{'; '.join(mistakes)}") from error
 
@@ -99,6 +105,16 @@ def _parsed(path: Path, parse: Callable[[str], Any], kind: str) -> Any:
         raise SettingsError(f"{path}: not {kind}: it nests too deeply") from error
     except ValueError as error:  # no UTF-8, no such syntax, a number of thousands of digits
         raise SettingsError(f"{path}: not {kind}: {_without_advice(error)}") from error
+
+
+def _toml(text: str) -> Any:
+    """What TOML says. Raises ValueError, also for a key of too many parts."""
+    parts = 0
+    for token in TOML.finditer(text):
+        parts = 0 if token["end"] else parts + bool(token["dot"])
+        if parts > MOST_PARTS:
+            raise ValueError(f"a key of over {MOST_PARTS} parts")
+    return tomllib.loads(text)
 
 
 def _without_advice(error: ValueError) -> str:

@@ -19,9 +19,12 @@ from pydantic import Field, NonNegativeInt
 
 from echoreel.common.errors import EchoReelError, VideoError
 from echoreel.common.files import write_atomic
+from echoreel.common.places import check_own
 from echoreel.common.settings import Longest, Seconds, Settings, Share
 from echoreel.library.actions.find_action import find_action
 from echoreel.media.video_files import probe
+
+REPORT = ("clips", "pairs", "dropped")  # keys of a report
 
 
 class PairError(EchoReelError):
@@ -111,8 +114,12 @@ def write_manifest(pairs: Pairs, path: Path) -> Path:
     """Write the JSON lines of `prepare.prepare_pairs`, and `NAME.report.json` beside; -> their root folder.
 
     The root is the manifest's own folder when all videos lie in it, else the nearest that holds them all.
-    Raises PairError when there is nothing to write, or the videos share no folder.
+    Raises PairError when there is nothing to write, or the videos share no folder; OutputError where another
+    program's file is there.
     """
+    report_path = path.with_suffix(".report.json")
+    check_own(path, ("target", "references"))
+    check_own(report_path, REPORT)
     if not pairs.chosen:
         reasons = ", ".join(f"{count} {reason}" for reason, count in pairs.dropped.most_common(3))
         raise PairError(
@@ -124,7 +131,7 @@ def write_manifest(pairs: Pairs, path: Path) -> Path:
     lines = [json.dumps(_line(*pair, root), ensure_ascii=False) for pair in pairs.chosen]
     path.parent.mkdir(parents=True, exist_ok=True)
     report = pairs.details() | {"root": str(root)}
-    write_atomic(path.with_suffix(".report.json"), (json.dumps(report, indent=2) + "\n").encode())
+    write_atomic(report_path, (json.dumps(report, indent=2) + "\n").encode())
     write_atomic(path, ("\n".join(lines) + "\n").encode())
     return root
 

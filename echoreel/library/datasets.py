@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from echoreel.common.errors import EchoReelError, VideoError
 from echoreel.common.files import write_atomic
+from echoreel.common.places import check_own
 from echoreel.library.choose_pairs import Pairs, PairSettings, choose_pairs, looks_apart, write_manifest
 from echoreel.library.sources.layouts import LAYOUTS, NEED, READERS, DatasetClip, Layout
 from echoreel.library.sources.shots import LOOK_SIZE, look_of, motion_of
@@ -128,10 +129,12 @@ def write_dataset(made: DatasetPairs, out: Path) -> dict[Path, Path]:
 
     Raises PairError where no pair is left to train on, OutputError.
     """
+    report = out / "report.json"
+    check_own(report, ("train", "heldout"))
     roots = {out / "train.jsonl": write_manifest(made.train, out / "train.jsonl")}
     if made.heldout_actions:
         roots[out / "heldout.jsonl"] = write_manifest(made.heldout, out / "heldout.jsonl")
-    write_atomic(out / "report.json", (json.dumps(made.details(), indent=2) + "\n").encode())
+    write_atomic(report, (json.dumps(made.details(), indent=2) + "\n").encode())
     return roots
 
 

@@ -11,6 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -216,6 +217,19 @@ class ReferenceLibrary:
         """All clips, or those for which a condition in SQL holds, some ten thousand at a time."""
         for batch in self.store.batches("clips", where):
             yield [LibraryClip.of(row) for row in batch.to_pylist()]
+
+    def readable(self, dropped: Counter[str]) -> Iterator[LibraryClip]:
+        """All clips but those whose files may not be read, as `file` says.
+
+        dropped: counts these, by the reason.
+        """
+        for clip in chain.from_iterable(self.batches()):
+            try:
+                if not clip.is_url:
+                    self.permissions.file(clip.root, clip.path)
+                yield clip
+            except LibraryError:
+                dropped["in folders that are not allowed, see `echoreel library trust`"] += 1
 
     def clips(self, count: int = 20, action: str | None = None) -> list[LibraryClip]:
         """The first clips or, with a verb or a phrase, the first of that action.

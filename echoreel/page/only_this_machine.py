@@ -22,6 +22,9 @@ HEADERS = {
 }
 
 
+ALONE = "sandbox; default-src 'none'"  # a file that is opened by itself runs no script: it may be of others
+
+
 @contextmanager
 def fetching_nothing() -> Iterator[None]:
     """Within, Gradio fetches no URL that a request names in place of an uploaded file."""
@@ -57,6 +60,8 @@ class OnlyThisMachine:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
+                if "/file" in scope["path"]:
+                    headers["Content-Security-Policy"] = ALONE
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

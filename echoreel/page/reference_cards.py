@@ -9,6 +9,7 @@ import gradio as gr
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.settings import checked
+from echoreel.common.text import checked_text
 from echoreel.generation.request import ReferenceRequest
 from echoreel.media.overview import overview
 from echoreel.media.reference_video import CROPS, DEFAULT_FPS, DEFAULT_FRAMES
@@ -86,7 +87,7 @@ def asked(values: Sequence[Any]) -> list[ReferenceRequest]:
         checked(
             ReferenceRequest,
             file=file,
-            caption=caption,
+            caption=checked_text("caption", caption) if isinstance(caption, str) else caption,
             start=start or None,
             end=end or None,
             strength=strength,

@@ -1,9 +1,12 @@
 """A finished run -> a folder that others can load: the adapter, a model card, and how it was trained."""
 
+import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from huggingface_hub import HfApi, ModelCardData, hf_hub_download
 from pydantic import Field, TypeAdapter
@@ -13,7 +16,7 @@ from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import written_beside
 from echoreel.common.places import small_file
 from echoreel.common.settings import Settings
-from echoreel.common.text import json_value
+from echoreel.common.text import json_value, one_line
 from echoreel.media.video_files import Span, read_frames, write_video
 from echoreel.training.pair_cache import PairSet, PairSetError
 from echoreel.training.train_adapter import AdapterRecipe
@@ -22,6 +25,8 @@ FACTS = "training.json"  # in the folder: what the card was written from
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 SAMPLE_FPS, SAMPLE_FRAMES = 8.0, 64
 MISSING = "not told"
+NO_NAME = r"[^\w.-]+"  # in a name that stands in Markdown
+MARKS = re.compile(r"[\\`*\[\]!|<>~&]")  # of Markdown and HTML
 _METRICS = TypeAdapter(list[dict[str, float]])
 
 
@@ -80,7 +85,10 @@ def publish(
         )
     if to.is_dir() and any(to.iterdir()) and published_facts(to) is None:
         raise OutputError(f"{to}: has files, and no {FACTS} of an earlier publication; choose another folder")
-    gifs = [f"samples/{number:02d}-{path.stem}.gif" for number, path in enumerate(samples, 1)]
+    gifs = [
+        f"samples/{number:02d}-{re.sub(NO_NAME, '-', path.stem)}.gif"
+        for number, path in enumerate(samples, 1)
+    ]
     facts = _facts(run, name, license, data, tuple(gifs))
     with written_beside(to) as partial:
         partial.mkdir()
@@ -164,16 +172,16 @@ def model_card(facts: Publication) -> str:
         pipeline_tag="text-to-video",
         tags=["echoreel", "action-adapter", "video-generation"],
     )
-    shown = "\n".join(f"![{Path(each).stem}]({each})" for each in facts.samples)
+    shown = "\n".join(f"![{_text(Path(each).stem)}]({quote(each)})" for each in facts.samples)
     pairs = MISSING if facts.pairs is None else f"{facts.pairs}, each with {facts.references} references"
     return f"""---
 {head.to_yaml()}
 ---
 
-# {facts.name}
+# {_text(facts.name)}
 
-An action adapter of [EchoReel](https://arxiv.org/abs/2403.11535) for `{facts.base}`: it makes that frozen
-video model perform the action of a reference video. {"" if facts.samples else "No samples are shown."}
+An action adapter of [EchoReel](https://arxiv.org/abs/2403.11535) for {_text(facts.base)}: it makes that
+frozen video model perform the action of a reference video. {"" if facts.samples else "No samples are shown."}
 
 {shown}
 
@@ -182,19 +190,19 @@ video model perform the action of a reference video. {"" if facts.samples else "
 ```sh
 pip install echoreel
 echoreel generate "a raccoon playing the guitar" --reference guitar.mp4 \\
-    --base {facts.base} --adapter THIS_REPOSITORY_OR_FOLDER -o out.mp4
+    --base {shlex.quote(one_line(facts.base))} --adapter THIS_REPOSITORY_OR_FOLDER -o out.mp4
 ```
 
 ## Training
 
 | | |
 | --- | --- |
-| base | {facts.base} |
-| data | {facts.data} |
-| pairs | {pairs} |
+| base | {_text(facts.base)} |
+| data | {_text(facts.data)} |
+| pairs | {_text(pairs)} |
 | latents (C, T, h, w) | {facts.latents or MISSING} |
 | steps | {facts.steps}, {facts.hours:.1f} hours |
-| licence | {facts.license} |
+| licence | {_text(facts.license)} |
 
 The whole recipe is in `{FACTS}`.
 
@@ -202,6 +210,11 @@ The whole recipe is in `{FACTS}`.
 
 {_evidence(facts.validation)}
 """
+
+
+def _text(text: str) -> str:
+    """On one line of a card, where nothing in it is markup."""
+    return MARKS.sub(lambda mark: f"&#{ord(mark[0])};", one_line(text))
 
 
 def _evidence(numbers: dict[str, float]) -> str:

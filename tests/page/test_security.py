@@ -10,8 +10,10 @@ import pytest
 from helpers.page_client import PageClient, file_data
 from helpers.places import ROOT
 
+from echoreel.common.errors import SettingsError
 from echoreel.generation.jobs import MOST_WAITING
 from echoreel.page.page import PageSettings, served
+from echoreel.page.reference_cards import asked
 
 CARTWHEEL = ROOT / "echoreel" / "assets" / "cartwheel.mp4"
 OUTSIDE = ("/etc/passwd", "https://example.com/secret.mp4", "http://127.0.0.1:1/secret.mp4")
@@ -183,3 +185,16 @@ def test_nothing_is_asked_of_other_machines(client: PageClient, reached: set[str
     response = client.http.get("/gradio_api/file/https://example.com/")
     assert response.status_code == 403
     assert reached == {"127.0.0.1"}
+
+
+def test_a_file_of_others_runs_no_script(client: PageClient, folder: Path) -> None:
+    for name in ("a.html", "a.svg"):
+        (folder / "outputs" / name).write_text("<svg onload=alert(1)><script>alert(1)</script></svg>")
+        answer = client.http.get(f"/gradio_api/file={folder}/outputs/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+
+
+def test_a_caption_that_is_no_text_is_told() -> None:
+    with pytest.raises(SettingsError, match="caption: character 1 is not text"):
+        asked([CARTWHEEL, "\ud800", "", "", 1.0, "middle"])

@@ -88,6 +88,7 @@ def evaluate(
     if prompts is not None:
         changes["prompts_in"] = {}
     recipe = recipe.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    EvaluationReport.check_places(recipe.folder, json)
     library = MotionLibrary.load(find_motions(recipe.motions))
     parts = {name: choose_actions(library.split(name), recipe.actions, recipe.seed) for name in recipe.splits}
     judge = Judge.load(recipe.judge)

@@ -2,12 +2,15 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from echoreel.common.errors import OutputError
 from echoreel.common.files import write_atomic
+from echoreel.common.places import check_own
 from echoreel.evaluation.actorbench.pose_metrics import Interval
 
 CLAIMS = (
@@ -21,6 +24,8 @@ QUALITY = ("action_accuracy_of_all", "temporal_consistency", "amount_of_motion",
 MEASURES = CLAIMS + QUALITY
 PRICE = ("seconds", "bytes")  # of a new action
 FORMS = {"seconds": ".2g", "bytes": ",.0f"}
+
+FILES = ("report.md", "report.html", "report.png", "tradeoff.png")  # beside report.json
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,17 @@ class EvaluationReport:
             for row in self.rows
         ]
         return [_line(titles), _line(["---"] * len(titles)), *map(_line, body)]
+
+    @staticmethod
+    def check_places(folder: Path, also: Path | None = None) -> None:
+        """Raises OutputError for a file that a report would replace and that none of them is."""
+        for path in (folder / "report.json", *([also] if also else ())):
+            check_own(path, ("rows", "judges"))
+        others = [folder / name for name in FILES if os.path.lexists(folder / name)]
+        if others and not os.path.lexists(folder / "report.json"):
+            raise OutputError(
+                f"{others[0]}: would be replaced, and no report.json is beside it; choose another folder"
+            )
 
     def write(self, also: Path | None = None) -> list[Path]:
         """Write report.json and report.md into the folder, and the JSON to `also`. Returns the files."""

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 ROWS = 131_072  # of a batch, fewer where they are long
 BATCH_BYTES = 64 * 2**20
-RATIO = 100  # bytes unpacked from one, or rows in one, at most; people's text packs to a tenth
+RATIO = 100  # bytes unpacked from one, at most; people's text packs to a tenth
+VALUES = 10  # rows, or captions in their lists, in one byte, at most
+TIME_CHARACTERS = 40
+
+
+TIMES = ("start", "end")
 
 
 class Batch(NamedTuple):
@@ -37,6 +42,7 @@ def read_parquet(path: Path, given: Mapping[str, str]) -> tuple[dict[str, str], 
 
     given: as of `read_catalogue`. Values are cut to one character over what is kept, so that it can be told.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     regular_file(path, CatalogueError, "a catalogue")
@@ -47,6 +53,10 @@ def read_parquet(path: Path, given: Mapping[str, str]) -> tuple[dict[str, str], 
             if not _holds_text(schema.field(name).type):
                 kind = str(schema.field(name).type)[:80]
                 raise CatalogueError(f"{path.name}: column {name} is of {kind}, need text; export it again")
+        for meant in {*TIMES} & {*chosen}:
+            if pa.types.is_nested(kind := schema.field(chosen[meant]).type):
+                told = f"{path.name}: column {chosen[meant]} is of {str(kind)[:80]}, need seconds"
+                raise CatalogueError(f"{told}; export it again")
         _check_cost(path, pq.read_metadata(path), [*chosen.values()])
     return chosen, _batches(path, chosen)
 
@@ -57,7 +67,7 @@ def _batches(path: Path, chosen: Mapping[str, str]) -> Iterator[Batch]:
 
     number = 1
     with _told(path):
-        parts = _parts(pq.read_metadata(path), [chosen[meant] for meant in NEEDED])
+        parts = _parts(pq.read_metadata(path), [*chosen.values()])
         packed = {part.path_in_schema for part in parts if part.physical_type == "BYTE_ARRAY"}
         size = sum(part.total_uncompressed_size for part in parts)
         with pq.ParquetFile(path, read_dictionary=[*packed]) as file:
@@ -66,10 +76,11 @@ def _batches(path: Path, chosen: Mapping[str, str]) -> Iterator[Batch]:
                 caption, rows_of = batch.column(chosen["caption"]), None
                 if _is_list(caption.type):
                     rows_of, caption = pc.list_parent_indices(caption), pc.list_flatten(caption)
-                    batch = batch.take(rows_of)
+                    others = [name for name in batch.schema.names if name != chosen["caption"]]
+                    batch = batch.select(others).take(rows_of)  # not the list with each
                 start, end = (
-                    batch.column(chosen[meant]).to_pylist() if meant in chosen else [None] * len(batch)
-                    for meant in ("start", "end")
+                    _seconds(batch.column(chosen[meant])) if meant in chosen else [None] * len(batch)
+                    for meant in TIMES
                 )
                 at = range(len(batch)) if rows_of is None else rows_of.to_pylist()
                 location = _text(batch.column(chosen["location"]), LOCATION_CHARACTERS + 1)
@@ -96,10 +107,11 @@ def _check_cost(path: Path, metadata: Any, names: list[str]) -> None:
     parts = _parts(metadata, names)
     stored, rows = path.stat().st_size, metadata.num_rows
     unpacked = max((part.total_uncompressed_size for part in parts), default=0)
-    if rows > RATIO * stored or unpacked > max(BATCH_BYTES, RATIO * stored):
+    values = max((part.num_values for part in parts), default=0)
+    if max(rows, values) > VALUES * stored or unpacked > max(BATCH_BYTES, RATIO * stored):
         raise CatalogueError(
-            f"{path.name}: {stored} bytes say that they hold {rows} rows and {unpacked} bytes of text; "
-            "that is no table of captions, export it again"
+            f"{path.name}: {stored} bytes say that they hold {max(rows, values)} rows and {unpacked} bytes "
+            "of text; that is no table of captions, export it again"
         )
 
 
@@ -109,6 +121,16 @@ def _parts(metadata: Any, names: list[str]) -> list[Any]:
     parts = [group.column(number) for group in groups for number in range(group.num_columns)]
     wanted = tuple(f"{name}." for name in names)
     return [part for part in parts if f"{part.path_in_schema}.".startswith(wanted)]
+
+
+def _seconds(column: "pa.Array") -> list[Any]:
+    """Values of a column of times; of text no more than a time has."""
+    import pyarrow as pa
+
+    values = column.dictionary if isinstance(column, pa.DictionaryArray) else column
+    if pa.types.is_primitive(values.type):
+        return column.to_pylist()  # type: ignore[no-any-return]
+    return _text(column, TIME_CHARACTERS).to_pylist()  # type: ignore[no-any-return]
 
 
 def _holds_text(kind: "pa.DataType") -> bool:

@@ -1,0 +1,191 @@
+"""What the configs of a base ask for: they may be somebody else's, so they are checked before parts are made.
+
+Making a part that its weights do not fill would take time and memory without limit, before diffusers finds
+that they lack something.
+"""
+
+import re
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import DDIMScheduler
+from safetensors import safe_open
+from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
+
+from echoreel.common.errors import BaseUnsupported, CheckpointError
+from echoreel.common.places import small_file
+from echoreel.common.text import json_value
+
+LAYERS = re.compile("layers|depth|num_blocks")  # in a name of a part's config: how often something is made
+MOST_LAYERS = 1024
+MOST_ENTRIES = 1024  # of a list in a config
+MOST_MODULES = 20_000  # of a part, at all depths; a Wan of 14 billion numbers has 1500
+MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
+PACKED = 8  # numbers that a byte of weights holds at most: GGUF has a bit and a half for one
+LORA_FACTS = "lora_adapter_metadata"  # in a LoRA's file
+MOST_RANK = 4096  # of a LoRA
+PLAIN_NAME = re.compile(r"[\w.^$-]+")
+FLOATING = re.compile("B?F")  # how safetensors names their kinds
+OURS = f"{__package__}.ports."  # modules of parts that diffusers does not have
+ROOM = 2**26  # numbers that are computed when a part is made, such as tables of positions
+
+
+def check_schedule(source: Path | str, parts: Mapping[str, Any]) -> None:
+    """Raises BaseUnsupported for a schedule of so many steps that its tables alone would fill the memory."""
+    if parts.get("scheduler"):
+        steps = DDIMScheduler.load_config(str(source), subfolder="scheduler").get("num_train_timesteps", 1)
+        if not isinstance(steps, int) or not 0 < steps <= MOST_TRAINED_STEPS:
+            raise BaseUnsupported(
+                f"its scheduler has num_train_timesteps {steps!r:.40}, need 1 to {MOST_TRAINED_STEPS}"
+            )
+
+
+def check_layers(folder: Path) -> None:
+    """Raises CheckpointError for a part in a folder whose config asks for more layers than networks have."""
+    for config in folder.glob("*/config.json"):
+        check_counts(config.parent.name, json_value(small_file(config).decode()))
+
+
+def check_counts(part: str, config: Any) -> None:
+    """Raises CheckpointError where a part's config asks for more layers than any network has."""
+    for name, count in _counts(config):
+        if count > MOST_LAYERS and LAYERS.search(name):
+            raise CheckpointError(f"{part} has {name} {count}, at most {MOST_LAYERS}; get the files again")
+
+
+def _counts(told: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers that a config tells, with the name of the key."""
+    if isinstance(told, dict):
+        for key, value in told.items():
+            yield from _counts(value, str(key))
+    elif isinstance(told, list):
+        if len(told) > MOST_ENTRIES:
+            raise CheckpointError(
+                f"{name} has {len(told)} entries, at most {MOST_ENTRIES}; get the files again"
+            )
+        for value in told:
+            yield from _counts(value, name)
+    elif isinstance(told, int | float):
+        yield name, told
+
+
+def check_parts(folder: Path, parts: Mapping[str, Any], others: Mapping[str, tuple[str, Path]]) -> None:
+    """Raises CheckpointError for a part that asks for more numbers than its weights can hold.
+
+    folder: of the pipeline. parts: what its `model_index.json` says. others: parts that come from one file,
+    with the folder or hub id of their config.
+    """
+    for part, entry in parts.items():
+        source, file = others.get(part, (str(folder), None))
+        files = [file] if file else [*folder.glob(f"{part}/*.safetensors")]
+        made = None if not is_part(entry) or not files else made_empty(source, part, *entry)
+        if isinstance(made, nn.Module):
+            tensors = [*made.parameters(), *made.buffers()]
+            asked, stored = sum(map(torch.numel, tensors)), sum(file.stat().st_size for file in files)
+            if not file:
+                _check_kinds(folder / part, files)
+            if asked > PACKED * stored + ROOM:
+                raise CheckpointError(
+                    f"the config of {part} asks for {asked} numbers, its weights have {stored} bytes; get "
+                    "the files again"
+                )
+
+
+def _check_kinds(folder: Path, files: Sequence[Path]) -> None:
+    """Raises CheckpointError for weights of whole numbers or booleans, which would silently become others."""
+    if "quantization_config" in json_value(small_file(folder / "config.json").decode()):
+        return
+    for file in files:
+        with safe_open(str(file), "pt") as held:
+            kinds = {name: str(held.get_slice(name).get_dtype()) for name in held.keys()}  # noqa: SIM118
+        for name, kind in kinds.items():
+            if name.endswith((".weight", ".bias")) and not FLOATING.match(kind):
+                raise CheckpointError(
+                    f"{folder.name} has the tensor {name} of {kind}, need floating numbers; get the "
+                    "files again"
+                )
+
+
+def check_lora(source: str) -> None:
+    """Raises CheckpointError for a LoRA on this machine whose facts ask for giant ranks, or name layers by
+    patterns, on which a match may spend any time."""
+    place = Path(source)
+    for file in place.glob("*.safetensors") if place.is_dir() else [place] if place.is_file() else []:
+        with safe_open(str(file), "pt") as held:
+            told = json_value((held.metadata() or {}).get(LORA_FACTS, "{}"))
+        for name, value in told.items() if isinstance(told, dict) else ():
+            key = str(name).rpartition(".")[2]
+            inside = value.items() if isinstance(value, dict) else ()
+            ranks = [value] if key == "r" else [rank for _, rank in inside] if key == "rank_pattern" else []
+            if not all(isinstance(rank, int) and rank <= MOST_RANK for rank in ranks):
+                raise CheckpointError(f"its {name} is {value!r:.60}, at most {MOST_RANK}; get the file again")
+            patterns = (
+                [value] if key.endswith("_modules") and isinstance(value, str) else [k for k, _ in inside]
+            )
+            if not all(PLAIN_NAME.fullmatch(str(pattern)) for pattern in patterns):
+                raise CheckpointError(f"its {name} has a pattern, need names of layers; get the file again")
+
+
+def is_part(value: Any) -> bool:
+    """Whether a value in a `model_index.json` names a part: its package and its class."""
+    return isinstance(value, list) and len(value) == 2
+
+
+def made_empty(source: str, part: str, package: str | None, kind: str | None) -> Any:
+    """A part of a pipeline without weights, which takes no memory; None for tokenizers and unknown classes.
+
+    Raises CheckpointError for a config that asks for too much, and whatever the class does.
+    """
+    found: Any = getattr(_module(package or ""), kind or "", None)
+    if not isinstance(found, type):
+        return None
+    diffusers_own: Any = found if hasattr(found, "load_config") else None
+    if diffusers_own:
+        config = diffusers_own.load_config(source, subfolder=part)
+        check_counts(part, config)
+        if not issubclass(found, nn.Module):
+            return diffusers_own.from_config(config)
+        with _on_meta(part):
+            return diffusers_own.from_config(config)
+    if not issubclass(found, transformers.PreTrainedModel):
+        return None
+    told = (found.config_class or transformers.AutoConfig).from_pretrained(source, subfolder=part)
+    check_counts(part, told.to_dict())
+    with _on_meta(part):
+        return found(told)
+
+
+def _module(package: str) -> Any:
+    """The module that a `model_index.json` names as the one of a part's class; None for one of others."""
+    if package.startswith(OURS):
+        return import_module(package)
+    known = {"diffusers": diffusers, "transformers": transformers}
+    return known.get(package) or getattr(diffusers.pipelines, package, None)
+
+
+@contextmanager
+def _on_meta(part: str) -> Iterator[None]:
+    """What is made has no memory. Raises CheckpointError as soon as it has too many modules."""
+    mine, count = threading.get_ident(), 0
+
+    def one_more(*_: object) -> None:
+        nonlocal count
+        count += threading.get_ident() == mine
+        if count > MOST_MODULES:
+            raise CheckpointError(f"{part} has over {MOST_MODULES} modules; get the files again")
+
+    hook = register_module_module_registration_hook(one_more)
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            yield
+    finally:
+        hook.remove()
