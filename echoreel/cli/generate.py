@@ -4,7 +4,7 @@ Over 300 lines since each of its options is a parameter of its own, with its hel
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,15 +83,29 @@ def generate(
         typer.Option(metavar="LIBRARY", help="Take references from this library, by the prompt's action."),
     ] = None,
     count: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--references", metavar="N", min=1, max=100, help="With --library: how many references."
+            "--references",
+            metavar="N",
+            min=1,
+            max=100,
+            help="With --library: how many references. Default: 1.",
         ),
-    ] = 1,
+    ] = None,
     action: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="With --library: the action, if the prompt does not name it."),
     ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            "--min-score", metavar="X", min=0, max=1, help="With --library: the least score. Default: 0.42."
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="With --library: pass over clips in which the camera cuts."),
+    ] = False,
     require_reference: Annotated[
         bool,
         typer.Option("--require-reference", help="Fail if no reference is found, instead of going without."),
@@ -142,6 +156,7 @@ def generate(
         from echoreel.common.settings import checked
         from echoreel.generation.result import check_output, free_name
         from echoreel.generation.settings import GenerationSettings, checked_request
+        from echoreel.media.cuts import cut_times
 
         out = out or free_name("out")
         there = out.exists()
@@ -161,6 +176,8 @@ def generate(
             compare=compare,
         )
         loading_options = checked_loading(dtype, offload, lora, base_parts)
+        of_library = {"--references": count, "--action": action, "--min-score": min_score}
+        check_needs_library(library, of_library | {"--skip-bad": skip_bad or None})
         seeds = checked_request(prompt, len(reference or []) + (library is not None), seed or (0,), settings)
         references = read_references(reference or [], caption, start, end, strength, crop)
         picked = None
@@ -168,18 +185,24 @@ def generate(
             from echoreel.generation.from_library import FromLibrary
 
             with answer.busy("searching the library"):
-                picked = FromLibrary.take(library, prompt, count, action)
-            tell_taken(picked.taken, answer)
+                picked = FromLibrary.take(library, prompt, count or 1, action, min_score, skip_bad)
+            tell_taken(picked.taken, count or 1, answer)
         shown = [*references, *(picked.references if picked else ())]
         inputs = [*(each.source for each in shown if each.source), *([image] if image else ())]
         check_output(out, seeds, inputs)  # now with what the library gave
         for taken in shown:
             answer.say(f"reference: {taken.describe()}")
+            if cuts := cut_times(taken.frames, taken.timestamps):
+                answer.say(
+                    f"warning: the camera cuts at {cuts[0]:.1f} s of {taken.name}; take a part of one shot "
+                    "(--start, --end), or --skip-bad with --library"
+                )
         if require_reference and not shown:
             raise EchoReelError(
                 "no reference; add videos of the action to the library, or name it with --action"
             )
         if picked is not None and not shown:
+            checked_request(prompt, 0, seeds, settings)  # there is nothing to compare with
             answer.say("generating without reference")
         began = time.perf_counter()
         with answer.busy("loading the models"):
@@ -247,8 +270,15 @@ def checked_loading(
     return load
 
 
-def tell_taken(taken: "Taken", answer: Answer) -> None:
-    """Each reference of the library with why it was taken; or that there is none."""
+def check_needs_library(library: str | None, options: Mapping[str, object]) -> None:
+    """Raises SettingsError for an option that says something of a library where none is given."""
+    given = [name for name, value in options.items() if value is not None]
+    if library is None and given:
+        raise SettingsError(f"{given[0]}: is about --library; give one, or leave it out")
+
+
+def tell_taken(taken: "Taken", wanted: int, answer: Answer) -> None:
+    """Each reference of the library with why it was taken; or that there are none, or fewer."""
     understood = taken.answer.action
     for place, why in taken.problems:
         answer.say(f"skipped {place}: {why}")
@@ -259,6 +289,8 @@ def tell_taken(taken: "Taken", answer: Answer) -> None:
         answer.say("could not find an action in the prompt; pass --action")
     elif not taken.references:
         answer.say(f'nothing in the library matches "{understood.phrase}"')
+    elif len(taken.references) < wanted:
+        answer.say(f'{len(taken.references)} of {wanted} references: no more match "{understood.phrase}"')
 
 
 def read_references(

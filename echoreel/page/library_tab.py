@@ -13,7 +13,7 @@ from echoreel.common.errors import EchoReelError
 from echoreel.generation.request import ReferenceRequest
 from echoreel.library.clips import LibraryClip
 from echoreel.library.reference_library import ReferenceLibrary
-from echoreel.library.sources.add_sources import Added
+from echoreel.library.sources.added import Added
 from echoreel.library.tables import is_library
 from echoreel.media.video_files import write_video
 from echoreel.page.appearance import address, paragraphs
