@@ -22,6 +22,7 @@ from echoreel.cli.options import (
     Lora,
     Offloading,
     Size,
+    clock,
     pixels,
 )
 from echoreel.cli.output import Answer, answering, hush
@@ -68,9 +69,16 @@ def generate(
     ] = None,
     start: Annotated[
         list[float] | None,
-        typer.Option(metavar="SECONDS", help=f"Where in the reference the action begins. {EACH}"),
+        typer.Option(
+            metavar="TIME",
+            parser=clock,
+            help=f"Where in the reference the action begins: seconds, or 1:15.5. {EACH}",
+        ),
     ] = None,
-    end: Annotated[list[float] | None, typer.Option(metavar="SECONDS", help=f"Where it ends. {EACH}")] = None,
+    end: Annotated[
+        list[float] | None,
+        typer.Option(metavar="TIME", parser=clock, help=f"Where it ends. {EACH}"),
+    ] = None,
     strength: Annotated[
         list[float] | None,
         typer.Option(metavar="X", help=f"Weight of the reference: 0 none, 1 as trained. {EACH}"),

@@ -95,7 +95,7 @@ def tell_found(answer: Answer, library: "ReferenceLibrary", results: "Sequence[F
             answer.say(f"below {FITS}, which `generate` takes only with a lower --min-score:")
             above = False
         missing = "; the video is missing" if library.is_missing(each.clip) else ""
-        said = f"{each.clip.phrase} ({each.why}{missing}), {times_of(each.clip)}"
+        said = f"{each.clip.phrase} ({each.why}), {times_of(each.clip)}{missing}"
         _tell_block(answer, f"{each.score:4.2f}  {each.clip.id}  ", said, each.clip.caption)
 
 

@@ -205,6 +205,7 @@ class ReferenceLibrary:
             clip = found.clip
             if len(taken) == count or (part := (clip.video, clip.start, clip.end)) in parts:
                 continue
+            parts.add(part)
             try:
                 reference = self.reference(clip)
             except (EchoReelError, OSError) as error:
@@ -214,7 +215,6 @@ class ReferenceLibrary:
                 problems.append((clip.place, f"the camera cuts at {cuts[0]:.1f} s"))
                 continue
             taken.append((found, reference))
-            parts.add(part)
         return Taken(answer, tuple(taken), tuple(problems))
 
     def reference(self, clip: LibraryClip, strength: float = 1.0) -> ReferenceVideo:
