@@ -2,9 +2,9 @@
 
     python benchmarks/prompts.py [--half A|B] [--wrong]
 
-tests/data/prompts.tsv has prompt, right actions, kind and half. `kick|karate`: either is right; `sit;kick`: the
-actions in order, of which one counts; `-`: no action. Half A is to choose by, half B is kept apart. --wrong prints
-the prompts that were misunderstood.
+tests/data/prompts.tsv has prompt, right actions, kind and half. `kick|karate`: either is right; `sit;kick`:
+the actions in order, of which one counts; `-`: no action. Half A is to choose by, half B is kept apart.
+--wrong prints the prompts that were misunderstood.
 """
 
 import argparse

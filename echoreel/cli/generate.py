@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from echoreel.cli.app import app
+from echoreel.cli.library_answers import NO_ACTION, tell_others
 from echoreel.cli.options import (
     AsJson,
     Base,
@@ -288,13 +289,14 @@ def check_needs_library(library: str | None, options: Mapping[str, object]) -> N
 def tell_taken(taken: "Taken", wanted: int, answer: Answer) -> None:
     """Each reference of the library with why it was taken; or that there are none, or fewer."""
     understood = taken.answer.action
+    tell_others(answer, taken.answer)
     for place, why in taken.problems:
         answer.say(f"skipped {place}: {why}")
     for found, _ in taken.references:
         clip = found.clip
         answer.say(f'took {clip.id} "{clip.caption}" ({clip.phrase}: {found.why}, {found.score:.2f})')
     if understood is None:
-        answer.say("could not find an action in the prompt; pass --action")
+        answer.say(NO_ACTION)
     elif not taken.references:
         answer.say(f'nothing in the library matches "{understood.phrase}"')
     elif len(taken.references) < wanted:

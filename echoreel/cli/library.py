@@ -12,11 +12,13 @@ import typer
 
 from echoreel.cli.app import app
 from echoreel.cli.library_answers import (
+    NO_ACTION,
     export_references,
     tell_added,
     tell_clip,
     tell_clips,
     tell_found,
+    tell_others,
     tell_problems,
     write_sheet,
 )
@@ -129,9 +131,10 @@ def search(
             result = replace(result, results=kept)
         answer.facts = result.details()
         if result.action is None:
-            answer.say("could not find an action in the prompt; pass --action")
+            answer.say(NO_ACTION)
             return
         answer.say(f'action: "{result.action.phrase}"')
+        tell_others(answer, result)
         if not result.results:
             answer.say("nothing similar in the library")
             return

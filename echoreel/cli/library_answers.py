@@ -12,11 +12,13 @@ from echoreel.common.text import printable
 
 if TYPE_CHECKING:
     from echoreel.library.check_clips import Checked
+    from echoreel.library.clips import Answer as LibraryAnswer
     from echoreel.library.clips import Found, LibraryClip
     from echoreel.library.reference_library import ReferenceLibrary
     from echoreel.library.sources.added import Added
 
 PROBLEMS_SHOWN = 20
+NO_ACTION = "could not find an action in the prompt, which is read as English; pass --action"
 LONGEST_CELL = 300  # characters; --json has all of them
 
 
@@ -97,6 +99,13 @@ def tell_found(answer: Answer, library: "ReferenceLibrary", results: "Sequence[F
         missing = "; the video is missing" if library.is_missing(each.clip) else ""
         said = f"{each.clip.phrase} ({each.why}), {times_of(each.clip)}{missing}"
         _tell_block(answer, f"{each.score:4.2f}  {each.clip.id}  ", said, each.clip.caption)
+
+
+def tell_others(answer: Answer, found: "LibraryAnswer") -> None:
+    """Actions of the prompt that were not looked for."""
+    if found.others:
+        phrases = ", ".join(f'"{other.phrase}"' for other in found.others)
+        answer.say(f"not looked for: {phrases}; a reference shows one action, which --action chooses")
 
 
 def tell_clip(answer: Answer, library: "ReferenceLibrary", clip: "LibraryClip") -> None:

@@ -21,7 +21,7 @@ from echoreel.common.files import write_atomic, written_beside
 from echoreel.common.text import json_value
 from echoreel.library import choose_clips
 from echoreel.library.actions.action_index import KnownActions
-from echoreel.library.actions.find_action import asked_action, find_action
+from echoreel.library.actions.find_action import asked_action, find_action, other_actions
 from echoreel.library.actions.rank_actions import FITS, RankedAction
 from echoreel.library.check_clips import Checked, check_clips
 from echoreel.library.clips import Answer, Found, LibraryClip, Taken, stored
@@ -164,7 +164,8 @@ class ReferenceLibrary:
         )
         chosen = choose_clips.varied(candidates, count)
         found = [Found(clips[i], float(scored[best[i]]), near[clips[i].phrase].why) for i in chosen]
-        return Answer(prompt, asked, tuple(found))
+        others = () if action else tuple(other_actions(prompt, asked))
+        return Answer(prompt, asked, tuple(found), others)
 
     def pick(
         self, prompt: str, count: int = 1, action: str | None = None, min_score: float | None = None
