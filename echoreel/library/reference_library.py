@@ -123,6 +123,7 @@ class ReferenceLibrary:
         if copies:
             dropped = self.store.drop_copies("clips", "id")
             self.store.drop_copies("actions", "action")
+            self.store.drop_copies("files", "path")
         self.actions.embed()
         self.store.index()
         return dropped

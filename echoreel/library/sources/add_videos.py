@@ -98,7 +98,7 @@ class VideoIntake:
         """Commit: clips, then what changed of them, then that their files were read."""
         self._intake.write()
         if self.changes.waiting:
-            self.changes.write()
+            self._added.recaptioned += self.changes.write()
         self.files.write()
 
     def _is_known(self, path: Path, captions: FolderCaptions) -> bool:
@@ -120,8 +120,6 @@ class VideoIntake:
         number = number_of(said)
         if number is None or number == before:
             return
-        if before is not None or not self.files.was_older:
-            self._added.recaptioned.append(str(path))
         self.changes.said_anew(content, path, said)
         self.files.read(path, content, number)
 

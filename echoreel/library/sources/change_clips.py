@@ -1,5 +1,6 @@
 """What has become of clips that a library has: their file is elsewhere, has other captions, or is gone."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -62,8 +63,11 @@ class ClipChanges:
             kept.append(clip)
         return kept
 
-    def write(self) -> None:
-        """Commit everything: new actions first, then the clips, then what no longer is."""
+    def write(self) -> list[str]:
+        """Commit everything: new actions first, then the clips, then what no longer is.
+
+        Returns the files whose clips have other captions now.
+        """
         import pyarrow as pa
 
         contents = [*{*self._moved, *self._said}]
@@ -73,11 +77,12 @@ class ClipChanges:
         self._store.replace("clips", pa.Table.from_pylist(changed, schemas()["clips"]), "id")
         self._store.replace("captions", pa.Table.from_pylist(self._carried, schemas()["captions"]), "id")
         others = {row["id"]: row["caption"] for row in before}
-        reworded = [row["id"] for row in changed if others.get(row["id"]) != row["caption"]]
+        reworded = [row for row in changed if others.get(row["id"]) != row["caption"]]
         self._drop([*stale, *self._of(self._gone)])
-        _remove(self._store, "encoded", reworded)
+        _remove(self._store, "encoded", [row["id"] for row in reworded])
         _remove(self._store, "captions", undone)
         self._moved, self._said, self._gone, self._carried = {}, {}, set(), []
+        return [*dict.fromkeys(os.path.join(row["root"], row["path"]) for row in reworded)]
 
     def _changed(self, before: Sequence[Row]) -> tuple[list[Row], list[int], list[int]]:
         """Rows that are other ones now, ids of clips that are no more, and those of users' captions."""
