@@ -27,7 +27,7 @@ class Answer:
 
     def say(self, line: str) -> None:
         if not self.as_json:
-            typer.echo(printable(line))
+            print(printable(line), flush=True)  # typer's echo would write UTF-8 to an ASCII terminal
 
     @contextmanager
     def busy(self, doing: str) -> Iterator[None]:
