@@ -13,6 +13,7 @@ from echoreel.cli import (  # noqa: F401 - they add their commands
     doctor,
     generate,
     library,
+    library_upkeep,
     measure,
     models,
     page,

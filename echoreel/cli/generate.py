@@ -5,7 +5,7 @@ Over 300 lines since each of its options is a parameter of its own, with its hel
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from echoreel.cli.app import app
+from echoreel.cli.library_answers import NO_ACTION, tell_others
 from echoreel.cli.options import (
     AsJson,
     Base,
@@ -24,6 +25,7 @@ from echoreel.cli.options import (
     Lora,
     Offloading,
     Size,
+    clock,
     pixels,
 )
 from echoreel.cli.output import Answer, answering, hush
@@ -72,9 +74,16 @@ def generate(
     ] = None,
     start: Annotated[
         list[float] | None,
-        typer.Option(metavar="SECONDS", help=f"Where in the reference the action begins. {EACH}"),
+        typer.Option(
+            metavar="TIME",
+            parser=clock,
+            help=f"Where in the reference the action begins: seconds, or 1:15.5. {EACH}",
+        ),
     ] = None,
-    end: Annotated[list[float] | None, typer.Option(metavar="SECONDS", help=f"Where it ends. {EACH}")] = None,
+    end: Annotated[
+        list[float] | None,
+        typer.Option(metavar="TIME", parser=clock, help=f"Where it ends. {EACH}"),
+    ] = None,
     strength: Annotated[
         list[float] | None,
         typer.Option(metavar="X", help=f"Weight of the reference: 0 none, 1 as trained. {EACH}"),
@@ -87,15 +96,29 @@ def generate(
         typer.Option(metavar="LIBRARY", help="Take references from this library, by the prompt's action."),
     ] = None,
     count: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--references", metavar="N", min=1, max=100, help="With --library: how many references."
+            "--references",
+            metavar="N",
+            min=1,
+            max=100,
+            help="With --library: how many references. Default: 1.",
         ),
-    ] = 1,
+    ] = None,
     action: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="With --library: the action, if the prompt does not name it."),
     ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            "--min-score", metavar="X", min=0, max=1, help="With --library: the least score. Default: 0.42."
+        ),
+    ] = None,
+    skip_bad: Annotated[
+        bool,
+        typer.Option("--skip-bad", help="With --library: pass over clips in which the camera cuts."),
+    ] = False,
     require_reference: Annotated[
         bool,
         typer.Option("--require-reference", help="Fail if no reference is found, instead of going without."),
@@ -152,10 +175,8 @@ def generate(
         from echoreel.common.settings import checked
         from echoreel.generation.result import check_output, free_name
         from echoreel.generation.settings import GenerationSettings, checked_request
+        from echoreel.media.cuts import cut_times
 
-        for option, given in (("--references", count != 1), ("--action", action is not None)):
-            if given and library is None:
-                raise SettingsError(f"{option}: belongs to --library; give one, or leave it out")
         out = out or free_name("out")
         there = out.exists()
         files, during = parts_of(reference or [])
@@ -174,6 +195,8 @@ def generate(
             compare=compare,
         )
         loading_options = checked_loading(dtype, offload, lora, base_parts)
+        of_library = {"--references": count, "--action": action, "--min-score": min_score}
+        check_needs_library(library, of_library | {"--skip-bad": skip_bad or None})
         seeds = checked_request(prompt, len(files) + (library is not None), seed or (0,), settings)
         read = read_references(files, caption, start, end, strength, crop)
         references = [replace(each, during=part) for each, part in zip(read, during, strict=True)]
@@ -182,18 +205,24 @@ def generate(
             from echoreel.generation.from_library import FromLibrary
 
             with answer.busy("searching the library"):
-                picked = FromLibrary.take(library, prompt, count, action)
-            tell_taken(picked.taken, answer)
+                picked = FromLibrary.take(library, prompt, count or 1, action, min_score, skip_bad)
+            tell_taken(picked.taken, count or 1, answer)
         shown = [*references, *(picked.references if picked else ())]
         inputs = [*(each.source for each in shown if each.source), *([image] if image else ())]
         check_output(out, seeds, inputs)  # now with what the library gave
         for taken in shown:
             answer.note(f"reference: {taken.describe()}")
+            if cuts := cut_times(taken.frames, taken.timestamps):
+                answer.say(
+                    f"warning: the camera cuts at {cuts[0]:.1f} s of {taken.name}; take a part of one shot "
+                    "(--start, --end), or --skip-bad with --library"
+                )
         if require_reference and not shown:
             raise EchoReelError(
                 "no reference; add videos of the action to the library, or name it with --action"
             )
         if picked is not None and not shown:
+            checked_request(prompt, 0, seeds, settings)  # there is nothing to compare with
             answer.note("generating without reference")
         began = time.perf_counter()
         with answer.busy("loading the models"):
@@ -261,18 +290,28 @@ def checked_loading(
     return load
 
 
-def tell_taken(taken: "Taken", answer: Answer) -> None:
-    """Each reference of the library with why it was taken; or that there is none."""
+def check_needs_library(library: str | None, options: Mapping[str, object]) -> None:
+    """Raises SettingsError for an option that says something of a library where none is given."""
+    given = [name for name, value in options.items() if value is not None]
+    if library is None and given:
+        raise SettingsError(f"{given[0]}: is about --library; give one, or leave it out")
+
+
+def tell_taken(taken: "Taken", wanted: int, answer: Answer) -> None:
+    """Each reference of the library with why it was taken; or that there are none, or fewer."""
     understood = taken.answer.action
+    tell_others(answer, taken.answer)
     for place, why in taken.problems:
         answer.note(f"skipped {place}: {why}")
     for found, _ in taken.references:
         clip = found.clip
         answer.note(f'took {clip.id} "{clip.caption}" ({clip.phrase}: {found.why}, {found.score:.2f})')
     if understood is None:
-        answer.note("could not find an action in the prompt; pass --action")
+        answer.note(NO_ACTION)
     elif not taken.references:
         answer.note(f'nothing in the library matches "{understood.phrase}"')
+    elif len(taken.references) < wanted:
+        answer.note(f'{len(taken.references)} of {wanted} references: no more match "{understood.phrase}"')
 
 
 def read_references(

@@ -1,15 +1,27 @@
 """`echoreel library`: videos that show actions, added once and found by the action that a prompt asks for.
 
-Over 300 lines since it holds ten commands, each option a parameter of its own.
+`library_upkeep` holds the commands that change what is there. Over 300 lines since each option is a parameter
+of its own.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from echoreel.cli.app import app
-from echoreel.cli.library_answers import export_references, table, tell_added, tell_problems, write_sheet
+from echoreel.cli.library_answers import (
+    NO_ACTION,
+    export_references,
+    tell_added,
+    tell_clip,
+    tell_clips,
+    tell_found,
+    tell_others,
+    tell_problems,
+    write_sheet,
+)
 from echoreel.cli.loudness import Commands
 from echoreel.cli.options import AsJson, Base, Debug
 from echoreel.cli.output import answering
@@ -57,7 +69,7 @@ def add(
     ] = None,
     longest: Annotated[
         float,
-        typer.Option(metavar="SECONDS", help="Longer videos are cut into shots, longer shots into parts."),
+        typer.Option(metavar="SECONDS", help="Longer shots are cut into equal parts."),
     ] = 12.0,
     shortest: Annotated[float, typer.Option(metavar="SECONDS", help="Shorter shots are left out.")] = 1.0,
     embedder: EmbedderName = None,
@@ -65,7 +77,7 @@ def add(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Add videos with their captions. What is there already is skipped. If interrupted, rerun to resume."""
+    """Add videos with their captions, and bring those that are there up to date. If interrupted, rerun."""
     with answering(as_json, debug) as answer:
         from echoreel.common.settings import checked
         from echoreel.library.reference_library import ReferenceLibrary
@@ -96,6 +108,10 @@ def search(
         int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_RESULTS, help="Number of results.")
     ] = 10,
     action: ActionText = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option("--min-score", metavar="X", min=0, max=1, help="Leave out what fits less well."),
+    ] = None,
     sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a picture with frames of the results.")
     ] = None,
@@ -109,19 +125,19 @@ def search(
 
         found = ReferenceLibrary.open(place, embedder=embedder)
         result = found.search(prompt, count, action)
+        if min_score is not None:
+            kept = tuple(each for each in result.results if each.score >= min_score)
+            result = replace(result, results=kept)
         answer.facts = result.details()
         if result.action is None:
-            answer.say("could not find an action in the prompt; pass --action")
+            answer.say(NO_ACTION)
             return
         answer.say(f'action: "{result.action.phrase}"')
+        tell_others(answer, result)
         if not result.results:
             answer.say("nothing similar in the library")
             return
-        rows = [
-            (f"{each.score:.2f}", each.clip.id, each.clip.phrase, each.why, each.clip.caption)
-            for each in result.results
-        ]
-        table(answer, ("score", "id", "action", "why", "caption"), rows)
+        tell_found(answer, found, result.results)
         if sheet is not None:
             write_sheet(found, [each.clip for each in result.results], sheet, answer)
 
@@ -133,6 +149,10 @@ def list_clips(
         int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_CLIPS, help="Number of clips.")
     ] = 20,
     action: Annotated[str | None, typer.Option(metavar="TEXT", help="Only those of this action.")] = None,
+    removed: Annotated[
+        bool,
+        typer.Option("--removed", help="Those that `remove` took out, and no others."),
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -140,13 +160,12 @@ def list_clips(
     with answering(as_json, debug) as answer:
         from echoreel.library.reference_library import ReferenceLibrary
 
-        clips = ReferenceLibrary.open(place).clips(count, action)
+        if removed and action:
+            raise EchoReelError("--action: goes without --removed; leave one of them out")
+        found = ReferenceLibrary.open(place)
+        clips = found.removed()[:count] if removed else found.clips(count, action)
         answer.facts = {"clips": [clip.details() for clip in clips]}
-        table(
-            answer,
-            ("id", "action", "caption", "place"),
-            [(clip.id, clip.phrase, clip.caption, clip.place) for clip in clips],
-        )
+        tell_clips(answer, found, clips)
 
 
 @library.command(epilog="Example: echoreel library show references 4be1d3c8a0f2e917 --sheet out.png")
@@ -164,38 +183,9 @@ def show(
         found = ReferenceLibrary.open(place)
         clip = found.show(id)
         answer.facts = clip.details()
-        for name, value in answer.facts.items():
-            answer.say(f"{name:8} {value}")
+        tell_clip(answer, found, clip)
         if sheet is not None:
             write_sheet(found, [clip], sheet, answer)
-
-
-@library.command(epilog="Example: echoreel library remove references 4be1d3c8a0f2e917")
-def remove(place: Library, ids: Ids, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Take clips out of the library; their videos stay where they are."""
-    with answering(as_json, debug) as answer:
-        from echoreel.library.reference_library import ReferenceLibrary
-
-        count = ReferenceLibrary.open(place).remove(ids)
-        answer.say(f"removed {count} of {len(ids)} clips")
-        answer.facts = {"removed": count}
-
-
-@library.command(epilog='Example: echoreel library caption references 4be1d3c8a0f2e917 "a man juggling"')
-def caption(
-    place: Library,
-    id: Annotated[str, typer.Argument(metavar="ID", help="A clip, by the id that `list` shows.")],
-    text: Annotated[str, typer.Argument(help="What the clip shows.")],
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Change a clip's caption, and with it the action by which the clip is found."""
-    with answering(as_json, debug) as answer:
-        from echoreel.library.reference_library import ReferenceLibrary
-
-        clip = ReferenceLibrary.open(place).recaption(id, text)
-        answer.facts = clip.details()
-        answer.say(f'action: "{clip.phrase}"' if clip.phrase else "could not find an action in the caption")
 
 
 @library.command(epilog="Example: echoreel library trust their-library videos/")

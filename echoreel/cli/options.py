@@ -8,6 +8,20 @@ import typer
 
 from echoreel.common.errors import SettingsError
 
+
+def clock(text: str | float) -> float:
+    """Seconds of 75.5, 1:15.5 or 0:01:15.5. Raises typer.BadParameter."""
+    if isinstance(text, str) and (found := CLOCK.fullmatch(text)):
+        return 3600 * int(found[1] or 0) + 60 * int(found[2]) + float(found[3])
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{str(text)[:40]!r} is no time; give seconds (75.5) or a clock's time (1:15.5)"
+        ) from None
+
+
+CLOCK = re.compile(r"(?:([0-9]{1,3}):)?([0-9]{1,3}):([0-9]{1,2}(?:\.[0-9]*)?)")
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Overrides = Annotated[

@@ -31,7 +31,7 @@ class Answer:
 
     def say(self, line: str) -> None:
         if not self.as_json:
-            typer.echo(printable(line))
+            print(printable(line), flush=True)  # typer's echo would write UTF-8 to an ASCII terminal
 
     def note(self, line: str) -> None:
         """What is no result of the command; `--quiet` leaves it out."""

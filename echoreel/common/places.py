@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from echoreel.common.files import PARTIAL, already_there, flush
 from echoreel.common.text import json_value
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
+URL = re.compile(r"([a-z][a-z0-9+]+):/+(.+)", re.DOTALL)
 ROOM = 64 * 1024  # bytes that must fit into a place before work for it begins
 NAME_BYTES = 255  # of a file's name, where the system does not say
 SMALL_FILE = 64 * 2**20  # bytes of a file of facts, such as a .json
@@ -27,6 +29,8 @@ def regular_file(path: Path, error: type[EchoReelError], need: str) -> os.stat_r
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte in the name
+        if url := URL.match(str(path)):  # a path holds no two slashes beside each other
+            raise error(f"{url[1]}://{url[2]}: this is a URL; download it, and give the path") from None
         raise error(f"{path}: there is no such file; give the path of {need}") from None
     except OSError as reason:
         raise error(f"{path}: cannot be read ({reason.strerror}); give the path of {need}") from reason

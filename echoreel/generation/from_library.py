@@ -21,11 +21,17 @@ class FromLibrary:
 
     @classmethod
     def take(
-        cls, library: str | Path | ReferenceLibrary, prompt: str, wanted: int = 1, action: str | None = None
+        cls,
+        library: str | Path | ReferenceLibrary,
+        prompt: str,
+        wanted: int = 1,
+        action: str | None = None,
+        min_score: float | None = None,
+        skip_bad: bool = False,
     ) -> Self:
-        """At most so many references of the prompt's action, or of `action` in words. Raises LibraryError."""
+        """At most so many references of the action, as `ReferenceLibrary.take`. Raises LibraryError."""
         found = library if isinstance(library, ReferenceLibrary) else ReferenceLibrary.open(library)
-        return cls(found, found.take(prompt, wanted, action))
+        return cls(found, found.take(prompt, wanted, action, min_score, skip_bad))
 
     @property
     def references(self) -> list[ReferenceVideo]:

@@ -7,6 +7,7 @@ import numpy as np
 from echoreel.common.errors import VideoError
 from echoreel.generation.settings import GenerationSettings
 from echoreel.library.actions.find_action import find_action
+from echoreel.media.cuts import cut_times
 from echoreel.media.moving_crop import crop_to_motion
 from echoreel.media.reference_video import ReferenceVideo
 
@@ -62,6 +63,8 @@ def _of_reference(name: str, reference: ReferenceVideo, aspect: float) -> list[s
         found.append(f"{name} has strength {reference.strength:g}; it hardly shows. Set it to 1.")
     if not reference.caption.strip():
         found.append(f"{name} has no caption. Say who does what and where in it.")
+    if cuts := cut_times(reference.frames, reference.timestamps):
+        found.append(f"{name}: the camera cuts at {cuts[0]:.1f} s. Choose a start and end in one shot.")
     if (np.ptp(reference.frames, axis=0).max(-1) > CHANGES).mean() < STILL:
         found.append(f"{name} hardly moves in the frames taken. Choose another start and end.")
     elif reference.crop is None and _share_outside(reference, aspect) > OUTSIDE:

@@ -12,7 +12,8 @@ from typing import Any
 
 from echoreel.common.extras import needs
 from echoreel.library.reference_library import ReferenceLibrary
-from echoreel.library.sources.add_sources import Added, AddSettings, add_part, folders_named, videos_below
+from echoreel.library.sources.add_sources import AddSettings, add_part, folders_named, videos_below
+from echoreel.library.sources.added import Added
 from echoreel.library.sources.captions import FolderCaptions
 from echoreel.library.tables import LibraryError, Store, local_folder
 
@@ -77,4 +78,9 @@ def _add_part(row: dict[str, Any]) -> dict[str, Any]:
     """In a worker: the same as in one process."""
     part, settings = row["part"], AddSettings.model_validate(row["settings"])
     added = add_part(Store(row["uri"], create=True), part["source"], part["videos"], settings)
-    return {"added": {**vars(added), "problems": [list(problem) for problem in added.problems]}}
+    return {"added": {name: _plain(value) for name, value in vars(added).items()}}
+
+
+def _plain(value: Any) -> Any:
+    """As tables of Arrow take it: lists in place of tuples."""
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -85,12 +85,14 @@ class Answer:
     prompt: str
     action: Action | None
     results: tuple[Found, ...]
+    others: tuple[Action, ...] = ()  # further actions of the prompt, which were not looked for
 
     def details(self) -> dict[str, Any]:
         phrase = self.action.phrase if self.action else None
         return {
             "prompt": self.prompt,
             "action": phrase,
+            "other_actions": [other.phrase for other in self.others],
             "results": [found.details() for found in self.results],
         }
 

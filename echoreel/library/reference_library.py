@@ -19,18 +19,23 @@ import numpy as np
 
 from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import write_atomic, written_beside
-from echoreel.common.text import checked_text, json_value, one_line
+from echoreel.common.text import checked_text, json_value
 from echoreel.library import choose_clips
 from echoreel.library.actions.action_index import KnownActions
-from echoreel.library.actions.find_action import Action, asked_action, find_action
+from echoreel.library.actions.find_action import asked_action, find_action, other_actions
 from echoreel.library.actions.rank_actions import FITS, RankedAction
+from echoreel.library.check_clips import Checked, check_clips
 from echoreel.library.clips import Answer, Found, LibraryClip, Taken, stored
 from echoreel.library.conditions import one_of
 from echoreel.library.downloads import DownloadSettings, fetched
+from echoreel.library.edit_clips import remove_clips, restore_clips, set_caption
 from echoreel.library.permissions import Permissions
-from echoreel.library.sources.add_sources import Added, AddSettings, add_sources, check_sources, folders_named
+from echoreel.library.sources.add_sources import AddSettings, add_sources, check_sources, folders_named
+from echoreel.library.sources.added import Added
 from echoreel.library.table_schemas import schemas
 from echoreel.library.tables import ALL, LibraryError, Store, local_folder
+from echoreel.library.update_files import check_folders, update_files
+from echoreel.media.cuts import cut_times
 from echoreel.media.decoding import SUFFIXES
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import probe
@@ -85,9 +90,11 @@ class ReferenceLibrary:
     def add(
         self, sources: Sequence[Path | str], settings: AddSettings | None = None, quiet: bool = False
     ) -> Added:
-        """Add videos with their captions. What is there already is not added again.
+        """Add videos with their captions; those that are there already are brought up to date.
 
-        Stopped at any moment, the same call resumes.
+        Files are told by their content: of one that was renamed the clips move, of one that holds another
+        video they are replaced, and a caption that was written anew counts. Removed clips stay out. Stopped
+        at any moment, the same call resumes.
 
         Args:
             sources: folders of videos, videos, catalogues (.csv, .parquet, .jsonl), other libraries.
@@ -95,7 +102,7 @@ class ReferenceLibrary:
             quiet: show no progress.
 
         Returns:
-            What was added, and what was wrong with single files and rows.
+            What was added, changed, moved or vanished, and what was wrong with single files and rows.
 
         Raises:
             LibraryError: a source cannot be used.
@@ -117,6 +124,7 @@ class ReferenceLibrary:
         if copies:
             dropped = self.store.drop_copies("clips", "id")
             self.store.drop_copies("actions", "action")
+            self.store.drop_copies("files", "path")
         self.actions.embed()
         self.store.index()
         return dropped
@@ -158,43 +166,70 @@ class ReferenceLibrary:
         )
         chosen = choose_clips.varied(candidates, count)
         found = [Found(clips[i], float(scored[best[i]]), near[clips[i].phrase].why) for i in chosen]
-        return Answer(prompt, asked, tuple(found))
+        others = () if action else tuple(other_actions(prompt, asked))
+        return Answer(prompt, asked, tuple(found), others)
 
-    def pick(self, prompt: str, count: int = 1, action: str | None = None) -> Answer:
+    def pick(
+        self, prompt: str, count: int = 1, action: str | None = None, min_score: float | None = None
+    ) -> Answer:
         """Of `search`, those whose action fits: none where nothing does, fewer where there are fewer.
+
+        Args:
+            prompt: as in `search`.
+            count: as in `search`.
+            action: as in `search`.
+            min_score: the least that fits. Default: 0.42.
+
+        Returns:
+            What was understood, and the clips.
 
         Raises:
             LibraryError: the library cannot be read.
             EchoReelError: the prompt is empty, or `count` is below 1.
         """
-        answer = self.search(prompt, count, action)
-        return replace(answer, results=tuple(found for found in answer.results if found.score >= FITS))
+        answer, least = self.search(prompt, count, action), FITS if min_score is None else min_score
+        return replace(answer, results=tuple(found for found in answer.results if found.score >= least))
 
-    def take(self, prompt: str, count: int = 1, action: str | None = None) -> Taken:
+    def take(
+        self,
+        prompt: str,
+        count: int = 1,
+        action: str | None = None,
+        min_score: float | None = None,
+        skip_bad: bool = False,
+    ) -> Taken:
         """Read the best matching clips as references, for `generate`.
 
         Args:
             prompt: as in `search`.
-            count: how many references.
+            count: how many references; no part of a video is taken twice.
             action: as in `search`.
+            min_score: the least score that fits. Default: 0.42.
+            skip_bad: pass over clips in which the camera cuts, too.
 
         Returns:
-            References, and the clips that could not be read.
+            References, and the clips that were passed over.
 
         Raises:
             LibraryError: the library cannot be read.
             EchoReelError: the prompt is empty, or `count` is below 1.
         """
-        answer = self.pick(prompt, 3 * count, action)
-        taken: list[tuple[Found, ReferenceVideo]] = []
-        problems = []
+        answer = self.pick(prompt, 3 * count, action, min_score)
+        taken, parts, problems = list[tuple[Found, ReferenceVideo]](), set[object](), list[tuple[str, str]]()
         for found in answer.results:
-            if len(taken) == count:
-                break
+            clip = found.clip
+            if len(taken) == count or (part := (clip.video, clip.start, clip.end)) in parts:
+                continue
+            parts.add(part)
             try:
-                taken.append((found, self.reference(found.clip)))
+                reference = self.reference(clip)
             except (EchoReelError, OSError) as error:
-                problems.append((found.clip.place, str(error)))
+                problems.append((clip.place, _without_place(clip.place, str(error))))
+                continue
+            if skip_bad and (cuts := cut_times(reference.frames, reference.timestamps)):
+                problems.append((clip.place, f"the camera cuts at {cuts[0]:.1f} s"))
+                continue
+            taken.append((found, reference))
         return Taken(answer, tuple(taken), tuple(problems))
 
     def reference(self, clip: LibraryClip, strength: float = 1.0) -> ReferenceVideo:
@@ -255,53 +290,91 @@ class ReferenceLibrary:
             raise LibraryError(f"{id}: the library has no such clip; `echoreel library list` shows some")
         return LibraryClip.of(rows[0])
 
-    def recaption(self, id: str, caption: str) -> LibraryClip:
-        """Give a clip another caption; from then on it is found by the action in that one.
-
-        What was encoded of the clip for an adapter is dropped, since its caption is part of it.
-
-        Args:
-            id: of the clip.
-            caption: what it shows; empty takes the caption away.
-
-        Returns:
-            The clip as it is now. Its phrase is empty if the caption names no action.
-
-        Raises:
-            LibraryError: there is no clip of that id, or the library cannot be written.
-            SettingsError: the caption holds characters that are no text.
-        """
-        clip = self.show(id)
-        text = one_line(checked_text("caption", caption))
-        action = find_action(text)
-        if action is not None:
-            self._know(action)
-        where = f"id = {clip.number}"
-        said = {
-            "caption": text,
-            "action": action.phrase if action else "",
-            "verb": action.verb if action else "",
-        }
-        self.store.update("clips", where, said)
-        self.store.remove("encoded", where)
-        self.finish()
-        return self.show(id)
-
     def remove(self, ids: Sequence[str]) -> int:
-        """Take clips out; returns how many there were. Their videos stay; added again, they are there again.
+        """Take clips out for good; returns how many there were. Their videos stay.
+
+        Adding their videos again does not bring them back; `restore` does.
 
         Raises:
             LibraryError: it is no id.
         """
-        if not ids:
-            return 0
-        numbers = [stored(id) for id in ids]
-        rows = self.store.rows("clips", one_of("id", numbers), ["id", "video"])
-        if len(rows):
-            self.store.remove("files", one_of("content", rows["video"].to_pylist()))
-            self.store.remove("clips", one_of("id", numbers))
-            self.store.remove("encoded", one_of("id", numbers))
-        return len(rows)
+        return remove_clips(self.store, ids)
+
+    def restore(self, ids: Sequence[str]) -> int:
+        """Put removed clips in again; returns how many there were. Raises LibraryError for what is no id."""
+        count = restore_clips(self.store, ids)
+        if count:
+            self.finish(copies=False)
+        return count
+
+    def removed(self) -> list[LibraryClip]:
+        """The clips that were taken out, which `restore` can put in again."""
+        return [LibraryClip.of(row) for row in self.store.noted("removed").to_pylist()]
+
+    def caption(self, id: str, text: str) -> LibraryClip:
+        """Give a clip a caption, by which its action is found; returns the clip.
+
+        It stays when the clip's video is added again, until somebody writes another one beside the video.
+
+        Args:
+            id: the clip.
+            text: what is done in it, and where.
+
+        Returns:
+            The clip with the caption.
+
+        Raises:
+            LibraryError: there is no such clip, or the text is empty or too long.
+            SettingsError: the text holds characters that are no text.
+        """
+        clip = set_caption(self.store, id, checked_text("caption", text))
+        self.finish(copies=False)
+        return clip
+
+    def update(
+        self,
+        folders: Sequence[Path | str] = (),
+        prune: bool = False,
+        settings: AddSettings | None = None,
+        quiet: bool = False,
+    ) -> Added:
+        """Bring clips in step with their files: changed videos and captions, files that moved or are gone.
+
+        New videos are not added.
+
+        Args:
+            folders: where to look for moved files, beside the folders that were added.
+            prune: take clips whose file is gone out of the library; added again, they are there again.
+            settings: how videos are cut that have changed.
+            quiet: show no progress.
+
+        Returns:
+            What changed, moved and vanished, and what was wrong with single files.
+
+        Raises:
+            LibraryError: the library cannot be read or written, or a folder is none.
+        """
+        more = [Path(folder) for folder in folders]
+        check_folders(more)
+        self.permissions.allow(more)
+        self.store.refresh()
+        done = update_files(
+            self.store, self.permissions, (settings or AddSettings()).clips, prune=prune, quiet=quiet
+        )
+        self.finish(copies=False)
+        return done
+
+    def check(self, quiet: bool = False) -> Checked:
+        """Look at every clip: missing and damaged files, cuts inside clips, captions that name no action.
+
+        URLs are not fetched. Every file is decoded from end to end, which takes time. Raises LibraryError.
+        """
+        self.store.refresh()
+        return check_clips(self.batches(), self.file, quiet)
+
+    def is_missing(self, clip: LibraryClip) -> bool:
+        """Whether the clip's video is a file of this machine that is gone."""
+        return not clip.is_url and self.permissions.allows(clip.root) and not Path(clip.place).exists()
 
     def export(self, folder: Path, clips: Sequence[LibraryClip]) -> tuple[list[Path], list[tuple[str, str]]]:
         """Copy the clips' videos, and write manifest.jsonl, a catalogue of them.
@@ -351,6 +424,7 @@ class ReferenceLibrary:
             "library": self.store.uri,
             "clips": self.store.count("clips"),
             "without_action": without,
+            "removed": len(self.store.noted("removed")),
             "files_read": self.store.count("files"),
             "urls": self.store.count("clips", "root = ''"),
             "distinct_actions": self.store.count("actions"),
@@ -361,14 +435,6 @@ class ReferenceLibrary:
             "indexed": {"caption", "action", "verb"} <= self.store.indexed("clips"),
             "bytes": sum(path.stat().st_size for path in files) or None,
         }
-
-    def _know(self, action: Action) -> None:
-        """Put an action into the table of actions, unless it is there."""
-        import pyarrow as pa
-
-        if not self.store.count("actions", one_of("action", [action.phrase])):
-            row = {"action": action.phrase, "verb": action.verb, "lemmas": action.lemmas}
-            self.store.add("actions", pa.Table.from_pylist([row], schemas()["actions"]))
 
     def _candidates(self, prompt: str, near: Mapping[str, RankedAction], count: int) -> "pa.Table":
         """Rows of clips of the nearest actions, those of the nearer ones first, until there are enough.
@@ -393,6 +459,11 @@ class ReferenceLibrary:
             if sum(map(len, parts)) >= max(PER_QUERY // 4, count):
                 break
         return pa.concat_tables(parts)
+
+
+def _without_place(place: str, why: str) -> str:
+    """The reason without the file that it begins with."""
+    return why.removeprefix(f"{place}: ").removeprefix(f"{Path(place).name}: ")
 
 
 def _is_ours(manifest: Path) -> bool:

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VERSION = "1"  # of the tables' columns
+LATER = {("files", "said")}  # (table, column) that libraries of earlier versions do not have
 LOOK_WIDTH = 24  # numbers that tell a look
 
 
@@ -20,9 +21,11 @@ def schemas() -> "dict[str, pa.Schema]":
     clips += [("start", seconds), ("end", seconds), ("caption", text), ("action", text), ("verb", text)]
     clips += [("look", pa.list_(pa.float32(), LOOK_WIDTH)), ("motion", pa.float32())]
     actions = [("action", text), ("verb", text), ("lemmas", pa.list_(text))]
-    files = [("path", text), ("size", number), ("changed", number), ("content", number)]
+    files = [("path", text), ("size", number), ("changed", number), ("content", number), ("said", number)]
+    captions = [("id", number), ("caption", text), ("was", text)]
     encoded = [("id", number), ("maker", text), ("recipe", text), ("tensors", pa.large_binary())]
     tables = {"clips": clips, "actions": actions, "files": files, "encoded": encoded}
+    tables |= {"removed": clips, "captions": captions}
     return {name: pa.schema(fields, {"version": VERSION}) for name, fields in tables.items()}
 
 
@@ -50,6 +53,9 @@ def mismatch(name: str, found: "pa.Schema") -> str:
         if name == "clips" and (version := metadata.get("version", "")) != VERSION:
             return f"has version {version!r}, need {VERSION!r}"
     wrong = [
-        field.name for field in wanted if field.name not in found.names or found.field(field.name) != field
+        field.name
+        for field in wanted
+        if ((name, field.name) not in LATER or field.name in found.names)
+        and (field.name not in found.names or found.field(field.name) != field)
     ]
     return f"need other columns for {', '.join(wrong)}" if wrong else ""

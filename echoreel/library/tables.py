@@ -2,8 +2,9 @@
 
 Every write is a version of its own that is there whole or not at all; readers see the latest. No other
 module knows LanceDB. Tables: `clips` (a row each), `actions` (the distinct ones), `vectors` (of those),
-`files` (that were read, so that they need not be again) and `encoded` (references ready for an adapter).
-Over 300 lines since nothing else may know LanceDB.
+`files` (that were read, so that they need not be again), `encoded` (references ready for an adapter), and
+what a user decided: `removed` (clips that no source brings back), `captions` (in place of a source's own).
+Over 300 lines since no other module knows LanceDB.
 """
 
 import os
@@ -32,6 +33,7 @@ TRIES = 10  # of a commit that another process was quicker with
 LONGEST_WAIT = 2.0  # seconds between two of them
 VECTOR_INDEX_FROM = 200_000  # distinct actions; fewer are compared one by one, exactly
 MADE_AGAIN = {"files": "library add", "vectors": "library add", "encoded": "library embed"}
+MADE_AGAIN |= {"removed": "library remove", "captions": "library caption"}
 FAILURES = (RuntimeError, ValueError, OSError)  # what LanceDB raises
 Result = TypeVar("Result")
 
@@ -54,7 +56,7 @@ class Store:
         if not create and not is_library(self.uri):  # before LanceDB makes the folder
             raise LibraryError(missing)
         self._db = _connected(self.uri)
-        if not create and not self._has("clips"):
+        if not create and not self.has("clips"):
             raise LibraryError(missing)
         self.table("clips")
 
@@ -120,9 +122,39 @@ class Store:
             rows = pa.RecordBatchReader.from_batches(table.schema, rows)
         self._guarded(name, table.add, rows)
 
-    def update(self, name: str, where: str, values: Mapping[str, str]) -> None:
-        """Set columns of the rows for which `where` holds. Raises LibraryError."""
-        self._committed(name, lambda: self.table(name).update(where=where, values=dict(values)))
+    def replace(self, name: str, rows: "pa.Table", column: str) -> None:
+        """Put rows in the place of those with the same value in a column, or beside them where none has it.
+
+        All or, where that fails or is stopped, none. Raises LibraryError.
+        """
+        if len(rows):
+            self._committed(
+                name,
+                lambda: (
+                    self.table(name)
+                    .merge_insert(column)
+                    .when_matched_update_all()
+                    .when_not_matched_insert_all()
+                    .execute(rows, on_bad_vectors="null")
+                ),
+            )
+
+    def noted(self, name: str) -> "pa.Table":
+        """All rows of a table that few libraries have; where there is none it is not made."""
+        return self.rows(name) if self.has(name) else schemas()[name].empty_table()
+
+    def complete(self, name: str) -> bool:
+        """Add the columns that a table of an earlier version lacks; returns whether it lacked any."""
+        lacking = [field for field in schemas()[name] if field.name not in self.table(name).schema.names]
+
+        def add() -> None:
+            names = self.table(name).schema.names  # another process may have added them
+            if missing := [field for field in lacking if field.name not in names]:
+                self.table(name).add_columns(missing)
+
+        if lacking:
+            self._committed(name, add)
+        return bool(lacking)
 
     def remove(self, name: str, where: str) -> None:
         """Delete the rows for which `where` holds. Raises LibraryError."""
@@ -155,7 +187,7 @@ class Store:
             return
         text = FTS(with_position=False, stem=True, remove_stop_words=True)
         self._index("clips", {"caption": text, "verb": Bitmap(), "action": BTree()})
-        if self._has("vectors") and self.count("vectors") >= VECTOR_INDEX_FROM:
+        if self.has("vectors") and self.count("vectors") >= VECTOR_INDEX_FROM:
             self._index("vectors", {"vector": IvfRq(distance_type="cosine")})
 
     def _index(self, name: str, wanted: Mapping[str, Any]) -> None:
@@ -179,7 +211,7 @@ class Store:
 
     def embedder(self) -> tuple[str, int] | None:
         """Name and width of the embedder that the vectors are from; None where there are no vectors."""
-        if not self._has("vectors"):
+        if not self.has("vectors"):
             return None
         schema = self.table("vectors").schema
         return schema.metadata[b"embedder"].decode(), schema.field("vector").type.list_size
@@ -203,13 +235,13 @@ class Store:
 
         On a disk one at a time does: LanceDB would let the second put an empty table over the first's rows.
         """
-        if self._has(name):
+        if self.has(name):
             return self._tables[name]
         folder = local_folder(self.uri)
         for _ in range(TRIES):
             try:
                 with nullcontext() if folder is None else FileLock(folder / LOCK):
-                    if self._has(name):
+                    if self.has(name):
                         return self._tables[name]
                     return self._db.create_table(name, schema=schema)
             except FAILURES as error:
@@ -229,7 +261,8 @@ class Store:
             raise LibraryError(self._damaged(name, wrong))
         return table
 
-    def _has(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
+        """Whether there is such a table. Raises LibraryError for one that is damaged."""
         if name not in self._tables and (found := self._found(name)) is not None:
             self._tables[name] = found
         return name in self._tables

@@ -27,6 +27,7 @@ from echoreel.media.deinterlacing import deinterlaced
 from echoreel.media.reference_file import SUFFIX, is_reference_file
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,gif,apng,mpegts,mpeg,flv,ogg,asf,mxf,ivf"  # ffmpeg's demuxer names
+LEAST_PART = 0.5  # seconds of a video that somebody could take
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # ffmpeg's own decoders of these drop the alpha plane
 
 
@@ -185,8 +186,9 @@ def decoded(source: Source) -> Iterator[tuple[float, av.VideoFrame]]:
             yield time, frame
     except (av.FFmpegError, EOFError) as error:
         where = "before its first frame" if count == 0 else f"after {time:.2f} s"
+        earlier = "choose an earlier part or " if time > LEAST_PART else ""
         raise VideoUnreadable(
-            f"{name}: damaged {where} ({reason(error)}); choose an earlier part or export it again"
+            f"{name}: damaged {where} ({reason(error)}); {earlier}export it again"
         ) from error
     if count == 0:
         raise VideoEmpty(f"{name}: its video stream holds no frames; export it again")

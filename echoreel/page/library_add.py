@@ -8,7 +8,7 @@ import gradio as gr
 
 from echoreel.common.errors import EchoReelError
 from echoreel.library.reference_library import ReferenceLibrary
-from echoreel.library.sources.add_sources import Added
+from echoreel.library.sources.added import Added
 from echoreel.library.tables import is_library
 from echoreel.page.appearance import paragraphs, progress
 from echoreel.page.shared import VIDEO_FILES, Shared, told_on_the_way

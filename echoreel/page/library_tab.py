@@ -127,7 +127,7 @@ def _join_hit(hit: Hit, place: int, finder: Finder, tab: GenerateTab, tabs: gr.T
 
     @told
     def saved(some: Sequence[LibraryClip], caption: str) -> list[Any]:
-        clip = opened(shared).recaption(some[place].id, caption)
+        clip = opened(shared).caption(some[place].id, caption)
         some = [*some[:place], clip, *some[place + 1 :]]
         return [some, clip.caption, paragraphs(_action(clip), "Saved."), gr.Dropdown(choices=actions(shared))]
 

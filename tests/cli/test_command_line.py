@@ -126,6 +126,36 @@ def test_a_reference_for_a_part_of_the_video(call: Any, world: Path, tmp_path: P
     assert "during: got 0.5 to 0.2" in wrong.output
 
 
+def test_references_come_from_a_library(call: Any, tmp_path: Path) -> None:
+    plain = [counting(12) for _ in range(2)]
+    film(tmp_path / "one.mp4", plain[0], fps=8)
+    film(tmp_path / "cut.mp4", np.concatenate([plain[0], 255 - plain[1]]), fps=8)
+    rows = [f"{name}.mp4,{text}\n" for name in ("one", "cut") for text in ("a cat jumping", "a dog jumping")]
+    (tmp_path / "videos.csv").write_text("path,caption\n" + "".join(rows))
+    assert call("library", "add", "OUT/lib", "OUT/videos.csv", "--embedder", "none").exit_code == 0
+    command = ("generate", "a man jumping", *MODELS, "--steps", "1", "-o", "OUT/a.mp4")
+    done = call(*command, "--library", "OUT/lib", "--references", "3", "--compare", "--min-score", "1")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert '2 of 3 references: no more match "jumping"' in done.stdout
+    assert "warning: the camera cuts at 1.5 s of cut.mp4" in done.stdout
+    assert (tmp_path / "a-compare.mp4").exists()
+    (tmp_path / "one.mp4").unlink()
+    done = call(*command, "--library", "OUT/lib", "--skip-bad", "--compare")
+    assert (done.exit_code, done.stdout.count("one.mp4")) == (2, 1)  # the place once, with the reason
+    assert f"skipped {tmp_path}/cut.mp4: the camera cuts at 1.5 s\n" in done.stdout
+    assert "nothing to compare without a reference" in done.stderr
+    for option in (("--references", "2"), ("--action", "x"), ("--min-score", "0.5"), ("--skip-bad",)):
+        assert f"error: {option[0]}: is about --library" in call(*command, *option).stderr
+
+
+def test_times_are_taken_as_clocks_show_them(call: Any) -> None:
+    done = call(*WHOLE, "--start", "0:00:01", "--end", "0:02.5", "--json")
+    assert json.loads(done.stdout)["references"][0]["timestamps"][0] == 1.0
+    assert "is no time; give seconds" in call(*WHOLE, "--start", "soon").stderr.replace("\n", "")
+    url = call("generate", PROMPT, "-r", "https://example.com/a.mp4")
+    assert url.stderr.startswith("error: https://example.com/a.mp4: this is a URL; download it")
+
+
 def test_references_are_cropped_to_what_moves(call: Any, tmp_path: Path) -> None:
     walk = np.full((16, 48, 128, 3), 90, np.uint8)
     for index, picture in enumerate(walk):

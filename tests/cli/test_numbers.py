@@ -15,7 +15,7 @@ VALUES = ("0", "-1", str(10**30), "9" * 5000, "nan", "inf", "1e-300", "1e308")
 CARTWHEEL = str(ROOT / "echoreel/assets/cartwheel.mp4")
 CALLS = {  # what is right ends in a sentence about NONE, which there is not, before any work
     "evaluate": ["NONE.toml"],
-    "generate": ["a man running", "-r", CARTWHEEL, "-o", "a.mp4", "--base", "NONE"],
+    "generate": ["a man running", "-r", CARTWHEEL, "-o", "a.mp4", "--library", "NONE", "--base", "NONE"],
     "library add": ["library", "NONE"],
     "library export": ["NONE", "copy"],
     "library list": ["NONE"],
@@ -29,6 +29,7 @@ CALLS = {  # what is right ends in a sentence about NONE, which there is not, be
     "ui": ["--no-browser"],
 }
 MAY_BE_NOTHING = {"seed", "holdout", "start", "strength", "guidance_scale", "scale", "still", "similar"}
+MAY_BE_NOTHING |= {"min_score"}
 MAY_BE_TINY = {*MAY_BE_NOTHING, "fps", "shortest"} - {"seed", "holdout"}
 
 

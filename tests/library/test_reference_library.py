@@ -50,7 +50,7 @@ def test_a_clip_with_another_caption_is_found_by_its_action(
     library: ReferenceLibrary, tmp_path: Path
 ) -> None:
     (found,) = library.clips(action="juggling")
-    clip = library.recaption(found.id, "an old man's  cartwheel\n on the grass, doing a cartwheel")
+    clip = library.caption(found.id, "an old man's  cartwheel\n on the grass, doing a cartwheel")
     assert clip.caption == "an old man's cartwheel on the grass, doing a cartwheel"
     assert (clip.phrase, clip.verb) == ("doing a cartwheel", "cartwheel")
     assert replace(clip, caption=found.caption, phrase=found.phrase, verb=found.verb) == found
@@ -58,7 +58,7 @@ def test_a_clip_with_another_caption_is_found_by_its_action(
     assert library.clips(action="juggling") == []
     assert library.store.count("clips") == 3
     with pytest.raises(LibraryError, match="no such clip"):
-        library.recaption("0123456789abcdef", "a cat running")
+        library.caption("0123456789abcdef", "a cat running")
     call = ["library", "caption", library.store.uri, clip.id, "a hat", "--json"]
     told = CliRunner().invoke(app, call)
     assert (told.exit_code, json.loads(told.stdout)["action"]) == (0, "")
@@ -77,7 +77,7 @@ def test_a_folder_is_added_once_and_copies_not_at_all(library: ReferenceLibrary,
     assert (again.clips, again.known, again.videos, again.copies) == (0, 4, 0, 0)
     (videos / "one.mp4").touch()  # read again, and found to be the same
     again = library.add([videos], quiet=True)
-    assert (again.clips, again.copies, library.store.count("clips")) == (0, 1, 3)
+    assert (again.clips, again.known, again.copies, library.store.count("clips")) == (0, 4, 0, 3)
 
 
 def test_of_copies_the_one_with_a_caption_is_taken_however_fast_it_is_read(
@@ -87,7 +87,7 @@ def test_of_copies_the_one_with_a_caption_is_taken_however_fast_it_is_read(
         time.sleep(0.3 * (path.name == "one.mp4"))
         return content_of(path)
 
-    monkeypatch.setattr("echoreel.library.sources.add_sources.content_of", slow)
+    monkeypatch.setattr("echoreel.library.sources.add_videos.content_of", slow)
     library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
     added = library.add([videos], quiet=True)
     assert (added.clips, added.copies) == (3, 1)
@@ -214,7 +214,7 @@ def test_a_url_is_only_recorded_and_a_private_one_is_not_fetched(tmp_path: Path)
     assert library.take("a man carving").references == ()
 
 
-def test_removed_clips_are_gone_until_they_are_added_again(library: ReferenceLibrary, videos: Path) -> None:
+def test_removed_clips_stay_out_until_they_are_restored(library: ReferenceLibrary, videos: Path) -> None:
     (found,) = library.pick(CARVE).results
     assert library.remove([found.clip.id]) == 1
     assert library.pick(CARVE).results == ()
@@ -222,8 +222,13 @@ def test_removed_clips_are_gone_until_they_are_added_again(library: ReferenceLib
         library.show(found.clip.id)
     with pytest.raises(LibraryError, match="16 digits"):
         library.remove(["'; DROP TABLE"])
-    assert library.add([videos], quiet=True).clips == 1
+    for file in (videos / "one.mp4", videos / "copy.mp4"):
+        file.touch()
+    assert library.add([videos], quiet=True).clips == 0
+    assert (library.removed(), library.stats()["removed"]) == ([found.clip], 1)
+    assert library.restore([found.clip.id, "0" * 16]) == 1
     assert library.pick(CARVE).results[0].clip == found.clip
+    assert library.removed() == []
 
 
 def test_an_export_is_a_catalogue(library: ReferenceLibrary, tmp_path: Path) -> None:

@@ -91,9 +91,12 @@ class KnownActions:
         Where the very action is there, words are enough; else meanings are compared, if they can be.
         """
         found = self._ranked(asked, None)
-        if (found and found[0][1].score >= 1) or self._embedder_name == "none":
+        same = [phrase for phrase, ranked in found if ranked.score >= 1]
+        if self._embedder_name == "none" or (
+            same and self.store.count("clips", one_of("action", same))  # clips may have been taken out
+        ):
             return found
-        if self.store.embedder() is None or self.embedder is None:
+        if (self._embedder_name is None and self.store.embedder() is None) or self.embedder is None:
             return found
         return self._ranked(asked, embed_query(asked, prompt, self.embedder))
 
@@ -104,13 +107,16 @@ class KnownActions:
     def _index(self, asked: Action, vectors: NDArray[np.float32] | None) -> tuple[ActionIndex, list[Action]]:
         """The library's actions, or of very many those that may be near; kept until the library changes."""
         with_vectors = vectors is not None
-        state = self.store.version("actions"), self.store.version("vectors") if with_vectors else None
+        stored = with_vectors and self.store.embedder() is not None
+        state = self.store.version("actions"), self.store.version("vectors") if stored else None
         if with_vectors in self._kept and self._kept[with_vectors][0] == state:
             return self._kept[with_vectors][1:]
         where = None
         if self.store.count("actions") > WHOLE_INDEX:
             near = (
-                [] if vectors is None else self.store.nearest(vectors[0], 4 * NEAREST)["action"].to_pylist()
+                self.store.nearest(vectors[0], 4 * NEAREST)["action"].to_pylist()
+                if vectors is not None and stored
+                else []
             )
             where = f"verb = {sql(asked.verb)} OR {one_of('action', [*near, asked.phrase])}"
         rows = self.store.rows("actions", where, limit=WHOLE_INDEX).to_pylist()
@@ -122,7 +128,16 @@ class KnownActions:
         return index, actions
 
     def _vectors(self, phrases: Sequence[str], whole: bool) -> NDArray[np.float32]:
-        """Of the phrases (N, width); zeros for one whose vector is not there yet."""
+        """Of the phrases (N, width); zeros for one whose vector is not there yet.
+
+        In a library without vectors the shorter phrases are embedded now, by the embedder that was named.
+        """
+        if self.store.embedder() is None:
+            assert self.embedder is not None
+            vectors = np.zeros((len(phrases), self.embedder.width), np.float32)
+            short = sorted(range(len(phrases)), key=lambda i: (phrases[i].count(" "), phrases[i]))[:EMBEDDED]
+            vectors[short] = embed_actions([phrases[i] for i in short], self.embedder)
+            return vectors
         rows = self.store.rows("vectors", None if whole else one_of("action", phrases))
         rows = rows.filter(rows["vector"].is_valid())
         width = rows.schema.field("vector").type.list_size

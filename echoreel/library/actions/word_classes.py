@@ -171,6 +171,9 @@ class Lexicon:
     firsts: frozenset[str]  # of those pairs
     lists: dict[str, frozenset[str]]  # of lexicon.toml
     acts_with: dict[str, frozenset[str]]  # verb -> prepositions that bring what it acts on
+    agents: dict[str, tuple[str, ...]]  # "guitarist" -> "play", "guitar"
+    same: dict[str, str]  # another way to write a word -> the one that is kept: "pushup" -> "push-up"
+    known: frozenset[str]  # words that are in the lexicon, not guessed
 
     def verb(self, word: str) -> str:
         """Dictionary form of a verb's form, or of a noun that names an action."""
@@ -232,7 +235,9 @@ def lexicon() -> Lexicon:
             codes.setdefault(one, Kind.NOUN + Role.PLAIN)
     acts_with = {verb: frozenset(words.split()) for verb, words in told["acts_with"].items()}
     firsts = frozenset(first for first, _ in pairs)
-    return Lexicon(codes, lemmas, progressive, pairs, firsts, lists, acts_with)
+    agents = {agent: tuple(words.split()) for agent, words in told["agents"].items()}
+    known, same = frozenset(codes), told["same"]
+    return Lexicon(codes, lemmas, progressive, pairs, firsts, lists, acts_with, agents, same, known)
 
 
 @cache

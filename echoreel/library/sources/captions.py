@@ -79,7 +79,11 @@ class FolderCaptions:
 
     def of(self, path: Path) -> list[Said]:
         """What is said of a video below the folder; empty where nothing is."""
-        return self.written(path, self._tell) or _named(path, self.folder)
+        return self.heard(path) or _named(path, self.folder)
+
+    def heard(self, path: Path) -> list[Said]:
+        """What somebody wrote of it; what is wrong with that is told."""
+        return self.written(path, self._tell)
 
     def written(self, path: Path, tell: Tell = silent) -> list[Said]:
         """What somebody wrote of it; empty where there are only names."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,14 +26,22 @@ from echoreel.media.video_files import Span, probe, read_frames
 
 LOOK_SIZE = (48, 64)  # (height, width) at which looks are compared
 CUT_SIZE = (72, 128)  # (height, width) at which cuts are found
+MIN_SHOT, MIN_SHOT_FRAMES = 0.5, 3  # seconds and frames between two cuts; nearer ones are a flash
 CUT_LIMITS = VideoLimits(decoded_frames=1_000_000, decoded_pixels=10**13)  # a whole film
 
 
 class ClipSettings(Settings):
     """How videos become clips; all in seconds."""
 
-    longest: Longest = 12.0  # longer videos are cut into shots, longer shots into equal parts
+    longest: Longest = 12.0  # longer shots are cut into equal parts
     shortest: Seconds = 1.0  # shorter shots are left out
+
+
+class Cuts(NamedTuple):
+    """Seconds: when a video ends, and when shots begin but the first."""
+
+    end: float
+    times: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +75,10 @@ def content_of(path: Path, limits: VideoLimits | None = None) -> int:
 def read_clips(path: Path, content: int, said: list[Said], settings: ClipSettings) -> list[FoundClip]:
     """The clips of a video file, each looked at, one for each caption of a part.
 
-    Raises VideoError's family, MissingExtra for long videos.
+    Raises VideoError's family, MissingExtra.
     """
-    info = probe(path)
-    duration = info.duration
-    parts: list[tuple[float, float | None]] = [(0.0, None)]
-    if duration is None or duration > settings.longest:
-        parts = [*find_parts(path, settings)]
+    duration = probe(path).duration
+    parts = find_parts(path, settings)
     if not parts:
         raise ClipTooShort(f"{path.name}: no shot of {settings.shortest:g} s or more; lower --shortest")
     clips = []
@@ -88,17 +94,21 @@ def read_clips(path: Path, content: int, said: list[Said], settings: ClipSetting
     return clips
 
 
-def find_parts(path: Path, settings: ClipSettings) -> list[tuple[float, float]]:
-    """(start, end) in seconds of every shot, long ones in equal parts. Raises VideoError's family."""
-    times, cuts = _cuts(path)
-    edges = [0.0, *cuts, times[-1]]
-    parts = []
-    for start, end in pairwise(edges):
-        if end - start < settings.shortest:
+def find_parts(path: Path, settings: ClipSettings) -> list[tuple[float, float | None]]:
+    """(start, end) in seconds of every shot, long ones in equal parts; (0, None) for a whole short video.
+
+    Raises VideoError's family.
+    """
+    end, cuts = find_cuts(path)
+    if not cuts and end <= settings.longest:
+        return [(0.0, None)]
+    parts: list[tuple[float, float | None]] = []
+    for start, stop in pairwise([0.0, *cuts, end]):
+        if stop - start < settings.shortest:
             continue
-        count = ceil((end - start) / settings.longest - 1e-6)
-        inner = [float(edge) for edge in np.linspace(start, end, count + 1)]
-        parts += list(pairwise(inner))
+        count = ceil((stop - start) / settings.longest - 1e-6)
+        inner = [float(edge) for edge in np.linspace(start, stop, count + 1)]
+        parts += pairwise(inner)
     return parts
 
 
@@ -114,18 +124,19 @@ def motion_of(frames: Frames) -> float:
     return float(np.abs(np.diff(frames.astype(np.int16), axis=0)).mean() / 255)
 
 
-def _cuts(path: Path) -> tuple[list[float], list[float]]:
-    """Times of all frames, the end of the last one included, and of the frames that begin a new shot."""
-    with needs("scenedetect", f"{path.name}: cutting a long video"):
+def find_cuts(path: Path) -> Cuts:
+    """Where the camera cuts; every frame is decoded. Raises VideoError's family, MissingExtra."""
+    with needs("scenedetect", f"{path.name}: finding cuts"):
         from scenedetect import AdaptiveDetector, FrameTimecode
     logging.getLogger("pyscenedetect").setLevel(logging.ERROR)
-    detector, times, cuts = AdaptiveDetector(), [], []
+    times, cuts = list[float](), list[FrameTimecode]()
     with opened(path, CUT_LIMITS) as source:
         rate = 1 / source.step
+        detector = AdaptiveDetector(min_scene_len=max(MIN_SHOT_FRAMES, round(MIN_SHOT * rate)))
         for number, (time, frame) in enumerate(decoded(source)):
             small = fitted(upright(frame, CUT_SIZE), CUT_SIZE)[:, :, ::-1]  # BGR, as OpenCV has it
             cuts += detector.process_frame(FrameTimecode(number, rate), np.ascontiguousarray(small))
             times.append(time)
         cuts += detector.post_process(FrameTimecode(len(times) - 1, rate))
         end = times[-1] + source.step
-    return [*times, end], [times[cut.frame_num] for cut in cuts]
+    return Cuts(end, [times[cut.frame_num] for cut in cuts])

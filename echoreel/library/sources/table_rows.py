@@ -6,6 +6,7 @@ that adding a source again adds nothing.
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from echoreel.library.tables import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+EXPORTED = r"(^|/)[0-9a-f]{16}\.[A-Za-z0-9]+$"  # paths of files that `export` wrote
 
 
 class Labelled(NamedTuple):
@@ -61,7 +64,9 @@ class Intake:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.added = self.known = self.without_action = 0
-        self._ids = store.ids()
+        removed = store.noted("removed")["id"].to_numpy()
+        self.removed = {*removed.tolist()}  # ids of clips that no source brings back
+        self._ids = np.unique(np.concatenate([store.ids(), removed]))
         self._said = np.zeros(len(self._ids), np.int64)  # a number of the caption of each
         self._is_loaded = not len(self._ids)
         self._actions = set(store.rows("actions", columns=["action"])["action"].to_pylist())
@@ -72,6 +77,34 @@ class Intake:
     def waiting(self) -> int:
         """Rows that were taken and not written yet."""
         return sum(map(len, self._batches))
+
+    def has(self, id: int) -> bool:
+        """Whether a clip is in the library, was taken, or was removed from it."""
+        return bool(self._have(np.array([id], np.int64))[0][0])
+
+    def learn(self, actions: Iterable[Action]) -> None:
+        """Actions of rows that others write, after `write`."""
+        self._new |= {action.phrase: action for action in actions if action.phrase not in self._actions}
+
+    def recognised(self, labelled: Labelled) -> Labelled:
+        """Rows of an export of this library, whose files are named by their videos, have their ids again."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rows = labelled.rows
+        named = np.flatnonzero(pc.match_substring_regex(rows.column("path"), EXPORTED).to_numpy(False))
+        if not len(named) or not len(self._ids):
+            return labelled
+        paths, starts, ends = _lists(rows.take(pa.array(named)), "path", "start", "end")
+        digits = [path.rpartition("/")[2].partition(".")[0] for path in paths]
+        videos = np.array([int(each, 16) for each in digits], np.uint64).view(np.int64)
+        own = clip_ids(videos, starts, ends)
+        is_own = self._have(own)[0]
+        for name, values in (("id", own), ("video", videos)):
+            column = rows.column(name).to_numpy().copy()
+            column[named[is_own]] = values[is_own]
+            rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(column))
+        return Labelled(rows, labelled.actions)
 
     def take(self, labelled: Labelled) -> int:
         """Keep the rows that are new; returns how many those are. They are there after `write`."""
@@ -128,7 +161,12 @@ class Intake:
         if self._is_loaded:
             return
         self._is_loaded = True
-        for batch in self.store.batches("clips", columns=["id", "caption"]):
+        columns = ["id", "caption"]
+        users = self.store.noted("captions").select(["id", "was"]).rename_columns(columns)
+        removed = self.store.noted("removed").select(columns)
+        for batch in chain(
+            removed.to_batches(), self.store.batches("clips", columns=columns), users.to_batches()
+        ):
             captions = batch.column("caption").to_pylist()
             known, at = self._have(batch.column("id").to_numpy())
             said = np.fromiter(map(hash, captions), np.int64, len(captions))
@@ -165,7 +203,7 @@ def _labelled(
     action = pa.array(phrases, pa.string())
     order = _order(action.dictionary_encode())
     columns = {
-        "id": pa.array(_ids(video, starts, ends)),
+        "id": pa.array(clip_ids(video, starts, ends)),
         "video": pa.array(video),
         **{name: batch.column(name) for name in ("root", "path", "start", "end", "caption")},
         "action": action,
@@ -178,7 +216,9 @@ def _labelled(
     return Labelled(pa.RecordBatch.from_arrays([*rows, *looks], schema=schema), actions)
 
 
-def _ids(video: NDArray[np.int64], starts: list[float | None], ends: list[float | None]) -> NDArray[np.int64]:
+def clip_ids(
+    video: NDArray[np.int64], starts: list[float | None], ends: list[float | None]
+) -> NDArray[np.int64]:
     """The video's own number for the whole of it, another for each part."""
     is_part = np.array(
         [bool(start) or end is not None for start, end in zip(starts, ends, strict=True)], bool

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoreel.common.errors import EchoReelError
-from echoreel.library.actions.find_action import Action, asked_action, find_action, find_actions
+from echoreel.library.actions.find_action import (
+    Action,
+    asked_action,
+    find_action,
+    find_actions,
+    other_actions,
+)
 
 
 def rows(name: str) -> list[tuple[str, set[tuple[str, ...] | None]]]:
@@ -127,3 +133,58 @@ def test_an_asked_action_is_taken_as_it_is_where_it_tells_of_none() -> None:
     assert asked_action("the worm").lemmas == ("the", "worm")
     with pytest.raises(EchoReelError, match="need a word"):
         asked_action(" ! ")
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("a woman who is not kicking but crawling", "crawling"),
+        ("no one is kicking", None),
+        ("a person without kicking", None),
+        ("a dog that does not bark but digs a hole", "digging a hole"),
+        ("instead of walking he cartwheels", "doing a cartwheel"),
+        ("he's gonna kick that ball", "kicking a ball"),
+        ("a man who can't stop dancing", "dancing"),
+        ("karate kick", "doing a karate kick"),
+        ("cyclists", "cycling"),
+        ("a girl doing pushups", "doing a push-up"),
+        ("a robot doing press-ups", "doing a push-up"),
+        ("a man doing a cartweel", "doing a cartwheel"),
+        ("a man jugling balls", "juggling balls"),
+        ("a tracking shot of a forest", None),
+        ("doing laundry at home", "doing laundry"),
+    ],
+)
+def test_prompts_as_people_write_them(text: str, phrase: str | None) -> None:
+    action = find_action(text)
+    assert (action and action.phrase) == phrase
+
+
+def test_most_prompts_of_the_half_to_choose_by_are_understood() -> None:
+    lines = (DATA / "prompts.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    asked = [(text, right) for text, right, _, half in (line.split("\t") for line in lines) if half == "A"]
+    verbs = [(action.verb if action else "-") for action in find_actions([text for text, _ in asked])]
+    wrong = [
+        (text, verb)
+        for (text, right), verb in zip(asked, verbs, strict=True)
+        if verb not in {each for some in right.split(";") for each in some.split("|")}
+    ]
+    assert len(asked) == 152
+    assert len(wrong) <= 0.05 * len(asked), wrong
+
+
+def test_further_actions_of_a_prompt_are_told() -> None:
+    for text, others in (
+        ("a man doing pushups then jumping jacks", ["doing a jumping-jack"]),
+        ("a man sits down and then kicks a ball", ["sitting down"]),
+        ("an athlete does push-ups while the crowd cheers", []),
+        ("a man running", []),
+    ):
+        found = find_action(text)
+        assert found is not None
+        assert [other.phrase for other in other_actions(text, found)] == others
+
+
+def test_an_action_written_in_two_ways_is_one_also_in_older_tables() -> None:
+    row = {"action": "doing a pushup", "verb": "pushup", "lemmas": ["pushup"]}
+    assert Action.of(row) == Action("doing a pushup", *lemmas("a person doing a push up") or "", ("push-up",))

@@ -16,7 +16,7 @@ from helpers.make_videos import film
 from helpers.video_folders import moving
 
 from echoreel.library.reference_library import ReferenceLibrary
-from echoreel.library.sources.add_sources import Added
+from echoreel.library.sources.added import Added
 from echoreel.library.sources.captions import FolderCaptions, Said, beside
 from echoreel.library.sources.catalogues import CatalogueError, read_catalogue
 from echoreel.library.tables import LibraryError
