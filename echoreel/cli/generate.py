@@ -325,9 +325,6 @@ def read_references(
     """The references, each with its own options or those given for all. Raises SettingsError, VideoError."""
     from echoreel.media.reference_video import ReferenceVideo
 
-    for file in files:
-        if re.match(r"[a-z0-9]{2,}:/", str(file)):
-            raise SettingsError(f"--reference {file}: is a URL; download the video and give the file")
     each = zip(
         files,
         _each("reference-caption", captions, len(files)),

@@ -54,9 +54,10 @@ def remove_clips(store: Store, ids: Sequence[str]) -> int:
 
 def restore_clips(store: Store, ids: Sequence[str]) -> int:
     """Put removed clips in again; returns how many there were. Raises LibraryError for what is no id."""
+    numbers = [stored(id) for id in ids]
     if not ids or not store.has("removed"):
         return 0
-    where = one_of("id", [stored(id) for id in ids])
+    where = one_of("id", numbers)
     rows = store.rows("removed", where)
     if len(rows):
         store.replace("clips", rows, "id")

@@ -301,7 +301,11 @@ class ReferenceLibrary:
         return remove_clips(self.store, ids)
 
     def restore(self, ids: Sequence[str]) -> int:
-        """Put removed clips in again; returns how many there were. Raises LibraryError for what is no id."""
+        """Put removed clips in again; returns how many there were.
+
+        Raises:
+            LibraryError: it is no id.
+        """
         count = restore_clips(self.store, ids)
         if count:
             self.finish(copies=False)

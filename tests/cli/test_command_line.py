@@ -199,9 +199,9 @@ WRONG = {
     "a base that is none": (["--base", "."], "base .: holds no model_index.json"),
     "a short name misspelt": (["--base", "wan-1.b"], "give a folder or a hub id, or one of wan-1.3b, "),
     "a file that is missing": (["--base", "wan.safetensors"], "base wan.safetensors: there is no such file"),
-    "a URL": (["-r", "https://example.com/a.mp4"], "is a URL; download the video and give the file"),
-    "a count without library": (["--references", "2"], "--references: belongs to --library; give one, or"),
-    "an action without library": (["--action", "kick"], "--action: belongs to --library; give one, or leave"),
+    "a URL": (["-r", "https://example.com/a.mp4"], "this is a URL; download it, and give the path"),
+    "a count without library": (["--references", "2"], "--references: is about --library; give one, or"),
+    "an action without library": (["--action", "kick"], "--action: is about --library; give one, or leave"),
     "a preset of no known name": (
         ["--preset", "bets"],
         "got 'bets', need 'draft', 'normal' or 'best'",

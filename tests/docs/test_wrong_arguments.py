@@ -105,6 +105,7 @@ NOTHING_IS_WRONG = {
     "ReferenceLibrary.batches": "takes a condition of the table's own",
     "ReferenceLibrary.check": "takes nothing of a user's",
     "ReferenceLibrary.is_missing": "takes a clip of this library",
+    "ReferenceLibrary.readable": "takes a counter of its own",
     "ReferenceLibrary.removed": "takes nothing",
     "ReferenceLibrary.file": "takes a clip of this library",
     "ReferenceLibrary.finish": "takes how many copies to keep",

@@ -26,6 +26,7 @@ from echoreel.library.actions.verb_rules import decide
 from echoreel.library.actions.word_classes import Group, Lexicon, lexicon, plain_singular
 
 LONGEST = 1000  # characters of a text that are looked at
+CAMERA_MOVE = re.compile(r"\b(?:panning|tilting|zooming|trucking|orbiting|establishing)[ -]shot\b")
 REMEMBERED = 1 << 18  # decisions and actions kept at most; then they are forgotten and begun again
 TOKEN = re.compile(r"[a-z]+(?:-[a-z]+)*|'s\b|'re\b|'m\b|n't\b|'|[0-9]+|[.,;:!?()\n\"|/]")
 
@@ -162,6 +163,8 @@ def _named_by_nouns(tokens: Sequence[str]) -> Action | None:
 def _tokens(text: str) -> list[str]:
     """Words in lower case, numbers and marks."""
     text = written_out(text[:LONGEST].lower().replace("\u2019", "'").rstrip(". \n"))
+    if "shot" in text:
+        text = CAMERA_MOVE.sub("tracking shot", text)
     if text.replace(" ", "").isalpha() and text.isascii():  # most are, and this is six times as fast
         return text.split()
     return TOKEN.findall(text)
