@@ -1,7 +1,7 @@
-"""A pytest plugin for diffusers' own tests: tells what came of each, in every video pipeline an adapter if asked.
+"""A pytest plugin for diffusers' own tests: what came of each; with `--attach` each video pipeline has an adapter.
 
-`scripts/diffusers-tests` runs them with `--attach` and without. A fresh adapter changes nothing, so no test may
-come out otherwise.
+`scripts/diffusers-tests` runs them with it and without. A fresh adapter changes nothing, so no test may come
+out otherwise.
 """
 
 import functools
@@ -50,7 +50,7 @@ class Told:
         """Every pipeline of these tests is imported now."""
         for kind in below(DiffusionPipeline) if self.attach else ():
             if "__init__" in vars(kind):
-                kind.__init__ = self.attaching(kind, vars(kind)["__init__"])  # type: ignore[method-assign]
+                kind.__init__ = self.attaching(kind, vars(kind)["__init__"])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome != "passed":
