@@ -1,4 +1,4 @@
-"""A pytest plugin for diffusers' own tests: what came of each; with `--attach` each video pipeline has an adapter.
+"""A pytest plugin for diffusers' own tests: what came of each; `--attach` joins an adapter to pipelines.
 
 `scripts/diffusers-tests` runs them with it and without. A fresh adapter changes nothing, so no test may come
 out otherwise.

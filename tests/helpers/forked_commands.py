@@ -69,6 +69,7 @@ def start(arguments: tuple[str, ...], folder: Path, first: Callable[[], object] 
         os.dup2(said, 1)
         os.dup2(said, 2)
         first()
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
         sys.argv = ["echoreel", *arguments]
         main()
         code = 0

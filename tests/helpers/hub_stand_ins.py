@@ -1,4 +1,4 @@
-"""A cache of the hub with stand-ins for the tiny text models of diffusers' tests, so that nothing is downloaded.
+"""A cache of the hub, with stand-ins for the tiny text models of diffusers' tests: nothing is downloaded.
 
 They have the sizes of those models, and other weights and words.
 """
