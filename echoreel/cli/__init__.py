@@ -1,11 +1,12 @@
 """The command line: parse, check, call one public function, show the result.
 
 Results go to stdout (for people, or as one JSON object with --json), progress and errors to stderr. Exit code
-2 for anything the user can mend, 1 for a fault of ours, 130 after Ctrl-C. Heavy packages are imported inside
-the commands only. A command has one parameter per option, however many that are.
+2 for anything the user can mend, 1 for a fault of ours, 130 after Ctrl-C, SIGTERM or a closed terminal. Heavy
+packages are imported inside the commands only. A command has one parameter per option, however many that are.
 """
 
 import io
+import signal
 import sys
 import warnings
 
@@ -32,8 +33,13 @@ __all__ = ["app", "main"]
 def main() -> None:
     """The `echoreel` command. What the terminal's encoding lacks is written with escapes.
 
-    Warnings of other libraries are not shown.
+    Warnings of other libraries are not shown. SIGTERM and a closed terminal stop it as Ctrl-C does: what is half
+    written is removed.
     """
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where the caller has closed it
             stream.reconfigure(errors="backslashreplace")

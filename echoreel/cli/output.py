@@ -17,7 +17,7 @@ from echoreel.common.versions import UntestedVersion
 
 __all__ = ["Answer", "answering", "explained", "hush"]
 
-STOPPED = 130  # exit code after Ctrl-C
+STOPPED = 130  # exit code after Ctrl-C, SIGTERM or a closed terminal
 LONGEST_LINE = 300  # characters of a message that nobody wrote for people
 OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate memory", "Unable to allocate")  # of torch, of NumPy
 
@@ -51,7 +51,7 @@ class Answer:
 def answering(as_json: bool, debug: bool) -> Iterator[Answer]:
     """The one net below every command: what fails is told in a sentence, facts become JSON.
 
-    Exit code 2 for what the user can mend, 1 for what nobody foresaw, 130 after Ctrl-C. With `debug` the
+    Exit code 2 for what the user can mend, 1 for what nobody foresaw, 130 when stopped. With `debug` the
     error is raised as it is. A reader that closed the pipe is typer's business: exit code 1 without a word.
     """
     answer = Answer(as_json)

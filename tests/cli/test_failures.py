@@ -3,15 +3,18 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from echoreel.cli import app
+from echoreel.cli import app, main
 from echoreel.common.errors import EchoReelError
 from echoreel.library.reference_library import ReferenceLibrary
 
@@ -82,6 +85,42 @@ def test_every_failure_is_one_sentence(
     for arguments in (("--debug", *LIST), (*LIST, "--debug")):
         told = CliRunner().invoke(app, arguments)
         assert told.exception is error or told.exit_code == 130
+
+
+@pytest.fixture
+def usual_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As a command finds them that is started from a terminal; afterwards all is as before."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.usefixtures("usual_signals")
+def test_a_signal_stops_a_command_as_ctrl_c_does(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is half written is removed on the way, as after any exception; nohup's SIGHUP changes nothing."""
+    came: list[int] = []
+
+    def opened(*_: Any, **__: Any) -> None:
+        came.append(1)
+        signal.raise_signal(signal.Signals[name])
+        raise EchoReelError("went on")
+
+    monkeypatch.setattr(ReferenceLibrary, "open", opened)
+    monkeypatch.setattr(sys, "argv", ["echoreel", *LIST])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, *capsys.readouterr(), came) == (130, "", "stopped\n", [1])
+    signal.signal(signal.Signals[name], signal.SIG_IGN)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, *capsys.readouterr()) == (2, "", "error: went on\n")
 
 
 @pytest.fixture(scope="module")
