@@ -33,8 +33,8 @@ __all__ = ["app", "main"]
 def main() -> None:
     """The `echoreel` command. What the terminal's encoding lacks is written with escapes.
 
-    Warnings of other libraries are not shown. SIGTERM and a closed terminal stop it as Ctrl-C does: what is half
-    written is removed.
+    Warnings of other libraries are not shown. SIGTERM and a closed terminal stop it as Ctrl-C does: what is
+    half written is removed.
     """
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
