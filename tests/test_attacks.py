@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 import torch
 from helpers.make_videos import counting, film
-from helpers.toy_models import toy_adapter, toy_pipeline, toy_tokens
+from helpers.toy_models import save_toys, toy_adapter, toy_pipeline, toy_tokens
 from safetensors import numpy as tensors_of
 
 from comfyui.adapters import load_adapter as load_nodes_adapter
@@ -100,9 +100,7 @@ class Pickled:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base, an adapter for it, and a video."""
     folder = tmp_path_factory.mktemp("whole")
-    pipe = toy_pipeline()
-    pipe.save_pretrained(folder / "base")
-    toy_adapter(pipe).save_pretrained(folder / "adapter")
+    save_toys(folder)
     film(folder / "clip.mp4", counting(12, 32, 32), fps=8)
     return folder
 

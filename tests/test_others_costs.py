@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers.toy_models import toy_adapter, toy_lvdm_pipeline, toy_pipeline
+from helpers.toy_models import save_toys, toy_lvdm_pipeline
 from helpers.toy_transformers import toy_wan
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
@@ -51,9 +51,7 @@ CONFIG = "config.json"
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Bases, and an adapter."""
     folder = tmp_path_factory.mktemp("whole")
-    pipe = toy_pipeline()
-    pipe.save_pretrained(folder / "base")
-    toy_adapter(pipe).save_pretrained(folder / "adapter")
+    save_toys(folder)
     toy_lvdm_pipeline().save_pretrained(folder / "lvdm")
     toy_wan().save_pretrained(folder / "wan")
     return folder

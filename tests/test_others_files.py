@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers.motion_libraries import write_library
 from helpers.places import ROOT
-from helpers.toy_models import toy_adapter, toy_pipeline
+from helpers.toy_models import save_toys
 from safetensors import numpy as tensors_of
 
 from comfyui.adapters import load_adapter as load_nodes_adapter
@@ -50,9 +50,7 @@ CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base and an adapter for it."""
     folder = tmp_path_factory.mktemp("whole")
-    pipe = toy_pipeline()
-    pipe.save_pretrained(folder / "base")
-    toy_adapter(pipe).save_pretrained(folder / "adapter")
+    save_toys(folder)
     return folder
 
 

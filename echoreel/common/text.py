@@ -12,6 +12,7 @@ BOMS = (  # UTF-32 first: its mark begins as that of UTF-16
     *((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")),
     *((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")),
 )
+FIELD = 131_072  # characters of a value in a csv table, unless a reader needs more
 LONGEST_NUMBER = 400  # digits; longer whole numbers are over the range of float
 CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # what may steer a terminal, or no text
 

@@ -119,9 +119,10 @@ def convert(source: Path | str, kind: str, out: Path | str, tokenizer: str = TOK
         raise SettingsError(f"got kind {kind!r}, need one of {', '.join(KINDS)}")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise CheckpointError(f"{out}: already exists; choose another folder or delete it")
+    regular_file(source, CheckpointError, "a checkpoint")
+    vocabulary = _tokenizer(tokenizer)
     tensors = read_tensors(source)
     _check_kind(tensors, kind, source)
-    vocabulary = _tokenizer(tokenizer)
     converted = _lvdm if "lvdm" in kind else _videocrafter
     base, adapter = converted(tensors, kind, vocabulary)
     check_tensors(tensors, {})

@@ -1,5 +1,6 @@
 """Toy bases: the real diffusers and transformers classes, tiny and with random weights, made in a second."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -215,3 +216,10 @@ def toy_tokens(adapter: ActionAdapter, batch: int = 1, frames: int = FRAMES, see
     latents = torch.randn(batch, 4, frames, 8, 8, generator=generator)
     with torch.no_grad():
         return adapter.encode(latents, torch.randn(batch, 5, 16, generator=generator))
+
+
+def save_toys(folder: Path) -> None:
+    """A base and an adapter for it, as folders `base` and `adapter`."""
+    pipe = toy_pipeline()
+    pipe.save_pretrained(folder / "base")
+    toy_adapter(pipe).save_pretrained(folder / "adapter")

@@ -178,5 +178,6 @@ def test_unknown_kinds_and_tokenizers_are_told(tmp_path: Path) -> None:
         SettingsError, match="got kind 'lvmd', need one of echoreel-lvdm, lvdm, videocrafter2"
     ):
         convert(tmp_path / "a.pt", "lvmd", tmp_path / "out")
+    (tmp_path / "a.pt").touch()
     with pytest.raises(SettingsError, match="not available"):
         convert(tmp_path / "a.pt", "lvdm", tmp_path / "out", str(tmp_path / "nothing"))

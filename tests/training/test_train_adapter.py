@@ -265,7 +265,7 @@ def test_a_start_of_another_base_or_with_sizes_is_refused(world: Path, tmp_path:
     with pytest.raises(AdapterMismatch):
         PrismTask(pipe, pairs, PrismRecipe.model_validate(started))
     sized = started | {"prism": CompactPrismSettings(width=16, heads=2, slots=3)}
-    with pytest.raises(SettingsError, match="an adapter that goes on keeps its sizes"):
+    with pytest.raises(SettingsError, match="a start has its own sizes"):
         PrismTask(pipe, pairs, PrismRecipe.model_validate(sized))
 
 

@@ -171,6 +171,8 @@ class Judge(nn.Module):
             raise CheckpointError(
                 f"there is no judge in {folder} ({Path(error.filename).name} is missing); {advice}"
             ) from error
+        except CheckpointError:
+            raise
         except DAMAGE as error:
             raise CheckpointError(
                 f"the judge in {folder} is damaged ({type(error).__name__}); {advice}"

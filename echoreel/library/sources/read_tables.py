@@ -118,6 +118,7 @@ def _separated(
     at = [header.index(chosen[meant]) if meant in chosen else len(header) for meant in Rows._fields[1:]]
 
     def rows() -> Iterator[Rows]:
+        csv.field_size_limit(LINE_CHARACTERS)  # of the process: others set a smaller one
         with _told(path), path.open(encoding=encoding, errors="replace", newline="") as stream:
             lines = islice(_lines(stream, refused), above, None)
             for numbers, records in _records(lines, above + 1, delimiter, len(header), refused):
