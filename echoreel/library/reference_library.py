@@ -1,15 +1,12 @@
 """The reference library: videos are added once, then found by the action that a prompt asks for.
 
 A sentence embedding of a prompt finds its scenery; so actions are compared with actions (`actions`,
-`rank_actions`), and scenery only breaks ties.
-Over 300 lines since one class is what users hold, and its public
-methods tell their arguments and errors.
+`rank_actions`), and scenery only breaks ties. Over 300 lines since one class is what users hold, and its
+public methods tell their arguments and errors.
 """
 
-import json
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -17,37 +14,29 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from echoreel.common.errors import EchoReelError, OutputError
-from echoreel.common.files import write_atomic, written_beside
-from echoreel.common.text import checked_text, json_value
+from echoreel.common.errors import EchoReelError
+from echoreel.common.text import checked_text
 from echoreel.library import choose_clips
 from echoreel.library.actions.action_index import KnownActions
 from echoreel.library.actions.find_action import asked_action, find_action, other_actions
-from echoreel.library.actions.rank_actions import FITS, RankedAction
+from echoreel.library.actions.rank_actions import FITS
+from echoreel.library.candidates import nearest_rows
 from echoreel.library.check_clips import Checked, check_clips
 from echoreel.library.clips import Answer, Found, LibraryClip, Taken, stored
 from echoreel.library.conditions import one_of
 from echoreel.library.downloads import DownloadSettings, fetched
 from echoreel.library.edit_clips import remove_clips, restore_clips, set_caption
+from echoreel.library.export_videos import export_videos
 from echoreel.library.permissions import Permissions
 from echoreel.library.sources.add_sources import AddSettings, add_sources, check_sources, folders_named
 from echoreel.library.sources.added import Added
-from echoreel.library.table_schemas import schemas
 from echoreel.library.tables import ALL, LibraryError, Store, local_folder
 from echoreel.library.update_files import check_folders, update_files
 from echoreel.media.cuts import cut_times
-from echoreel.media.decoding import SUFFIXES
 from echoreel.media.reference_video import ReferenceVideo
-from echoreel.media.video_files import probe
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-READ = (
-    1024  # clips of the nearest actions that are all read and compared with the scenery; of more common ones
-)
-MANIFEST_LINE = 1_000_000  # characters read of the first line
-PER_QUERY = 128  # so many, those first in whose captions the index finds words of the scenery
+    pass
 
 
 class ReferenceLibrary:
@@ -152,7 +141,7 @@ class ReferenceLibrary:
         if asked is None:
             return Answer(prompt, None, ())
         near = dict(self.actions.rank(asked, prompt))
-        rows = self._candidates(prompt, near, count)
+        rows = nearest_rows(self.store, prompt, near, count)
         fit = np.array([near[phrase].score for phrase in rows["action"].to_pylist()])
         captions = [caption or "" for caption in rows["caption"].to_pylist()]
         scored = choose_clips.scores(prompt, fit, captions)
@@ -389,30 +378,7 @@ class ReferenceLibrary:
             OutputError: no export wrote the manifest that is there.
             OSError: the folder cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        manifest = folder / "manifest.jsonl"
-        if manifest.exists() and not _is_ours(manifest):
-            raise OutputError(f"{manifest}: would be replaced, and no export wrote it; choose another folder")
-        written, lines, problems = [], [], []
-        for clip in clips:
-            try:
-                source = self.file(clip)
-                suffix = source.suffix.lower()
-                target = folder / f"{clip.video}{suffix if suffix in SUFFIXES else '.mp4'}"
-                if not target.exists():
-                    probe(source)  # what is no video is not copied, whatever the library's rows say
-                    with written_beside(target) as partial:
-                        shutil.copyfile(source, partial)
-                    written.append(target)
-            except (EchoReelError, OSError) as error:
-                problems.append((clip.place, str(error)))
-                continue
-            end = {} if clip.end is None else {"end": clip.end}
-            line = {"path": target.name, "caption": clip.caption, "start": clip.start, **end}
-            lines.append(line | {"action": clip.phrase, "id": clip.id})
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        write_atomic(manifest, text.encode())
-        return written, problems
+        return export_videos(folder, clips, self.file)
 
     def stats(self) -> dict[str, Any]:
         """What is in it."""
@@ -440,54 +406,12 @@ class ReferenceLibrary:
             "bytes": sum(path.stat().st_size for path in files) or None,
         }
 
-    def _candidates(self, prompt: str, near: Mapping[str, RankedAction], count: int) -> "pa.Table":
-        """Rows of clips of the nearest actions, those of the nearer ones first, until there are enough.
-
-        Of an action with more clips than are read, those whose captions have words of the scenery, then any.
-        """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        parts = [schemas()["clips"].empty_table()]
-        for phrases in _tiers(near):
-            where = one_of("action", phrases)
-            if self.store.count("clips", where) <= READ:
-                parts.append(self.store.rows("clips", where))
-            else:
-                scenery = choose_clips.words(prompt) - choose_clips.words(" ".join(phrases))
-                found = self.store.by_words(" ".join(sorted(scenery)), where, PER_QUERY)
-                parts.append(found)
-                if len(found) < 4 * count:
-                    rows = self.store.rows("clips", where, limit=max(PER_QUERY, 4 * count))
-                    parts.append(rows.filter(pc.invert(pc.is_in(rows["id"], value_set=found["id"]))))
-            if sum(map(len, parts)) >= max(PER_QUERY // 4, count):
-                break
-        return pa.concat_tables(parts)
-
 
 def _without_place(place: str, why: str) -> str:
     """The reason without the file that it begins with."""
     return why.removeprefix(f"{place}: ").removeprefix(f"{Path(place).name}: ")
 
 
-def _is_ours(manifest: Path) -> bool:
-    """Whether an export wrote it, as its first line tells; one of no clips is empty."""
-    try:
-        with manifest.open(encoding="utf-8") as file:
-            told = json_value(file.readline(MANIFEST_LINE) or '{"path": "", "id": ""}')
-    except (OSError, ValueError):
-        return False
-    return isinstance(told, dict) and {"path", "id"} <= told.keys()
-
-
 def _check_count(count: int) -> None:
     if not 1 <= count <= ALL:
         raise EchoReelError(f"got {count} clips asked for, need 1 to {ALL}")
-
-
-def _tiers(near: Mapping[str, RankedAction]) -> list[list[str]]:
-    """The ranked actions, best first, in groups: those that fit as well as the best, a few, all others."""
-    best = max((each.score for each in near.values()), default=0.0) - 0.02
-    first = [phrase for phrase, each in near.items() if each.score >= best]
-    rest = [phrase for phrase, each in near.items() if each.score < best]
-    return [group for group in (first, rest[:4], rest[4:]) if group]

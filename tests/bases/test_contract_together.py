@@ -155,9 +155,9 @@ def test_cache_hooks_before_or_after(adapter: ActionAdapter, pipe: AnimateDiffPi
 @pytest.mark.parametrize("kind", ["group", "cpu"])
 @pytest.mark.parametrize("offload_first", [True, False])
 def test_offloading(pipe: Any, adapter: ActionAdapter, kind: str, offload_first: bool) -> None:
-    denoiser, inputs = base_of(pipe).denoiser, toy_inputs(2)
-    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
-    want = predict(pipe, inputs)
+    denoiser, tokens = base_of(pipe).denoiser, toy_tokens(adapter)
+    adapter.attach(pipe).set_tokens(tokens)
+    want = film(pipe)
     adapter.detach()
 
     def offload() -> None:
@@ -172,9 +172,17 @@ def test_offloading(pipe: Any, adapter: ActionAdapter, kind: str, offload_first:
     adapter.attach(pipe)
     if not offload_first:
         offload()
-    assert torch.equal(predict(pipe, inputs), want)
+    assert torch.equal(film(pipe), want)
     adapter.detach()
-    assert not torch.allclose(predict(pipe, inputs), want)
+    assert not torch.allclose(film(pipe), want)
+
+
+@pytest.mark.parametrize("pipe", ["LTX-2"], indirect=True)
+def test_an_offloaded_denoiser_of_two_outputs_predicts(pipe: Any) -> None:
+    inputs = toy_inputs(2)
+    want = predict(pipe, inputs)
+    accelerate.cpu_offload(base_of(pipe).denoiser, torch.device("cpu"))
+    assert torch.equal(predict(pipe, inputs), want)
 
 
 def test_a_compiled_denoiser_is_one_graph_and_stays_it() -> None:

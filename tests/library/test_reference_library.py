@@ -168,7 +168,7 @@ def test_scenery_breaks_ties_only(tmp_path: Path) -> None:
 def test_of_a_common_action_the_scenery_is_found_among_rows_that_are_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echoreel.library.reference_library.READ", 4)
+    monkeypatch.setattr("echoreel.library.candidates.READ", 4)
     lines = [f"{i}.mp4,a man is carving a statue in room {i}\n" for i in range(30)]
     (tmp_path / "a.csv").write_text(
         "path,caption\n" + "".join(lines) + "moon.mp4,a man is carving a statue on the moon\n"

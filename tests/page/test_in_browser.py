@@ -27,7 +27,7 @@ CAPTION = (
 )
 PROMPT = "a person with brown hair in a red sweater doing a cartwheel on a grassy field"
 ARGUMENTS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-LONG, SHORT = 60_000, 30_000  # milliseconds
+LONG, SHORT = 60_000, 15_000  # milliseconds
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,55 @@
+"""Clips of a library as copies of their videos with a catalogue of them, manifest.jsonl."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from echoreel.common.errors import EchoReelError, OutputError
+from echoreel.common.files import write_atomic, written_beside
+from echoreel.common.text import json_value
+from echoreel.library.clips import LibraryClip
+from echoreel.media.decoding import SUFFIXES
+from echoreel.media.video_files import probe
+
+MANIFEST_LINE = 1_000_000  # characters read of the first line
+
+
+def export_videos(
+    folder: Path, clips: Sequence[LibraryClip], file_of: Callable[[LibraryClip], Path]
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """As `ReferenceLibrary.export`. file_of: the video of a clip; raises EchoReelError, OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / "manifest.jsonl"
+    if manifest.exists() and not _is_ours(manifest):
+        raise OutputError(f"{manifest}: would be replaced, and no export wrote it; choose another folder")
+    written, lines, problems = [], [], []
+    for clip in clips:
+        try:
+            source = file_of(clip)
+            suffix = source.suffix.lower()
+            target = folder / f"{clip.video}{suffix if suffix in SUFFIXES else '.mp4'}"
+            if not target.exists():
+                probe(source)  # what is no video is not copied, whatever the library's rows say
+                with written_beside(target) as partial:
+                    shutil.copyfile(source, partial)
+                written.append(target)
+        except (EchoReelError, OSError) as error:
+            problems.append((clip.place, str(error)))
+            continue
+        end = {} if clip.end is None else {"end": clip.end}
+        line = {"path": target.name, "caption": clip.caption, "start": clip.start, **end}
+        lines.append(line | {"action": clip.phrase, "id": clip.id})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    write_atomic(manifest, text.encode())
+    return written, problems
+
+
+def _is_ours(manifest: Path) -> bool:
+    """Whether an export wrote it, as its first line tells; one of no clips is empty."""
+    try:
+        with manifest.open(encoding="utf-8") as file:
+            told = json_value(file.readline(MANIFEST_LINE) or '{"path": "", "id": ""}')
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and {"path", "id"} <= told.keys()
