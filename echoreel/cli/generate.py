@@ -29,6 +29,7 @@ from echoreel.cli.options import (
     pixels,
 )
 from echoreel.cli.output import Answer, answering, hush
+from echoreel.cli.replay import Replay, check_same_frames, settings_of
 from echoreel.common.errors import EchoReelError, SettingsError
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def generate(
         bool,
         typer.Option("--compare", help="Also make the base's own video; write FILE-compare.png and .mp4."),
     ] = False,
+    replay: Replay = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -193,6 +195,7 @@ def generate(
             width=width,
             scale=scale,
             compare=compare,
+            **settings_of(replay),
         )
         loading_options = checked_loading(dtype, offload, lora, base_parts)
         of_library = {"--references": count, "--action": action, "--min-score": min_score}
@@ -200,6 +203,8 @@ def generate(
         seeds = checked_request(prompt, len(files) + (library is not None), seed or (0,), settings)
         read = read_references(files, caption, start, end, strength, crop)
         references = [replace(each, during=part) for each, part in zip(read, during, strict=True)]
+        for line in check_same_frames(replay, references):
+            answer.say(line)
         picked = None
         if library is not None:
             from echoreel.generation.from_library import FromLibrary
