@@ -28,6 +28,7 @@ from echoreel.cli.options import (
     clock,
     pixels,
 )
+from echoreel.cli.orders import Prompts, Work, inputs_of, orders, tell_references
 from echoreel.cli.output import Answer, answering, hush
 from echoreel.cli.replay import Replay, check_same_frames, settings_of
 from echoreel.common.errors import EchoReelError, SettingsError
@@ -45,7 +46,9 @@ EACH = "Once for all references, or once for each."
     'cartwheel on a grassy field" --reference echoreel/assets/cartwheel.mp4 --compare -o out.mp4'
 )
 def generate(
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video should show.")],
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="[PROMPT]", help="What the video should show; or --prompts.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -165,24 +168,26 @@ def generate(
         bool,
         typer.Option("--compare", help="Also make the base's own video; write FILE-compare.png and .mp4."),
     ] = False,
+    prompts: Prompts = None,
     replay: Replay = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make a video of PROMPT that shows the action of the reference videos.
 
-    FILE.json beside it says how it was made. The videos of several seeds are named FILE-SEED.
+    FILE.json beside it says how it was made. The videos of several seeds are named FILE-SEED, those of
+    several prompts FILE-1, FILE-2 and so on.
     """
     with answering(as_json, debug) as answer:
         from echoreel.common.settings import checked
         from echoreel.generation.result import check_output, free_name
         from echoreel.generation.settings import GenerationSettings, checked_request
-        from echoreel.media.cuts import cut_times
 
-        out = out or free_name("out")
-        there = out.exists()
+        out = out or (free_name("out") if prompts is None else Path(f"{prompts.stem}.mp4"))
         files, during = parts_of(reference or [])
-        check_output(out, tuple(dict.fromkeys(seed or (0,))), [*files, *([image] if image else ())])
+        wanted = orders(prompt, prompts, out)
+        for order in wanted:
+            check_output(order.out, tuple(dict.fromkeys(seed or (0,))), [*files, *([image] if image else ())])
         height, width = pixels(size) or (None, None)
         settings = checked(
             GenerationSettings,
@@ -200,79 +205,47 @@ def generate(
         loading_options = checked_loading(dtype, offload, lora, base_parts)
         of_library = {"--references": count, "--action": action, "--min-score": min_score}
         check_needs_library(library, of_library | {"--skip-bad": skip_bad or None})
-        seeds = checked_request(prompt, len(files) + (library is not None), seed or (0,), settings)
+        many = len(files) + (library is not None)
+        for order in wanted:
+            seeds = checked_request(order.prompt, many, seed or (0,), settings)
         read = read_references(files, caption, start, end, strength, crop)
         references = [replace(each, during=part) for each, part in zip(read, during, strict=True)]
         for line in check_same_frames(replay, references):
             answer.say(line)
-        picked = None
-        if library is not None:
-            from echoreel.generation.from_library import FromLibrary
+        for order in wanted:
+            if library is not None:
+                from echoreel.generation.from_library import FromLibrary
 
-            with answer.busy("searching the library"):
-                picked = FromLibrary.take(library, prompt, count or 1, action, min_score, skip_bad)
-            tell_taken(picked.taken, count or 1, answer)
-        shown = [*references, *(picked.references if picked else ())]
-        inputs = [*(each.source for each in shown if each.source), *([image] if image else ())]
-        check_output(out, seeds, inputs)  # now with what the library gave
-        for taken in shown:
-            answer.note(f"reference: {taken.describe()}")
-            if cuts := cut_times(taken.frames, taken.timestamps):
-                answer.say(
-                    f"warning: the camera cuts at {cuts[0]:.1f} s of {taken.name}; take a part of one shot "
-                    "(--start, --end), or --skip-bad with --library"
+                with answer.busy("searching the library"):
+                    order.picked = FromLibrary.take(
+                        library, order.prompt, count or 1, action, min_score, skip_bad
+                    )
+                tell_taken(order.picked.taken, count or 1, answer)
+            shown = order.shown(references)
+            check_output(order.out, seeds, inputs_of(shown, image))  # now with what the library gave
+            tell_references(shown if order is wanted[0] else order.shown(()), answer)
+            if require_reference and not shown:
+                raise EchoReelError(
+                    "no reference; add videos of the action to the library, or name it with --action"
                 )
-        if require_reference and not shown:
-            raise EchoReelError(
-                "no reference; add videos of the action to the library, or name it with --action"
-            )
-        if picked is not None and not shown:
-            checked_request(prompt, 0, seeds, settings)  # there is nothing to compare with
-            answer.note("generating without reference")
+            if order.picked is not None and not shown:
+                checked_request(order.prompt, 0, seeds, settings)  # there is nothing to compare with
+                answer.note("generating without reference")
         began = time.perf_counter()
         with answer.busy("loading the models"):
             hush()
             from echoreel.bases.lookup import base_of
             from echoreel.generation import generate
-            from echoreel.generation.model_facts import introduction
-            from echoreel.generation.settings import recommended_size
 
             pipe = base_of(loading_options(base))
-            loaded = generate.adapter_for(pipe, adapter) if shown else None
+            reads = any(order.shown(references) for order in wanted)
+            loaded = generate.adapter_for(pipe, adapter) if reads else None
         loading = time.perf_counter() - began
-        for line in introduction(pipe, loaded, prompt, settings.size):
-            answer.note(line)
-        files = write_sheets(shown, out, recommended_size(pipe, settings), inputs) if show_frames else []
-        result = generate.generate(
-            prompt,
-            references,
-            base=pipe,
-            adapter=loaded,
-            seed=seeds,
-            settings=settings,
-            image=image,
-            library=picked,
+        work = Work(
+            pipe, loaded, references, seeds, settings, image, show_frames, loading, prompts is not None
         )
-        if result.stale:
-            answer.note(
-                f"{result.stale} references were encoded with other weights; run "
-                "`echoreel library embed` to encode them again"
-            )
-        for name in result.reencoded:
-            answer.note(
-                f"{name} holds nothing for this base, size and caption; encoded its kept frames. `echoreel "
-                "reference save` with --base stores that"
-            )
-        files += result.save(out)
-        if compare:
-            files += result.save_comparison(out)
-        for file in files:
-            answer.say(f"wrote {file}" + (" over the one that was there" if there and file == out else ""))
-        answer.note(f"{result.summary()} ({loading:.1f} s to load)")
-        answer.facts = result.details() | {
-            "files": [str(file) for file in files],
-            "loading_seconds": round(loading, 2),
-        }
+        facts = [work.do(order, answer) for order in wanted]
+        answer.facts = facts[0] if prompts is None else {"videos": facts}
 
 
 def checked_loading(
@@ -352,25 +325,6 @@ def parts_of(named: Sequence[Path]) -> tuple[list[Path], list[tuple[float, float
         files.append(Path(found["file"]) if found else name)
         during.append((float(found["first"]) / 100, float(found["last"]) / 100) if found else (0.0, 1.0))
     return files, during
-
-
-def write_sheets(
-    references: "Sequence[ReferenceVideo]", out: Path, size: tuple[int, int], inputs: Sequence[Path]
-) -> list[Path]:
-    """Pictures of the frames taken, beside the output: out-frames.png, or out-frames-1.png and so on.
-
-    What a video of this (height, width) does not show is greyed. Raises OutputError for one of the inputs.
-    """
-    from echoreel.common.places import check_outputs
-    from echoreel.media.video_files import write_image
-
-    many = len(references) > 1
-    suffixes = [f"-{number}" if many else "" for number in range(1, len(references) + 1)]
-    files = [out.with_name(f"{out.stem}-frames{suffix}.png") for suffix in suffixes]
-    check_outputs(files, inputs, overwrite=True)
-    for file, reference in zip(files, references, strict=True):
-        write_image(file, reference.sheet(size=size))
-    return files
 
 
 def _each(option: str, values: Sequence[Any] | None, count: int, otherwise: Any = None) -> list[Any]:

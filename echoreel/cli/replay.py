@@ -115,7 +115,7 @@ def _options(told: Mapping[str, Any], ctx: typer.Context) -> Mapping[str, Any]:
         return lambda: None if given("reference", "library") or not values else values
 
     return {
-        "prompt": told["prompt"],
+        "prompt": lambda: None if given("prompts") else told["prompt"],
         "seed": told["seeds"],
         "reference": of_references([_named(each) for each in references]),
         "caption": of_references([each["caption"] for each in references]),

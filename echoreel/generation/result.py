@@ -190,7 +190,7 @@ class GenerationResult:
             "base": self.base,
             "adapter": self.adapter,
             "image": self.image,
-            "references": [_details(reference) for reference in self.references],
+            "references": [reference_details(reference) for reference in self.references],
             **({} if self.library is None else {"library": self.library.details()}),
             **({"reencoded": list(self.reencoded)} if self.reencoded else {}),
             "settings": self.settings.model_dump(mode="json"),
@@ -292,7 +292,8 @@ def _without_folder(model: str) -> str:
     return model if HUB_ID.fullmatch(model) and not Path(model).exists() else Path(model).name
 
 
-def _details(reference: ReferenceVideo) -> dict[str, Any]:
+def reference_details(reference: ReferenceVideo) -> dict[str, Any]:
+    """Which file and frames a reference is of, for JSON."""
     return {
         "file": None if reference.source is None else str(reference.source),
         "caption": reference.caption,
