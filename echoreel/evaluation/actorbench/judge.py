@@ -166,6 +166,7 @@ class Judge(nn.Module):
                 raise CheckpointError(
                     f"the judge in {folder} knows other clothes and places than this version; {advice}"
                 )
+            check_finite(state)
             judge.load_state_dict({name: tensor.float() for name, tensor in state.items()})
         except FileNotFoundError as error:
             raise CheckpointError(
