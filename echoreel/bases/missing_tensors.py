@@ -1,6 +1,6 @@
 """Weights files that lack a tensor, or hold NaN.
 
-diffusers leaves a tensor that is missing without data, and transformers fills it with noise; neither tells of NaN.
+diffusers leaves a missing tensor without data, and transformers fills it with noise. Neither tells of NaN.
 """
 
 from collections.abc import Iterator, Mapping

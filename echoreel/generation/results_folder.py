@@ -158,7 +158,10 @@ def _written(path: Path) -> float:
 
 
 def _result(notes: Path) -> PastResult | None:
-    """The result that a .json tells of, where its video is beside it. No address holds a name that is no text."""
+    """The result that a .json tells of, where its video is beside it.
+
+    None for one whose name is no text: no address of the page holds it.
+    """
     if NO_TEXT.search(notes.name) or not is_notes(notes):
         return None
     for suffix in VIDEO_SUFFIXES:

@@ -16,7 +16,7 @@ from echoreel.bases.base import BaseLike
 from echoreel.bases.loading import why_not_loaded
 from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, check_finite
-from echoreel.common.errors import AdapterMismatch, EchoReelError, SettingsError
+from echoreel.common.errors import AdapterMismatch, EchoReelError, OutputError, SettingsError
 from echoreel.common.files import make_readable
 from echoreel.method.adapter_sizes import check_numbers, check_sizes
 from echoreel.method.compact_prism import CompactPrismSettings
@@ -151,7 +151,12 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
             save_directory: the folder, which is made where it is not there.
             *args: those of diffusers' `ModelMixin.save_pretrained`.
             **kwargs: likewise.
+
+        Raises:
+            OutputError: the folder is a file.
         """
+        if Path(save_directory).is_file():
+            raise OutputError(f"{save_directory}: is a file; give the name of a folder")
         super().save_pretrained(save_directory, *args, **kwargs)
         for file in Path(save_directory).glob("*.safetensors"):
             make_readable(file)
@@ -243,9 +248,9 @@ PRESETS: dict[str, tuple[PrismSettings, IntegrationSettings | FrameIntegrationSe
 
 
 def adapter_folder(name: str, options: Mapping[str, Any]) -> Path:
-    """The folder, or that of a hub id's files, which are downloaded; options: of diffusers' `from_pretrained`.
+    """The folder, or that of a hub id's files, which are downloaded.
 
-    Raises OSError where it cannot be had.
+    options: of diffusers' `from_pretrained`. Raises OSError where it cannot be had.
     """
     if Path(name).is_dir():
         return Path(name)
