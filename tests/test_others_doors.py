@@ -23,9 +23,11 @@ from echoreel.common.errors import AdapterMismatch, CheckpointError, EchoReelErr
 from echoreel.evaluation.actorbench.judge import Judge
 from echoreel.evaluation.measure.clip_and_videomae import ClipEncoder, VideoEncoder
 from echoreel.library.actions.text_embedder import PACKAGE, load_embedder
+from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources import read_parquet
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_values import CatalogueError
+from echoreel.library.tables import LibraryError, Store
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 
@@ -191,3 +193,39 @@ def test_what_is_saved_may_be_read_as_any_new_file(adapter: Path, tmp_path: Path
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o644}
+
+
+def test_an_adapters_config_that_nests_is_told_by_every_door(adapter: Path) -> None:
+    (adapter / CONFIG).write_text('{"a":' + "[" * 200_000 + "]" * 200_000 + "}")
+    for load in (load_adapter, ActionAdapter.from_pretrained):
+        with pytest.raises(AdapterMismatch, match="cannot be loaded"):
+            load(adapter)
+
+
+def test_what_a_judge_says_of_itself_may_be_anything(tmp_path: Path) -> None:
+    judge = shutil.copytree(ROOT / "echoreel" / "weights" / "judges", tmp_path / "judge")
+    changed(judge / "judge.json", accuracy=[1])
+    assert Judge.load(judge).accuracy == {}
+
+
+def test_reading_a_library_makes_nothing(tmp_path: Path) -> None:
+    """It may be in a place that is only read."""
+    store = Store(tmp_path / "theirs", create=True)
+    before = sorted((tmp_path / "theirs").rglob("*"))
+    library = ReferenceLibrary.open(tmp_path / "theirs", embedder="none")
+    assert library.stats()["encoded"] == 0
+    assert store.rows("encoded").num_rows == 0
+    assert sorted((tmp_path / "theirs").rglob("*")) == before
+
+
+def test_a_place_that_is_only_read_is_no_damage(tmp_path: Path) -> None:
+    store = Store(tmp_path / "theirs", create=True)
+
+    def written() -> None:
+        raise RuntimeError("lance error: LanceError(IO): Read-only file system (os error 30), /a/b.rs:7")
+
+    with pytest.raises(
+        LibraryError, match="cannot be written: Read-only file system; free the place"
+    ) as told:
+        store._guarded("clips", written)
+    assert "delete" not in str(told.value)

@@ -16,7 +16,7 @@ from echoreel.bases.base import BaseLike
 from echoreel.bases.loading import why_not_loaded
 from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, check_finite
-from echoreel.common.errors import AdapterMismatch, EchoReelError, OutputError, SettingsError
+from echoreel.common.errors import AdapterMismatch, OutputError, SettingsError
 from echoreel.common.files import make_readable
 from echoreel.method.adapter_sizes import check_numbers, check_sizes
 from echoreel.method.compact_prism import CompactPrismSettings
@@ -126,7 +126,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
             The adapter.
 
         Raises:
-            AdapterMismatch: its config asks for more than its weights are, or they lack a tensor or hold NaN.
+            AdapterMismatch: it is damaged, or its config asks for more than its weights are, or they hold NaN.
             OSError: it cannot be found.
         """
         name = pretrained_model_name_or_path
@@ -139,7 +139,9 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
             adapter: Self = super().from_pretrained(str(folder), **kwargs | {"use_safetensors": True})
             check_complete({"adapter": adapter})
             check_finite(adapter.state_dict())
-        except EchoReelError as error:
+        except OSError:
+            raise
+        except Exception as error:  # of any class that its files bring about: no common type
             raise AdapterMismatch(why_not_loaded("adapter", str(name), error)) from error
         adapter.register_to_config(_name_or_path=str(name))
         return adapter

@@ -183,7 +183,8 @@ class Judge(nn.Module):
             check_finite(judge.state_dict())
         except CheckpointError as error:
             raise CheckpointError(f"the judge in {folder}: {error}") from error
-        judge.accuracy = dict(config.get("accuracy", {}))
+        accuracy = config.get("accuracy")  # only told: of another kind it is left out
+        judge.accuracy = accuracy if isinstance(accuracy, dict) else {}
         return judge.eval().requires_grad_(False)
 
 
