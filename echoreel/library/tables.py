@@ -286,7 +286,7 @@ class Store:
             raise self._failure(name, error) from error
 
     def _failure(self, name: str, error: Exception) -> LibraryError:
-        """What failed about a table. A place that cannot be written is no damage: nothing has to be deleted."""
+        """What failed about a table. A place that cannot be written is no damage."""
         if found := NOT_WRITTEN.search(str(error)):
             return LibraryError(
                 f"{self.uri}: cannot be written: {found[0]}; free the place, or copy the library to another"

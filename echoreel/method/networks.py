@@ -126,7 +126,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
             The adapter.
 
         Raises:
-            AdapterMismatch: it is damaged, or its config asks for more than its weights are, or they hold NaN.
+            AdapterMismatch: it is damaged, or asks for more than its weights are, or these hold NaN.
             OSError: it cannot be found.
         """
         name = pretrained_model_name_or_path
