@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 import diffusers
 import torch
 from diffusers import DiffusionPipeline
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from echoreel.bases.base import Base
 from echoreel.bases.known_bases import KNOWN, known_base
@@ -24,6 +26,7 @@ from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra
 from echoreel.common.extras import needs
 from echoreel.common.places import WEIGHTS
 
+NO_LORA = re.compile("scheduler|optimizer|checkpoint")  # in names of other files beside it
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 LOG = logging.getLogger(__name__)
 Offload: TypeAlias = Literal["model", "layers"]
@@ -171,14 +174,33 @@ def _add_lora(base: Base, told: str, name: str) -> None:
             f"lora {source}: need a .safetensors file; others may run code when they are read"
         )
     try:
-        check_lora(source)
+        here = _lora_here(source)
+        check_lora(here)
         second = {f"load_into_{part}": True} if part in base.more else {}
-        pipe.load_lora_weights(source, adapter_name=name, use_safetensors=True, **second)
+        pipe.load_lora_weights(here, adapter_name=name, use_safetensors=True, **second)
         check_complete(pipe.components)
     except Exception as error:  # as in load_base
         raise EchoReelError(why_not_loaded("lora", Path(source), error)) from error
     if not any(name in names for names in pipe.get_list_adapters().values()):
         raise EchoReelError(f"lora {source}: none of its layers are in this base; give one made for it")
+
+
+def _lora_here(source: str) -> str:
+    """A LoRA's file or folder on this machine, downloaded where `source` is a hub id: it is checked first.
+
+    Of several files it is the one that diffusers takes. Raises what the hub does.
+    """
+    if Path(source).exists() or not HUB_ID.fullmatch(source):
+        return source
+    try:
+        names = [each.rfilename for each in HfApi().model_info(source).siblings or ()]
+    except (HfHubHTTPError, OSError, OfflineModeIsEnabled):  # no network: what the cache has
+        return snapshot_download(source, allow_patterns="*.safetensors", local_files_only=True)
+    found = [each for each in names if each.endswith(".safetensors") and not NO_LORA.search(each)]
+    usual = [each for each in found if each.endswith("pytorch_lora_weights.safetensors")]
+    if not found:
+        raise FileNotFoundError(f"{source} has no .safetensors file of a LoRA")
+    return hf_hub_download(source, [*usual, *found][0])
 
 
 def _denoiser_of_lora(base: Base, told: str) -> tuple[str, str]:

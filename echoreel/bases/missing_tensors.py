@@ -1,4 +1,7 @@
-"""Weights files that lack a tensor, which diffusers leaves without data and transformers fills with noise."""
+"""Weights files that lack a tensor, or hold NaN.
+
+diffusers leaves a missing tensor without data, and transformers fills it with noise. Neither tells of NaN.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +21,13 @@ def check_complete(modules: Mapping[str, Any]) -> None:
             for name, tensor in module.state_dict().items():
                 if tensor.is_meta:
                     raise _lacks(part, name)
+
+
+def check_finite(weights: Mapping[str, torch.Tensor]) -> None:
+    """Raises CheckpointError, naming the tensor, for weights that hold NaN or infinite values."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(f"its weights hold NaN or infinite values, in {name}; get the files again")
 
 
 def transformers_parts(

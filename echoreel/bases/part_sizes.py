@@ -21,6 +21,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
+from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import BaseUnsupported, CheckpointError
 from echoreel.common.places import small_file
 from echoreel.common.text import json_value
@@ -35,6 +36,7 @@ LORA_FACTS = "lora_adapter_metadata"  # in a LoRA's file
 MOST_RANK = 4096  # of a LoRA
 PLAIN_NAME = re.compile(r"[\w.^$-]+")
 FLOATING = re.compile("B?F")  # how safetensors names their kinds
+WEIGHTS = (".safetensors", ".bin")
 OURS = f"{__package__}.ports."  # modules of parts that diffusers does not have
 ROOM = 2**26  # numbers that are computed when a part is made, such as tables of positions
 
@@ -117,11 +119,13 @@ def _check_kinds(folder: Path, files: Sequence[Path]) -> None:
 
 def check_lora(source: str) -> None:
     """Raises CheckpointError for a LoRA on this machine whose facts ask for giant ranks, or name layers by
-    patterns, on which a match may spend any time."""
+    patterns, on which a match may spend any time; or whose weights hold NaN."""
     place = Path(source)
     for file in place.glob("*.safetensors") if place.is_dir() else [place] if place.is_file() else []:
         with safe_open(str(file), "pt") as held:
             told = json_value((held.metadata() or {}).get(LORA_FACTS, "{}"))
+            for name in held.keys():  # noqa: SIM118 - it is no dict
+                check_finite({name: held.get_tensor(name)})
         for name, value in told.items() if isinstance(told, dict) else ():
             key = str(name).rpartition(".")[2]
             inside = value.items() if isinstance(value, dict) else ()
@@ -133,6 +137,21 @@ def check_lora(source: str) -> None:
             )
             if not all(PLAIN_NAME.fullmatch(str(pattern)) for pattern in patterns):
                 raise CheckpointError(f"its {name} has a pattern, need names of layers; get the file again")
+
+
+def check_model(folder: Path) -> None:
+    """Raises CheckpointError for a model of transformers in a folder whose config asks for more numbers than
+    its weights can hold, and whatever transformers does."""
+    told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    check_counts("the model", told.to_dict())
+    with _on_meta("the model"):
+        made: Any = transformers.AutoModel.from_config(told, trust_remote_code=False)
+    asked = sum(tensor.numel() for tensor in [*made.parameters(), *made.buffers()])
+    stored = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in WEIGHTS)
+    if asked > PACKED * stored + ROOM:
+        raise CheckpointError(
+            f"its config asks for {asked} numbers, its weights have {stored} bytes; get the files again"
+        )
 
 
 def is_part(value: Any) -> bool:

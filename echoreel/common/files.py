@@ -32,7 +32,7 @@ def written_beside(path: Path, overwrite: bool = True) -> Iterator[Path]:
         yield partial
         if partial.exists():
             for part in [partial, *(partial.rglob("*") if partial.is_dir() else ())]:
-                _make_readable(part)
+                make_readable(part)
                 flush(part)
             if partial.is_dir() and path.is_dir():
                 remove_folder(path, files_in(partial))
@@ -106,6 +106,15 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
+def make_readable(file: Path) -> None:
+    """Give a file the permissions of any other new file here; safetensors writes for its owner alone."""
+    if file.is_file() and not file.stat().st_mode & 0o077:
+        other = _new_name(file)
+        other.touch()
+        file.chmod(other.stat().st_mode)
+        other.unlink()
+
+
 def why_not_written(error: Exception) -> str:
     """The reason in a few words, and what to do."""
     reason = getattr(error, "strerror", None) or str(error).split("I/O error: ")[-1]
@@ -117,15 +126,6 @@ def _new_name(path: Path) -> Path:
     """Of a file or folder that is not whole: hidden, beside `path`, of its suffix, and of this call alone."""
     stem = path.stem[:NAME_KEPT].replace(":", "-")  # FFmpeg takes what is before a colon for a protocol
     return path.with_name(f".{stem}.{token_hex(4)}{PARTIAL}{path.suffix[:NAME_KEPT]}")
-
-
-def _make_readable(file: Path) -> None:
-    """Give a file the permissions of any other new file here; safetensors writes for its owner alone."""
-    if file.is_file() and not file.stat().st_mode & 0o077:
-        other = _new_name(file)
-        other.touch()
-        file.chmod(other.stat().st_mode)
-        other.unlink()
 
 
 def _remove(path: Path) -> None:

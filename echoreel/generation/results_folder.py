@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from echoreel.common.errors import OutputError
 from echoreel.common.files import write_atomic, written_beside
+from echoreel.common.text import NO_TEXT, printable
 from echoreel.generation.notes import VIDEO_SUFFIXES, is_notes, read_details
 from echoreel.generation.progress import Progress
 from echoreel.generation.request import GenerationRequest
@@ -100,7 +101,7 @@ class ResultsFolder:
             for each in request.references
             if each.file.name in kept
         ]
-        lost = [each.file.name for each in request.references if each.file.name not in kept]
+        lost = [printable(each.file.name) for each in request.references if each.file.name not in kept]
         return request.model_copy(update={"references": tuple(here)}), lost
 
     def past(self, most: int = 50) -> list[PastResult]:
@@ -157,8 +158,11 @@ def _written(path: Path) -> float:
 
 
 def _result(notes: Path) -> PastResult | None:
-    """The result that a .json tells of, where its video is beside it."""
-    if not is_notes(notes):
+    """The result that a .json tells of, where its video is beside it.
+
+    None for one whose name is no text: no address of the page holds it.
+    """
+    if NO_TEXT.search(notes.name) or not is_notes(notes):
         return None
     for suffix in VIDEO_SUFFIXES:
         if (video := notes.with_suffix(suffix)).is_file():

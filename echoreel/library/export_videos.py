@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from echoreel.common.errors import EchoReelError, OutputError
-from echoreel.common.files import write_atomic, written_beside
+from echoreel.common.files import why_not_written, write_atomic, written_beside
 from echoreel.common.text import json_value
 from echoreel.library.clips import LibraryClip
 from echoreel.media.decoding import SUFFIXES
@@ -19,7 +19,10 @@ def export_videos(
     folder: Path, clips: Sequence[LibraryClip], file_of: Callable[[LibraryClip], Path]
 ) -> tuple[list[Path], list[tuple[str, str]]]:
     """As `ReferenceLibrary.export`. file_of: the video of a clip; raises EchoReelError, OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {why_not_written(error)}") from error
     manifest = folder / "manifest.jsonl"
     if manifest.exists() and not _is_ours(manifest):
         raise OutputError(f"{manifest}: would be replaced, and no export wrote it; choose another folder")

@@ -8,6 +8,7 @@ Over 300 lines since no other module knows LanceDB.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -34,6 +35,7 @@ LONGEST_WAIT = 2.0  # seconds between two of them
 VECTOR_INDEX_FROM = 200_000  # distinct actions; fewer are compared one by one, exactly
 MADE_AGAIN = {"files": "library add", "vectors": "library add", "encoded": "library embed"}
 MADE_AGAIN |= {"removed": "library remove", "captions": "library caption"}
+NOT_WRITTEN = re.compile("Read-only file system|Permission denied|No space left on device")
 FAILURES = (RuntimeError, ValueError, OSError)  # what LanceDB raises
 Result = TypeVar("Result")
 
@@ -78,6 +80,9 @@ class Store:
         self, name: str, where: str | None = None, columns: list[str] | None = None, limit: int = ALL
     ) -> "pa.Table":
         """The rows of a table for which the SQL condition `where` holds. Raises LibraryError."""
+        if not self.has(name):  # reading makes no table: the place may be read-only
+            none = schemas()[name].empty_table()
+            return none.select(columns) if columns else none
         query = self.table(name).search().limit(limit)
         query = query.where(where) if where else query
         query = query.select(columns) if columns else query
@@ -87,6 +92,8 @@ class Store:
         self, name: str, where: str | None = None, rows: int = 65_536, columns: list[str] | None = None
     ) -> "Iterator[pa.RecordBatch]":
         """The same for tables that memory may not hold."""
+        if not self.has(name):
+            return
         query = self.table(name).search().limit(ALL)
         query = query.select(columns) if columns else query
         query = query.where(where) if where else query
@@ -102,6 +109,8 @@ class Store:
         return self._guarded("clips", query.to_arrow).drop_columns(["_score"])
 
     def count(self, name: str, where: str | None = None) -> int:
+        if not self.has(name):
+            return 0
         return int(self._guarded(name, self.table(name).count_rows, where))
 
     def version(self, name: str) -> int:
@@ -140,8 +149,8 @@ class Store:
             )
 
     def noted(self, name: str) -> "pa.Table":
-        """All rows of a table that few libraries have; where there is none it is not made."""
-        return self.rows(name) if self.has(name) else schemas()[name].empty_table()
+        """All rows of a table that few libraries have."""
+        return self.rows(name)
 
     def complete(self, name: str) -> bool:
         """Add the columns that a table of an earlier version lacks; returns whether it lacked any."""
@@ -246,7 +255,7 @@ class Store:
                     return self._db.create_table(name, schema=schema)
             except FAILURES as error:
                 missing = error
-        raise LibraryError(f"{self.uri}: cannot be written: {_told(missing)}") from missing
+        raise self._failure(name, missing) from missing
 
     def _found(self, name: str) -> Any:
         """The table, or None where there is none. Raises LibraryError for one that is damaged."""
@@ -274,7 +283,15 @@ class Store:
         except EchoReelError:
             raise
         except FAILURES as error:
-            raise LibraryError(self._damaged(name, _told(error))) from error
+            raise self._failure(name, error) from error
+
+    def _failure(self, name: str, error: Exception) -> LibraryError:
+        """What failed about a table. A place that cannot be written is no damage."""
+        if found := NOT_WRITTEN.search(str(error)):
+            return LibraryError(
+                f"{self.uri}: cannot be written: {found[0]}; free the place, or copy the library to another"
+            )
+        return LibraryError(self._damaged(name, _told(error)))
 
     def _damaged(self, name: str, wrong: str) -> str:
         """What is wrong with a table, and what to do."""

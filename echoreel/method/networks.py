@@ -1,16 +1,24 @@
 """What is trained of an adapter, and for which base: a Prism, and an Integration at each of its sites."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
+import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
 
 from echoreel.bases.base import BaseLike
+from echoreel.bases.loading import why_not_loaded
 from echoreel.bases.lookup import base_of
-from echoreel.common.errors import AdapterMismatch, SettingsError
+from echoreel.bases.missing_tensors import check_complete, check_finite
+from echoreel.common.errors import AdapterMismatch, OutputError, SettingsError
+from echoreel.common.files import make_readable
+from echoreel.method.adapter_sizes import check_numbers, check_sizes
 from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.dense_prism import DensePrismSettings
 from echoreel.method.integration import (
@@ -23,6 +31,8 @@ from echoreel.method.integration import (
 from echoreel.method.prism import PrismSettings, make_prism, prism_settings
 from echoreel.method.references import Held
 
+FILES = ["config.json", "diffusion_pytorch_model*.safetensors*"]  # of an adapter on the hub
+HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies")
 Preset: TypeAlias = Literal["compact", "dense", "paper", "paper-lvdm"]
 
 
@@ -106,6 +116,8 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, **kwargs: Any) -> Self:
         """Load an adapter with diffusers' own options; `load_adapter` has clearer errors.
 
+        Only safetensors are read, whatever `use_safetensors` says.
+
         Args:
             pretrained_model_name_or_path: a folder or hub id. Default: the adapter of the embedded base.
             **kwargs: those of diffusers' `ModelMixin.from_pretrained`.
@@ -114,13 +126,42 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
             The adapter.
 
         Raises:
+            AdapterMismatch: it is damaged, or asks for more than its weights are, or these hold NaN.
             OSError: it cannot be found.
         """
-        path = pretrained_model_name_or_path
-        if path is None:
-            path = str(resources.files("echoreel") / "weights" / "adapter")
-        adapter: Self = super().from_pretrained(path, **kwargs)
+        name = pretrained_model_name_or_path
+        if name is None:
+            name = resources.files("echoreel") / "weights" / "adapter"
+        folder = adapter_folder(str(name), kwargs)
+        try:
+            inside = folder / (kwargs.get("subfolder") or "")
+            _check_config(cls, inside)
+            adapter: Self = super().from_pretrained(str(folder), **kwargs | {"use_safetensors": True})
+            check_complete({"adapter": adapter})
+            check_finite(adapter.state_dict())
+        except OSError:
+            raise
+        except Exception as error:  # of any class that its files bring about: no common type
+            raise AdapterMismatch(why_not_loaded("adapter", str(name), error)) from error
+        adapter.register_to_config(_name_or_path=str(name))
         return adapter
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """As diffusers'; its files can be read by all who may read other new files there.
+
+        Args:
+            save_directory: the folder, which is made where it is not there.
+            *args: those of diffusers' `ModelMixin.save_pretrained`.
+            **kwargs: likewise.
+
+        Raises:
+            OutputError: the folder is a file.
+        """
+        if Path(save_directory).is_file():
+            raise OutputError(f"{save_directory}: is a file; give the name of a folder")
+        super().save_pretrained(save_directory, *args, **kwargs)
+        for file in Path(save_directory).glob("*.safetensors"):
+            make_readable(file)
 
     def check_fits(self, base: BaseLike) -> None:
         """Check whether the adapter can join a base.
@@ -206,6 +247,38 @@ PRESETS: dict[str, tuple[PrismSettings, IntegrationSettings | FrameIntegrationSe
     "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),
     "paper-lvdm": (DensePrismSettings(), FrameIntegrationSettings()),  # to the letter, as released
 }
+
+
+def adapter_folder(name: str, options: Mapping[str, Any]) -> Path:
+    """The folder, or that of a hub id's files, which are downloaded.
+
+    options: of diffusers' `from_pretrained`. Raises OSError where it cannot be had.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    subfolder = options.get("subfolder")
+    asked = {key: value for key, value in options.items() if key in HUB_OPTIONS}
+    files = [f"{subfolder}/{file}" if subfolder else file for file in FILES]
+    try:
+        return Path(snapshot_download(name, allow_patterns=files, **asked))
+    except HFValidationError as error:
+        raise FileNotFoundError(f"{name}: there is no such folder; give a folder or a hub id") from error
+
+
+def _check_config(made: Any, folder: Path) -> None:
+    """Raises AdapterMismatch, before memory is taken, for a config that asks for more than its weights are.
+
+    made: the class of the adapter.
+    """
+    config = made.load_config(str(folder))
+    try:
+        check_sizes(config)
+        with torch.device("meta"):
+            empty = made.from_config(config)
+        asked = sum(parameter.numel() for parameter in empty.parameters())
+        check_numbers(asked, sum(file.stat().st_size for file in folder.glob("*.safetensors")))
+    except (ValueError, TypeError, KeyError) as error:
+        raise AdapterMismatch(str(error) or type(error).__name__) from error
 
 
 def _some(sites: dict[str, int], every: int) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Lets requests of this page pass, and none of other sites, for other hosts or to the outside."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -8,11 +9,19 @@ from urllib.parse import urlsplit
 import gradio as gr
 from gradio import processing_utils
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from echoreel.page.request_body import NotAnswered, again, body_of, check_json
+
+LOG = logging.getLogger(__name__)
 FETCHES_NOTHING = "the page fetches nothing from elsewhere"
+UNKNOWN = "the page does not understand this request; reload it"
 HOSTS = ("127.0.0.1", "localhost")
+API = "/gradio_api"
+# What the page's own script posts to. Gradio has more: it writes recordings, and links that keep a session.
+UNUSED = (f"{API}/deep_link", f"{API}/dev/", f"{API}/call/")
+POSTED = (f"{API}/queue/join", f"{API}/run/", f"{API}/upload", f"{API}/cancel", f"{API}/reset")
 HEADERS = {
     # What the page may load: itself, and nothing from elsewhere.
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
@@ -50,13 +59,12 @@ class OnlyThisMachine:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        refused = _refused(scope)
-        if refused is not None:
-            await PlainTextResponse(refused, 403)(scope, receive, send)
-            return
+        began = False
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal began
             if message["type"] == "http.response.start":
+                began = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
@@ -64,7 +72,37 @@ class OnlyThisMachine:
                     headers["Content-Security-Policy"] = ALONE
             await send(message)
 
-        await self.app(scope, receive, send_with_headers)
+        try:
+            refused = _refused(scope)
+            if refused is None:
+                receive = await _checked(scope, receive)
+            if refused is None:
+                await self.app(scope, receive, send_with_headers)
+                return
+            status = 403
+        except NotAnswered as error:
+            refused, status = str(error), 400
+        except Exception:  # a name or a number in a request that Gradio does not expect
+            LOG.debug("a request of the page failed", exc_info=True)
+            refused, status = UNKNOWN, 400
+        if began:  # the answers of a tab: end them as they should end
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await JSONResponse({"detail": refused}, status)(scope, receive, send)
+
+
+async def _checked(scope: Scope, receive: Receive) -> Receive:
+    """A `receive` that gives what the page's own script may send. Raises NotAnswered."""
+    path = scope["path"]
+    if scope["method"] in ("GET", "HEAD") and not path.startswith(UNUSED):
+        return receive
+    if scope["method"] != "POST" or not path.startswith(POSTED):
+        raise NotAnswered(UNKNOWN)
+    if path.rstrip("/") == f"{API}/upload":  # Gradio has a limit for files
+        return receive
+    body = await body_of(receive)
+    check_json(body)
+    return again(body, receive)
 
 
 def _refused(scope: Scope) -> str | None:

@@ -25,6 +25,7 @@ from echoreel.page.library_tab import library_tab
 from echoreel.page.only_this_machine import OnlyThisMachine, fetching_nothing
 from echoreel.page.result_panel import result_panel
 from echoreel.page.shared import EMBEDDED, Shared
+from echoreel.page.telling import TellingBlocks
 
 HOST = "127.0.0.1"
 FIRST_PORT = 7860  # and the next free one
@@ -60,7 +61,7 @@ def _shared(settings: PageSettings, thumbnails: Path) -> Shared:
 
 def _page(shared: Shared) -> gr.Blocks:
     """The components, joined to the library."""
-    page = gr.Blocks(title="EchoReel", analytics_enabled=False, delete_cache=(3600, KEPT_SECONDS))
+    page = TellingBlocks(title="EchoReel", analytics_enabled=False, delete_cache=(3600, KEPT_SECONDS))
     with page:
         gr.Markdown("# EchoReel")
         with gr.Tabs(selected="generate") as tabs:

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import CheckpointError, OutputError
 from echoreel.common.files import (
     files_in,
@@ -137,9 +138,13 @@ class RunFolder:
                     check_ends(path / name)
             state = RunState.model_validate_json(small_file(path / "state.json"))
             ema = path / "ema.safetensors"
+            weights = load_file(path / "weights.safetensors")
+            averaged = load_file(ema) if state.ema or (state.ema is None and ema.exists()) else {}
+            for held in (weights, averaged):
+                check_finite(held)
             return Snapshot(
-                weights=load_file(path / "weights.safetensors"),
-                ema=load_file(ema) if state.ema or (state.ema is None and ema.exists()) else {},
+                weights=weights,
+                ema=averaged,
                 optimizer=_state_dict(load_tensors(path / "optimizer.pt")),
                 state=state,
             )

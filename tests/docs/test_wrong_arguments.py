@@ -49,6 +49,7 @@ WRONG: dict[str, Callable[[Good], object]] = {  # one argument is wrong, all oth
     "ActionAdapter.reference_set": lambda g: g.adapter.attach(g.pipe).reference_set(
         [[g.reference]], ["a"], size=(0, 0)
     ),
+    "ActionAdapter.save_pretrained": lambda g: g.adapter.save_pretrained(g.file),
     "ActionAdapter.set_guidance": lambda g: g.adapter.set_guidance("neither"),
     "ActionAdapter.set_references": lambda g: g.adapter.attach(g.pipe).set_references(
         g.reference, size=(0, 8)

@@ -10,13 +10,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 from einops import rearrange, repeat
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -24,10 +24,11 @@ from torch.nn import functional as F
 
 from echoreel.actors.looks import COLOURS, HAIRS, PLACES, TOPS, Look
 from echoreel.actors.motion_library import JOINTS, Joints
+from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import CheckpointError
 from echoreel.common.files import write_atomic, written_beside
 from echoreel.common.places import check_ends, small_file
-from echoreel.common.settings import Settings
+from echoreel.common.settings import Pixels, Settings, Width
 from echoreel.common.text import json_value
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -44,14 +45,14 @@ DAMAGE = (OSError, LookupError, TypeError, AttributeError, ValueError, Safetenso
 class JudgeSettings(Settings):
     """Sizes of the judge."""
 
-    size: PositiveInt = 32  # pixels; videos of other sizes are resized to it
-    widths: tuple[PositiveInt, PositiveInt, PositiveInt] = (
+    size: Pixels = 32  # videos of other sizes are resized to it
+    widths: tuple[Width, Width, Width] = (
         32,
         64,
         128,
     )  # at a half, a quarter, an eighth of it
-    hidden: PositiveInt = 224  # of a frame's features and of the temporal layers
-    dilations: tuple[PositiveInt, ...] = (1, 2, 4)  # one temporal layer each
+    hidden: Width = 224  # of a frame's features and of the temporal layers
+    dilations: Annotated[tuple[PositiveInt, ...], Field(max_length=64)] = (1, 2, 4)  # one temporal layer each
 
 
 class Outputs(NamedTuple):
@@ -159,14 +160,15 @@ class Judge(nn.Module):
         advice = "train one with `echoreel prepare judges recipes/judges.toml`"
         try:
             config = json_value(small_file(folder / "judge.json").decode())
-            judge = cls(JudgeSettings.model_validate(config["settings"]), config.get("actions", ()))
+            with torch.device("meta"):  # a config that asks for giants takes no memory
+                judge = cls(JudgeSettings.model_validate(config["settings"]), config.get("actions", ()))
             check_ends(folder / "judge.safetensors")
             state = load_file(folder / "judge.safetensors")
             if {part: tuple(classes) for part, classes in config["parts"].items()} != PARTS:
                 raise CheckpointError(
                     f"the judge in {folder} knows other clothes and places than this version; {advice}"
                 )
-            judge.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+            judge.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"there is no judge in {folder} ({Path(error.filename).name} is missing); {advice}"
@@ -177,7 +179,12 @@ class Judge(nn.Module):
             raise CheckpointError(
                 f"the judge in {folder} is damaged ({type(error).__name__}); {advice}"
             ) from error
-        judge.accuracy = dict(config.get("accuracy", {}))
+        try:
+            check_finite(judge.state_dict())
+        except CheckpointError as error:
+            raise CheckpointError(f"the judge in {folder}: {error}") from error
+        accuracy = config.get("accuracy")  # only told: of another kind it is left out
+        judge.accuracy = accuracy if isinstance(accuracy, dict) else {}
         return judge.eval().requires_grad_(False)
 
 

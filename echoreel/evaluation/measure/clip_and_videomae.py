@@ -15,6 +15,7 @@ import torch
 from einops import reduce
 from numpy.typing import NDArray
 
+from echoreel.bases.part_sizes import check_model
 from echoreel.common.errors import ModelMissing
 from echoreel.media.images import Frames
 from echoreel.media.video_files import Clip
@@ -140,6 +141,8 @@ def _loaded(option: str, name: str, load: Callable[[str, bool], Loaded]) -> Load
         raise ModelMissing(f"--{option} {name}: {what}; give a folder or a hub id")
     LOG.info("%s: from %s", option, folder if folder.is_dir() else f"{name} of the hub or its cache")
     try:
+        if folder.is_dir():
+            check_model(folder)
         return load(str(folder) if folder.is_dir() else name, True)
     except Exception as error:  # the disk, or any class that the folder names: no common type
         if folder.is_dir():

@@ -82,6 +82,8 @@ class TextEmbedder:
             for first in range(0, len(order), BATCH):
                 rows = order[first : first + BATCH]
                 vectors[rows] = functional.normalize(self._run([texts[i] for i in rows]), dim=-1).numpy()
+        if not np.isfinite(vectors).all():
+            raise EchoReelError(f"embedder {self.name}: gives NaN or infinite values; get the model again")
         return vectors
 
     def _run(self, texts: list[str]) -> Tensor:
@@ -102,8 +104,12 @@ def _loaded(name: str, source: str | Path) -> tuple[Any, Any]:
     """Tokenizer and model, in float32, from safetensors. Raises EchoReelError."""
     from transformers import AutoModel, AutoTokenizer
 
+    from echoreel.bases.part_sizes import check_model  # diffusers waits for it
+
     try:
         with _without_bars():
+            if Path(source).is_dir():
+                check_model(Path(source))
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             model = AutoModel.from_pretrained(
                 source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False

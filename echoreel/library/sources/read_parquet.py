@@ -1,5 +1,6 @@
 """Parquet catalogues -> batches of rows, at a cost that the file's size tells."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ BATCH_BYTES = 64 * 2**20
 RATIO = 100  # bytes unpacked from one, at most; people's text packs to a tenth
 VALUES = 10  # rows, or captions in their lists, in one byte, at most
 TIME_CHARACTERS = 40
+FACT_BYTES = 4 * 2**20  # of the footer: read, it takes some forty times as much memory
 
 
 TIMES = ("start", "end")
@@ -47,6 +49,7 @@ def read_parquet(path: Path, given: Mapping[str, str]) -> tuple[dict[str, str], 
 
     regular_file(path, CatalogueError, "a catalogue")
     with _told(path):
+        _check_facts(path)
         schema = pq.read_schema(path)
         chosen = choose_columns(path.name, schema.names, given)
         for name in (chosen[meant] for meant in NEEDED):
@@ -116,11 +119,24 @@ def _check_cost(path: Path, metadata: Any, names: list[str]) -> None:
 
 
 def _parts(metadata: Any, names: list[str]) -> list[Any]:
-    """What the file says of every stored part of these columns."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    parts = [group.column(number) for group in groups for number in range(group.num_columns)]
+    """What the file says of every stored part of these columns; not of others, of which there may be many."""
     wanted = tuple(f"{name}." for name in names)
-    return [part for part in parts if f"{part.path_in_schema}.".startswith(wanted)]
+    paths = (metadata.schema.column(number).path for number in range(metadata.num_columns))
+    numbers = [number for number, path in enumerate(paths) if f"{path}.".startswith(wanted)]
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    return [group.column(number) for group in groups for number in numbers]
+
+
+def _check_facts(path: Path) -> None:
+    """Raises CatalogueError where the file says more of itself, such as its columns, than memory holds."""
+    with path.open("rb") as file:
+        file.seek(-min(8, path.stat().st_size), os.SEEK_END)
+        size = int.from_bytes(file.read(4), "little")
+    if size > FACT_BYTES:
+        raise CatalogueError(
+            f"{path.name}: {size} bytes about its columns and parts, at most {FACT_BYTES}; export fewer "
+            "columns, in larger parts"
+        )
 
 
 def _seconds(column: "pa.Array") -> list[Any]:
