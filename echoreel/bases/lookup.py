@@ -10,6 +10,7 @@ from echoreel.bases.cogvideox import CogVideoX
 from echoreel.bases.hunyuan_video import HunyuanVideo
 from echoreel.bases.hunyuan_video_15 import HunyuanVideo15
 from echoreel.bases.i2vgen_xl import I2VGenXL
+from echoreel.bases.kandinsky5 import Kandinsky5
 from echoreel.bases.latte import Latte
 from echoreel.bases.ltx import LTXVideo
 from echoreel.bases.ltx2 import LTX2
@@ -38,6 +39,7 @@ FAMILIES: tuple[type[Base], ...] = (
     CogVideoX,
     HunyuanVideo,
     HunyuanVideo15,
+    Kandinsky5,
     Latte,
 )
 

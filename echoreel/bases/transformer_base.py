@@ -28,7 +28,7 @@ class TransformerBase(Base):
         return "ImageToVideo" in type(self.pipe).__name__
 
     def encode_video(self, pixels_BCTHW: Tensor) -> Tensor:
-        pixels_BCTHW = whole_steps(pixels_BCTHW, self.pipe.vae_scale_factor_temporal)
+        pixels_BCTHW = whole_steps(pixels_BCTHW, self.frames_per_place)
         vae = self.pipe.vae
         latents: Tensor = vae.encode(pixels_BCTHW).latent_dist.mode() * vae.config.scaling_factor
         return latents

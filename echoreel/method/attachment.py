@@ -27,7 +27,7 @@ from echoreel.common.exclusive import check_mine
 from echoreel.method.innermost_hook import InnermostHook
 from echoreel.method.integration import Grid, Integration, Memory, Places, narrowed
 from echoreel.method.references import Held, State, ordinary_tensors
-from echoreel.method.who_reads import Reading, reading_of
+from echoreel.method.who_reads import Reading, context_of, reading_of
 
 KEPT_PLACES = 4096  # tokens of a grid; of larger ones the layers' own work is more by far
 
@@ -114,7 +114,10 @@ class Attachment:
         rows = sample.shape[0]
         sizes = self.base.sizes(arguments)
         state = self.held.state
-        reading = reading_of(self.base, self.context, sample, references, state.guidance)
+        context = self.context
+        if context is None and self.base.handed_over is not None:
+            context = context_of(self.base, arguments)
+        reading = reading_of(self.base, context, sample, references, state.guidance)
         if reading is None:
             return
         gain = state.gain

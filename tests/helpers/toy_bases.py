@@ -17,6 +17,7 @@ from diffusers import (
 )
 
 from helpers.toy_hunyuan_video import toy_hunyuan_video
+from helpers.toy_kandinsky5 import toy_kandinsky, toy_kandinsky_i2v
 from helpers.toy_ltx2 import toy_ltx2
 from helpers.toy_models import (
     FRAMES,
@@ -148,6 +149,8 @@ TOYS: dict[str, Callable[[], Any]] = {
     "CogVideoX I2V": toy_cog_i2v,
     "HunyuanVideo 1.0": toy_hunyuan_video,
     "HunyuanVideo 1.5": toy_hunyuan,
+    "Kandinsky 5": toy_kandinsky,
+    "Kandinsky 5 I2V": toy_kandinsky_i2v,
     "Latte": toy_latte,
 }
 
@@ -168,12 +171,15 @@ CALLS: dict[str, dict[str, Any]] = {
     "CogVideoXImageToVideoPipeline": FILMED,
     "HunyuanVideoPipeline": FILMED,
     "HunyuanVideo15Pipeline": {**FILMED, "height": 32, "width": 32},
+    "Kandinsky5T2VPipeline": FILMED,
+    "Kandinsky5I2VPipeline": {**FILMED, "num_frames": 17},
     # Otherwise it cuts the padding of a single prompt and not of several, so that a batch is no two videos.
     "LattePipeline": {**DRAWN, "mask_feature": False, "clean_caption": False},
 }
 """How each pipeline is called, to make latents of the shape above; `DRAWN` unless listed."""
 
-SEVERAL = [name for name in TOYS if name not in ("Wan VACE", "SkyReels V2 DF")]
+ALONE = ("Wan VACE", "SkyReels V2 DF", "Kandinsky 5", "Kandinsky 5 I2V")
+SEVERAL = [name for name in TOYS if name not in ALONE]
 """Those whose pipeline makes several videos in a call."""
 
 ONE_IMAGE = {"Wan", "SkyReels V2"}
