@@ -118,7 +118,7 @@ class Base(ABC):
 
     @property
     def frames_per_place(self) -> int:
-        """Frames that one latent frame stands for, after the first; 1 where the autoencoder sees frame by frame."""
+        """Frames that a latent frame stands for; 1 where the autoencoder sees frame by frame."""
         return int(getattr(self.pipe, self.frames_field, 1))
 
     @property
@@ -185,7 +185,8 @@ class Base(ABC):
         """A call's timesteps (rows,) or more for each row -> those of its denoising steps: (rows,), or
         (rows, frames) where frames are at steps of their own.
 
-        Unless told, the latest of a row counts: a first frame that is given has 0.
+        Unless told, the latest of a row counts: a first frame that is given has 0. They fall from step to
+        step.
         """
         return timestep.flatten(1).amax(1) if timestep.ndim > 1 else timestep
 

@@ -13,13 +13,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from echoreel.bases.base import Condition
-from echoreel.bases.transformer_base import TransformerBase
+from echoreel.bases.transformer_base import TransformerBase, known_first_frame, with_first_frame
 from echoreel.common.errors import BaseUnsupported
 
 TEXT = 512  # tokens of a prompt that its pipelines keep
 ROPE = (1.0, 2.0, 2.0)  # how its pipelines stretch positions (frames, height, width) at 480 to 854 pixels
 EVENED = 4  # latent frames that its image-to-video pipeline evens out
-STEPS = 1000  # of its schedule
 
 
 class Kandinsky5(TransformerBase):
@@ -48,8 +47,8 @@ class Kandinsky5(TransformerBase):
         kind = self.denoiser.config.attention_type
         if kind != "regular":
             raise BaseUnsupported(
-                f"got a {self.name} with {kind} attention, whose tokens are in blocks, need regular attention: take a "
-                "model for 5 seconds at 512 pixels"
+                f"got a {self.name} with {kind} attention, whose tokens are in blocks, need regular attention: "
+                "take a model for 5 seconds at 512 pixels"
             )
         return super().find_sites()
 
@@ -58,7 +57,7 @@ class Kandinsky5(TransformerBase):
         return frames, height, width
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
-        """Qwen's tokens, of each caption by itself and filled up with zeros; as the last one CLIP's summary."""
+        """Qwen's tokens of each caption by itself, filled up with zeros; as the last one CLIP's summary."""
         return torch.cat([self._encode(caption) for caption in captions])
 
     def _encode(self, caption: str) -> Tensor:
@@ -76,9 +75,8 @@ class Kandinsky5(TransformerBase):
     def predict(
         self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition
     ) -> Tensor:
-        """Of a first frame that is given, the velocity is known: the base is never asked for it."""
         config, first = self.denoiser.config, condition.get("first")
-        sample = noisy if first is None else torch.cat([first.to(noisy), noisy[:, :, 1:]], dim=2)
+        sample = with_first_frame(noisy, first)
         if config.visual_cond:
             given = torch.zeros_like(sample[:, :1])
             given[:, :, :1] = 0 if first is None else 1
@@ -96,11 +94,7 @@ class Kandinsky5(TransformerBase):
             scale_factor=tuple(condition["rope"].tolist()) if "rope" in condition else ROPE,
         ).sample
         prediction = rearrange(made, "b t h w c -> b c t h w")
-        if first is None:
-            return prediction
-        level = rearrange(timesteps.to(noisy) / STEPS, "b -> b 1 1 1 1").clamp(min=1 / STEPS)
-        known = (noisy[:, :, :1] - first.to(noisy)) / level
-        return torch.cat([known, prediction[:, :, 1:]], dim=2)
+        return known_first_frame(prediction, noisy, timesteps, first)
 
 
 def without_padding(tokens_BLD: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,9 @@ from echoreel.bases.latte import Latte
 from echoreel.bases.ltx import LTXVideo
 from echoreel.bases.ltx2 import LTX2
 from echoreel.bases.lvdm import LVDM
+from echoreel.bases.mochi import Mochi
 from echoreel.bases.modelscope import ModelScope
+from echoreel.bases.sana_video import SanaVideo
 from echoreel.bases.skyreels_v2 import SkyReelsV2
 from echoreel.bases.stable_video_diffusion import StableVideoDiffusion
 from echoreel.bases.videocrafter import VideoCrafter
@@ -40,6 +42,8 @@ FAMILIES: tuple[type[Base], ...] = (
     HunyuanVideo,
     HunyuanVideo15,
     Kandinsky5,
+    Mochi,
+    SanaVideo,
     Latte,
 )
 

@@ -118,7 +118,9 @@ def resolved(base: "BaseLike", settings: GenerationSettings) -> GenerationSettin
             raise EchoReelError(f"got {frames} frames, need {most} or fewer, which this base was trained for")
         filled["num_frames"] = most
     if frames is not None and frames < base.least_frames:
-        raise EchoReelError(f"got {frames} frames, need {base.least_frames} or more for {type(pipe).__name__}")
+        raise EchoReelError(
+            f"got {frames} frames, need {base.least_frames} or more for {type(pipe).__name__}"
+        )
     return settings.model_copy(update=filled)
 
 

@@ -151,9 +151,9 @@ class Attachment:
                 "got a window of denoising steps for a denoiser without scheduler, need its pipeline; attach "
                 "to that, or set_window(0, 1)"
             )
-        timestep = torch.as_tensor(timestep, device=state.gain.device)
-        timestep = self.base.progress(timestep if timestep.ndim else timestep.expand(rows))
-        timesteps = timesteps.to(timestep)  # pipelines round them to the denoiser's dtype
+        told = torch.as_tensor(timestep, device=state.gain.device)
+        timestep = self.base.progress(told if told.ndim else told.expand(rows))
+        timesteps = self.base.progress(timesteps.to(told))  # pipelines round them to the denoiser's dtype
         passed = (timesteps > timestep[..., None]).sum(-1)
         start, end = state.window
         count = timesteps.shape[0]

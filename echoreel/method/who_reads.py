@@ -87,8 +87,8 @@ def _guided(base: Base, sample: Tensor, sets: int) -> bool:
 
 
 def _caller_guides(base: Base) -> bool | None:
-    """What `Base.guides` tells of the pipeline that now calls: pipelines may share a denoiser (`from_pipe`), and
-    some (ModelScope's) know only in a variable of their call."""
+    """What `Base.guides` tells of the pipeline that now calls: pipelines may share a denoiser
+    (`from_pipe`), and some (ModelScope's) know only in a variable of their call."""
     caller = _caller(base)
     if caller is None:
         return base.guides()
@@ -98,8 +98,9 @@ def _caller_guides(base: Base) -> bool | None:
 
 @torch.compiler.disable
 def context_of(base: Base, arguments: Mapping[str, Any]) -> str | None:
-    """The context of a call with these arguments, of a pipeline that names none (`Base.handed_over`); None where
-    no pipeline calls.
+    """The context of a call with these arguments, of a pipeline that names none (`Base.handed_over`).
+
+    None where no pipeline calls.
 
     A compiled denoiser leaves its graph for this: which branch is called shows only on the stack.
     """

@@ -73,7 +73,7 @@ def toy_hunyuan_video() -> HunyuanVideoPipeline:
 def template_tokenizer(
     before: str = r"(?m)\A.*user<\|end_header_id\|>\s*", tokens: int = 95, after: str = "<|eot_id|>"
 ) -> PreTrainedTokenizerFast:
-    """To which the words before a prompt are so many tokens, as to the real one: its pipeline cuts them off."""
+    """To which the words before a prompt are so many tokens, as to the real one: they are cut off."""
     tokenizer = toy_tokenizer()
     cut = normalizers.Replace(Regex(before), "the " * (tokens - 1))
     steps = [cut, normalizers.Replace(after, ""), normalizers.Lowercase()]

@@ -41,7 +41,9 @@ def kandinsky_parts() -> dict[str, Any]:
         visual_cond=True,
     )
     for name, parameter in transformer.named_parameters():
-        if name.endswith("_norm.weight"):  # of queries and keys, which it rounds to bfloat16 in every dtype: small,
+        if name.endswith(
+            "_norm.weight"
+        ):  # of queries and keys, which it rounds to bfloat16 in every dtype: small,
             torch.nn.init.constant_(parameter, 0.1)  # so that a batch's last bits do not show
     vae = AutoencoderKLHunyuanVideo(
         latent_channels=4,
