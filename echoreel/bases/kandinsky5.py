@@ -47,7 +47,7 @@ class Kandinsky5(TransformerBase):
         kind = self.denoiser.config.attention_type
         if kind != "regular":
             raise BaseUnsupported(
-                f"got a {self.name} with {kind} attention, whose tokens are in blocks, need regular attention: "
+                f"got a {self.name} with {kind} attention, whose tokens are in blocks, need regular: "
                 "take a model for 5 seconds at 512 pixels"
             )
         return super().find_sites()
@@ -103,6 +103,8 @@ def without_padding(tokens_BLD: Tensor) -> tuple[Tensor, Tensor]:
     M is the length of the longest. A shorter one has each token once or several times, all about as often:
     attention to tokens that are all there twice is attention to them once.
     """
+    if tokens_BLD.is_meta:  # sizes are all that is asked for
+        return tokens_BLD, torch.arange(tokens_BLD.shape[1], device=tokens_BLD.device)
     lengths = (tokens_BLD != 0).any(-1).sum(-1).clamp(min=1)
     longest = lengths.max()
     places = torch.arange(int(longest), device=lengths.device) * lengths[:, None] // longest
