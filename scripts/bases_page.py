@@ -40,8 +40,8 @@ adapter (`tests/bases/test_contract*.py`), and from the command line training, `
 tests need what some bases do not have: *caches* of diffusers, *LoRA*, *compiled* as a whole by torch.
 
 **Its weights** are those of the denoiser in bfloat16. Text encoder, autoencoder and what a step computes come
-on top: `echoreel info BASE` counts the first two, `echoreel train my.toml --dry-run` a training step. Training
-adds 20 bytes for each parameter of the adapter.
+on top: `echoreel info BASE` counts the first two, `echoreel train my.toml --dry-run` a training step.
+Training adds 20 bytes for each parameter of the adapter.
 
 **Sizes from** says how sure they are, since the published files were not at hand:
 
