@@ -100,14 +100,19 @@ def _caller_guides(base: Base) -> bool | None:
 def context_of(base: Base, arguments: Mapping[str, Any]) -> str | None:
     """The context of a call with these arguments, of a pipeline that names none (`Base.handed_over`).
 
-    None where no pipeline calls.
-
-    A compiled denoiser leaves its graph for this: which branch is called shows only on the stack.
+    None where no pipeline calls. A compiled denoiser leaves its graph for this: which branch is called shows
+    only on the stack. Raises AdapterMismatch for a pipeline of others, which has no such variable.
     """
     caller = _caller(base)
     if base.handed_over is None or caller is None:
         return None
     argument, variable = base.handed_over
+    if variable not in caller:
+        raise AdapterMismatch(
+            f"got a call of {type(caller['self']).__name__} that does not say for which prompt it is; have it "
+            f"call the denoiser in cache_context({base.negative[0]!r}) for the negative one, else in "
+            "cache_context('cond')"
+        )
     return base.negative[0] if arguments[argument] is caller[variable] else "cond"
 
 
