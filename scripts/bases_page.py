@@ -39,6 +39,8 @@ Wan 2.2 A14B is two of Wan 2.1 14B, which share one adapter.
 adapter (`tests/bases/test_contract*.py`), and from the command line training, `info` and `generate`. Further
 tests need what some bases do not have: *caches* of diffusers, *LoRA*, *compiled* as a whole by torch.
 
+`Kandinsky5I2VPipeline` and `SanaImageToVideoPipeline` run the part of the contract that is about pipelines.
+
 **Its weights** are those of the denoiser in bfloat16. Text encoder, autoencoder and what a step computes come
 on top: `echoreel info BASE` counts the first two, `echoreel train my.toml --dry-run` a training step.
 Training adds 20 bytes for each parameter of the adapter.

@@ -1,7 +1,7 @@
 """Which rows of a denoiser's batch read which sets of action tokens."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,8 +96,7 @@ def _caller_guides(base: Base) -> bool | None:
     return caller.get("do_classifier_free_guidance") if said is None else said
 
 
-@torch.compiler.disable
-def context_of(base: Base, arguments: Mapping[str, Any]) -> str | None:
+def _context_of(base: Base, arguments: Mapping[str, Any]) -> str | None:
     """The context of a call with these arguments, of a pipeline that names none (`Base.handed_over`).
 
     None where no pipeline calls. A compiled denoiser leaves its graph for this: which branch is called shows
@@ -109,11 +108,14 @@ def context_of(base: Base, arguments: Mapping[str, Any]) -> str | None:
     argument, variable = base.handed_over
     if variable not in caller:
         raise AdapterMismatch(
-            f"got a call of {type(caller['self']).__name__} that does not say for which prompt it is; have it "
+            f"got a call of {type(caller['self']).__name__} that does not say for which prompt; have it "
             f"call the denoiser in cache_context({base.negative[0]!r}) for the negative one, else in "
             "cache_context('cond')"
         )
     return base.negative[0] if arguments[argument] is caller[variable] else "cond"
+
+
+context_of: Callable[[Base, Mapping[str, Any]], str | None] = torch.compiler.disable(_context_of)
 
 
 def _caller(base: Base) -> Mapping[str, Any] | None:

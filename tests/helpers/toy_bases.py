@@ -180,7 +180,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "HunyuanVideoPipeline": FILMED,
     "HunyuanVideo15Pipeline": {**FILMED, "height": 32, "width": 32},
     "Kandinsky5T2VPipeline": FILMED,
-    "Kandinsky5I2VPipeline": {**FILMED, "num_frames": 17},
+    "Kandinsky5I2VPipeline": {**FILMED, "num_frames": 17, "height": 32, "width": 32},
     "MochiPipeline": {**FILMED, "num_frames": 1 + 6 * (FRAMES - 1), "max_sequence_length": 16},
     "SanaVideoPipeline": {**FILMED, **BRIEF},
     "SanaImageToVideoPipeline": {**FILMED, **BRIEF},
@@ -189,8 +189,11 @@ CALLS: dict[str, dict[str, Any]] = {
 }
 """How each pipeline is called, to make latents of the shape above; `DRAWN` unless listed."""
 
+KIN = ("Kandinsky 5 I2V", "Sana-Video I2V")
+"""Further pipelines of a toy above: of its contract they run what is about pipelines."""
+
 ALONE = ("Wan VACE", "SkyReels V2 DF", "Kandinsky 5", "Kandinsky 5 I2V")
-SEVERAL = [name for name in TOYS if name not in ALONE]
+SEVERAL = [name for name in TOYS if name not in (*ALONE, *KIN)]
 """Those whose pipeline makes several videos in a call."""
 
 ONE_IMAGE = {"Wan", "SkyReels V2", "Sana-Video"}

@@ -19,7 +19,7 @@ BEFORE = r"(?m)\A.*<\|im_start\|>user\s*"  # a prompt, in 128 tokens
 
 
 def toy_kandinsky() -> Kandinsky5T2VPipeline:
-    """4 blocks of width 16. As the published ones, it has places for a first frame, which stay empty."""
+    """2 blocks of width 16. As the published ones, it has places for a first frame, which stay empty."""
     return quiet(Kandinsky5T2VPipeline(**kandinsky_parts()))
 
 
@@ -36,7 +36,7 @@ def kandinsky_parts() -> dict[str, Any]:
         model_dim=16,
         ff_dim=32,
         num_text_blocks=1,
-        num_visual_blocks=4,
+        num_visual_blocks=2,
         axes_dims=(4, 2, 2),
         visual_cond=True,
     )

@@ -20,7 +20,7 @@ from helpers.toy_transformers import t5_parts, wan_parts
 
 
 def toy_sana() -> SanaVideoPipeline:
-    """4 blocks of width 24."""
+    """2 blocks of width 24."""
     return quiet(SanaVideoPipeline(**sana_parts()))
 
 
@@ -35,7 +35,7 @@ def sana_parts() -> dict[str, Any]:
         out_channels=4,
         num_attention_heads=2,
         attention_head_dim=12,
-        num_layers=4,
+        num_layers=2,
         num_cross_attention_heads=2,
         cross_attention_head_dim=12,
         cross_attention_dim=24,
@@ -65,12 +65,12 @@ def sana_parts() -> dict[str, Any]:
 
 
 def toy_mochi() -> MochiPipeline:
-    """4 blocks of width 16."""
+    """2 blocks of width 16."""
     torch.manual_seed(0)
     transformer = MochiTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=8,
-        num_layers=4,
+        num_layers=2,
         pooled_projection_dim=16,
         in_channels=4,
         text_embed_dim=16,
