@@ -2,7 +2,6 @@
 
     python benchmarks/overhead.py [BASE ...] [--size toy|small|full] [--device cpu|cuda] [--repeats N]
         [--out FILE]
-    python benchmarks/overhead.py --count
 
 A step is guided: both branches, in one call of the denoiser or in two, as the base's pipeline does it.
 "base" is the base alone, "1" and "4" read so many references, whose tokens are there; "paper" runs the Prism
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bases import CASES, FULL, Case
+from bases import CASES, Case
 from torch import Tensor
 
 from echoreel.bases.lookup import base_of
@@ -170,18 +169,6 @@ def parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def count() -> None:
-    """Parameters of every base at its published size and of its adapter, as a table."""
-    print("| base | base | adapter | share | sites |\n| --- | --- | --- | --- | --- |")
-    for name, build in FULL.items():
-        with torch.device("meta"):
-            denoiser = build()
-            adapter = ActionAdapter.for_base(denoiser)
-        mine, theirs = parameters(adapter), parameters(denoiser)
-        sites = len(adapter.config["sites"])
-        print(f"| {name} | {theirs / 1e9:.2f} B | {mine / 1e6:.1f} M | {mine / theirs:.2%} | {sites} |")
-
-
 def report(name: str, facts: dict[str, Any]) -> None:
     """A base's numbers as rows of tables."""
     for condition, found in facts["steps"].items():
@@ -203,12 +190,8 @@ def main() -> None:
     parser.add_argument("--dtype", default=None, help="default: bfloat16 on a GPU, else float32")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--skip-training", action="store_true")
-    parser.add_argument("--count", action="store_true", help="parameters of every base, nothing else")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    if arguments.count:
-        count()
-        return
     device = torch.device(arguments.device)
     dtype = getattr(torch, arguments.dtype or ("bfloat16" if device.type == "cuda" else "float32"))
     found: dict[str, Any] = {"machine": platform.platform(), "torch": torch.__version__, "dtype": str(dtype)}

@@ -38,12 +38,17 @@ class Base(ABC):
     channels_field: ClassVar[str] = "out_channels"  # of the denoiser's configuration: channels of latents
     caption_field: ClassVar[str]  # of its configuration: width of text tokens
     pixels_field: ClassVar[str] = "vae_scale_factor_spatial"  # of the pipeline: pixels of a latent place
+    frames_field: ClassVar[str] = "vae_scale_factor_temporal"  # of the pipeline: frames of a latent frame
     sample: ClassVar[str]  # the denoiser's argument with the noisy latents
     timestep: ClassVar[str] = "timestep"  # its argument with the timestep
     negative: ClassVar[tuple[str, ...]] = ()
     """names of the cache contexts of calls for the negative prompt alone; none: one call for both branches"""
     positive: ClassVar[tuple[str, ...]] = ()
     """names of the cache contexts of further calls for the prompt alone, beside those for both branches"""
+    handed_over: ClassVar[tuple[str, str] | None] = None
+    """where its pipeline calls once for each branch and does not name the context: the denoiser's argument by
+    which the call for the negative prompt is known, and the variable of the pipeline's call that is handed
+    over as it; None: it names the context"""
     translated: ClassVar[Mapping[str, str | None]] = {}
     """usual words of a call that the pipeline does not know -> its own, if it has one"""
     reads_text: ClassVar[bool] = True
@@ -112,6 +117,11 @@ class Base(ABC):
         return int(getattr(self.pipe, self.pixels_field))
 
     @property
+    def frames_per_place(self) -> int:
+        """Frames that a latent frame stands for; 1 where the autoencoder sees frame by frame."""
+        return int(getattr(self.pipe, self.frames_field, 1))
+
+    @property
     def native_size(self) -> tuple[int, int] | None:
         """Pixels (height, width) that the base makes by itself, if it says so."""
         if self.latent_size is None:
@@ -135,6 +145,11 @@ class Base(ABC):
     def most_frames(self) -> int | None:
         """Frames it can make, if limited."""
         return None
+
+    @property
+    def least_frames(self) -> int:
+        """Frames that its pipeline must be asked for."""
+        return 1
 
     @property
     def needs_image(self) -> bool:
@@ -170,7 +185,8 @@ class Base(ABC):
         """A call's timesteps (rows,) or more for each row -> those of its denoising steps: (rows,), or
         (rows, frames) where frames are at steps of their own.
 
-        Unless told, the latest of a row counts: a first frame that is given has 0.
+        Unless told, the latest of a row counts: a first frame that is given has 0. They fall from step to
+        step.
         """
         return timestep.flatten(1).amax(1) if timestep.ndim > 1 else timestep
 

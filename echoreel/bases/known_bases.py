@@ -1,6 +1,7 @@
 """Published bases by short names, with the configurations of their parts: sized without any download.
 
-What is not told here is as diffusers has it by default, which for most classes is the published model.
+What is not told here is as diffusers has it by default, which for most classes is the published model. None
+was compared with the files on the hub; docs/bases.md says which sizes were compared with what.
 """
 
 from collections.abc import Callable
@@ -97,6 +98,54 @@ def _ltx() -> Any:
     )
 
 
+def _kandinsky5() -> Any:
+    text = {
+        **{"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "vocab_size": 152064},
+        **{"num_attention_heads": 28, "num_key_value_heads": 4},
+    }
+    vision = {"hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 3584}
+    return d.Kandinsky5T2VPipeline(
+        transformer=d.Kandinsky5Transformer3DModel(**KANDINSKY_LITE),
+        vae=d.AutoencoderKLHunyuanVideo(),
+        text_encoder=t.Qwen2_5_VLForConditionalGeneration(
+            t.Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+        ),
+        tokenizer=None,
+        text_encoder_2=_clip(768, 12, 12),
+        tokenizer_2=None,
+        scheduler=d.FlowMatchEulerDiscreteScheduler(shift=5.0),
+    )
+
+
+KANDINSKY_LITE: Parts = {
+    "in_visual_dim": 16,
+    "out_visual_dim": 16,
+    "model_dim": 1792,
+    "ff_dim": 7168,
+    "visual_cond": True,
+}
+
+
+def _mochi() -> Any:
+    return d.MochiPipeline(
+        scheduler=d.FlowMatchEulerDiscreteScheduler(invert_sigmas=True),
+        vae=d.AutoencoderKLMochi(),
+        text_encoder=_t5(),
+        tokenizer=None,
+        transformer=d.MochiTransformer3DModel(),
+    )
+
+
+def _sana_video() -> Any:
+    return d.SanaVideoPipeline(
+        tokenizer=None,
+        text_encoder=t.Gemma2Model(t.Gemma2Config()),
+        vae=d.AutoencoderKLWan(),
+        transformer=d.SanaVideoTransformer3DModel(mlp_ratio=3.0),
+        scheduler=d.FlowMatchEulerDiscreteScheduler(shift=8.0),
+    )
+
+
 def _cogvideox(**config: Any) -> Any:
     transformer = d.CogVideoXTransformer3DModel(**config)
     return d.CogVideoXPipeline(
@@ -127,6 +176,9 @@ KNOWN: dict[str, KnownBase] = {
         "zai-org/CogVideoX-5b",
         lambda: _cogvideox(num_attention_heads=48, num_layers=42, use_rotary_positional_embeddings=True),
     ),
+    "kandinsky5-lite": KnownBase("kandinskylab/Kandinsky-5.0-T2V-Lite-sft-5s-Diffusers", _kandinsky5),
+    "mochi": KnownBase("genmo/mochi-1-preview", _mochi),
+    "sana-video": KnownBase("Efficient-Large-Model/SANA-Video_2B_480p_diffusers", _sana_video),
     "animatediff": KnownBase("./animatediff", _animatediff),  # a folder that users put together
     "modelscope": KnownBase("ali-vilab/text-to-video-ms-1.7b", _modelscope),
 }

@@ -10,11 +10,14 @@ from echoreel.bases.cogvideox import CogVideoX
 from echoreel.bases.hunyuan_video import HunyuanVideo
 from echoreel.bases.hunyuan_video_15 import HunyuanVideo15
 from echoreel.bases.i2vgen_xl import I2VGenXL
+from echoreel.bases.kandinsky5 import Kandinsky5
 from echoreel.bases.latte import Latte
 from echoreel.bases.ltx import LTXVideo
 from echoreel.bases.ltx2 import LTX2
 from echoreel.bases.lvdm import LVDM
+from echoreel.bases.mochi import Mochi
 from echoreel.bases.modelscope import ModelScope
+from echoreel.bases.sana_video import SanaVideo
 from echoreel.bases.skyreels_v2 import SkyReelsV2
 from echoreel.bases.stable_video_diffusion import StableVideoDiffusion
 from echoreel.bases.videocrafter import VideoCrafter
@@ -38,6 +41,9 @@ FAMILIES: tuple[type[Base], ...] = (
     CogVideoX,
     HunyuanVideo,
     HunyuanVideo15,
+    Kandinsky5,
+    Mochi,
+    SanaVideo,
     Latte,
 )
 

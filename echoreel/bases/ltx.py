@@ -20,6 +20,7 @@ class LTXVideo(TransformerBase):
     channels_field = "in_channels"
     caption_field = "caption_channels"
     pixels_field = "vae_spatial_compression_ratio"
+    frames_field = "vae_temporal_compression_ratio"
     fps = 25.0
 
     def sizes(self, arguments: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -27,7 +28,7 @@ class LTXVideo(TransformerBase):
 
     def encode_video(self, pixels_BCTHW: Tensor) -> Tensor:
         pipe, vae = self.pipe, self.pipe.vae
-        pixels_BCTHW = whole_steps(pixels_BCTHW, pipe.vae_temporal_compression_ratio)
+        pixels_BCTHW = whole_steps(pixels_BCTHW, self.frames_per_place)
         latents = vae.encode(pixels_BCTHW).latent_dist.mode()
         scale = vae.config.scaling_factor
         normal: Tensor = pipe._normalize_latents(latents, vae.latents_mean, vae.latents_std, scale)
@@ -50,8 +51,8 @@ class LTXVideo(TransformerBase):
 
     def condition(self, latents_BCTHW: Tensor) -> dict[str, Tensor]:
         """Seconds and pixels of a latent's place, which the pipeline tells at 25 frames a second."""
-        side = self.pipe.vae_spatial_compression_ratio
-        return {"rope": torch.tensor([self.pipe.vae_temporal_compression_ratio / 25, side, side])}
+        side = self.pixels_per_place
+        return {"rope": torch.tensor([self.frames_per_place / 25, side, side])}
 
     def predict(
         self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition

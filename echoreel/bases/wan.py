@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from echoreel.bases.base import Condition
-from echoreel.bases.transformer_base import TransformerBase, whole_steps
+from echoreel.bases.transformer_base import TransformerBase, mean_and_deviation, whole_steps
 
 TEXT = 512  # tokens that its pipelines ask for when they are called
 
@@ -32,19 +32,14 @@ class Wan(TransformerBase):
 
     def encode_video(self, pixels_BCTHW: Tensor) -> Tensor:
         pixels_BCTHW = whole_steps(pixels_BCTHW, self.pipe.vae.config.scale_factor_temporal)
-        mean, std = self._scale(pixels_BCTHW)
+        mean, std = mean_and_deviation(self.pipe.vae, pixels_BCTHW)
         latents: Tensor = (self.pipe.vae.encode(pixels_BCTHW).latent_dist.mode() - mean) / std
         return latents
 
     def decode_video(self, latents_BCTHW: Tensor) -> Tensor:
-        mean, std = self._scale(latents_BCTHW)
+        mean, std = mean_and_deviation(self.pipe.vae, latents_BCTHW)
         pixels: Tensor = self.pipe.vae.decode(latents_BCTHW * std + mean).sample
         return pixels
-
-    def _scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        config = self.pipe.vae.config
-        mean, std = (torch.tensor(x).to(like) for x in (config.latents_mean, config.latents_std))
-        return rearrange(mean, "c -> c 1 1 1"), rearrange(std, "c -> c 1 1 1")
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         tokens: Tensor = self.pipe.encode_prompt(

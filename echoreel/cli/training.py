@@ -17,7 +17,7 @@ def recipe(
         typer.Argument(
             metavar="BASE",
             help="A short name (wan-1.3b, wan-14b, wan2.2-5b, wan2.2-a14b, ltx, cogvideox-2b, cogvideox-5b, "
-            "animatediff, modelscope), a folder or a hub id.",
+            "kandinsky5-lite, mochi, sana-video, animatediff, modelscope), a folder or a hub id.",
         ),
     ],
     as_json: AsJson = False,

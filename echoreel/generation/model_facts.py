@@ -168,7 +168,7 @@ def _options(base: Base) -> dict[str, Any]:
         "text": base.reads_text,
         "guidance": base.guidance_calls,
         "lora": hasattr(denoiser, "add_adapter") and hasattr(base.pipe, "load_lora_weights"),
-        "caches": hasattr(denoiser, "enable_cache"),
+        "caches": hasattr(denoiser, "enable_cache") and base.handed_over is None,  # they ask for contexts
         "gradient_checkpointing": own or base.checkpoints is not None,
         "most_frames": base.most_frames,
     }

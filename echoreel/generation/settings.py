@@ -117,6 +117,10 @@ def resolved(base: "BaseLike", settings: GenerationSettings) -> GenerationSettin
         if settings.num_frames is not None:
             raise EchoReelError(f"got {frames} frames, need {most} or fewer, which this base was trained for")
         filled["num_frames"] = most
+    if frames is not None and frames < base.least_frames:
+        raise EchoReelError(
+            f"got {frames} frames, need {base.least_frames} or more for {type(pipe).__name__}"
+        )
     return settings.model_copy(update=filled)
 
 

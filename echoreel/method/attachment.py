@@ -27,7 +27,7 @@ from echoreel.common.exclusive import check_mine
 from echoreel.method.innermost_hook import InnermostHook
 from echoreel.method.integration import Grid, Integration, Memory, Places, narrowed
 from echoreel.method.references import Held, State, ordinary_tensors
-from echoreel.method.who_reads import Reading, reading_of
+from echoreel.method.who_reads import Reading, context_of, reading_of
 
 KEPT_PLACES = 4096  # tokens of a grid; of larger ones the layers' own work is more by far
 
@@ -114,7 +114,10 @@ class Attachment:
         rows = sample.shape[0]
         sizes = self.base.sizes(arguments)
         state = self.held.state
-        reading = reading_of(self.base, self.context, sample, references, state.guidance)
+        context = self.context
+        if context is None and self.base.handed_over is not None:
+            context = context_of(self.base, arguments)
+        reading = reading_of(self.base, context, sample, references, state.guidance)
         if reading is None:
             return
         gain = state.gain
@@ -148,9 +151,9 @@ class Attachment:
                 "got a window of denoising steps for a denoiser without scheduler, need its pipeline; attach "
                 "to that, or set_window(0, 1)"
             )
-        timestep = torch.as_tensor(timestep, device=state.gain.device)
-        timestep = self.base.progress(timestep if timestep.ndim else timestep.expand(rows))
-        timesteps = timesteps.to(timestep)  # pipelines round them to the denoiser's dtype
+        told = torch.as_tensor(timestep, device=state.gain.device)
+        timestep = self.base.progress(told if told.ndim else told.expand(rows))
+        timesteps = self.base.progress(timesteps.to(told))  # pipelines round them to the denoiser's dtype
         passed = (timesteps > timestep[..., None]).sum(-1)
         start, end = state.window
         count = timesteps.shape[0]

@@ -1,7 +1,9 @@
 """Which rows of a denoiser's batch read which sets of action tokens."""
 
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,14 +87,44 @@ def _guided(base: Base, sample: Tensor, sets: int) -> bool:
 
 
 def _caller_guides(base: Base) -> bool | None:
-    """What `Base.guides` tells of the pipeline that now calls, found on the stack: pipelines may share a
-    denoiser (`from_pipe`), and some (ModelScope's) know only in a variable of their call."""
+    """What `Base.guides` tells of the pipeline that now calls: pipelines may share a denoiser
+    (`from_pipe`), and some (ModelScope's) know only in a variable of their call."""
+    caller = _caller(base)
+    if caller is None:
+        return base.guides()
+    said = replace(base, pipe=caller["self"]).guides()
+    return caller.get("do_classifier_free_guidance") if said is None else said
+
+
+def _context_of(base: Base, arguments: Mapping[str, Any]) -> str | None:
+    """The context of a call with these arguments, of a pipeline that names none (`Base.handed_over`).
+
+    None where no pipeline calls. A compiled denoiser leaves its graph for this: which branch is called shows
+    only on the stack. Raises AdapterMismatch for a pipeline of others, which has no such variable.
+    """
+    caller = _caller(base)
+    if base.handed_over is None or caller is None:
+        return None
+    argument, variable = base.handed_over
+    if variable not in caller:
+        raise AdapterMismatch(
+            f"got a call of {type(caller['self']).__name__} that does not say for which prompt; have it "
+            f"call the denoiser in cache_context({base.negative[0]!r}) for the negative one, else in "
+            "cache_context('cond')"
+        )
+    return base.negative[0] if arguments[argument] is caller[variable] else "cond"
+
+
+context_of: Callable[[Base, Mapping[str, Any]], str | None] = torch.compiler.disable(_context_of)
+
+
+def _caller(base: Base) -> Mapping[str, Any] | None:
+    """The variables of the pipeline's call that now calls the denoiser, found on the stack."""
     frame = sys._getframe().f_back
     while frame is not None:
         if frame.f_code.co_name == "__call__":
             pipe = frame.f_locals.get("self")
             if plain(getattr(pipe, base.component, None)) is base.denoiser:
-                said = replace(base, pipe=pipe).guides()
-                return frame.f_locals.get("do_classifier_free_guidance") if said is None else said
+                return frame.f_locals
         frame = frame.f_back
-    return base.guides()
+    return None

@@ -42,6 +42,7 @@ class AdapterSheet:
         """Frames (T, H, W, 3) of a pair's prompt; without references, of the base alone."""
         base, target = self._frozen.base, self._pairs.targets[index : index + 1]
         frames, height, width = self._references[index][0].frames.shape[:3]
+        frames = max(frames, base.least_frames)
         image = None
         if base.needs_image:
             image = decode_video(base, target[:, :, :1])[0, 0]

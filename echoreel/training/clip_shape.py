@@ -28,7 +28,7 @@ def clip_shape(base: BaseLike, size: tuple[int, int] | None = None) -> ClipShape
     base = base_of(base)
     usual = resolved(base, GenerationSettings())
     height, width = size or base.video_size(usual.size)
-    fps, step = float(usual.fps or base.fps), _time_step(base)
+    fps, step = float(usual.fps or base.fps), base.frames_per_place
     frames = FRAMES if step == 1 else 1 + step * round(SECONDS * fps / step)
     frames = min(frames, usual.num_frames or base.most_frames or frames)
     if size is None and base.native_size is None:
@@ -40,15 +40,8 @@ def clip_shape(base: BaseLike, size: tuple[int, int] | None = None) -> ClipShape
 def latent_shape(base: BaseLike, shape: ClipShape) -> tuple[int, int, int, int]:
     """Latents (C, T, h, w) that the base's autoencoder makes of such a clip."""
     base = base_of(base)
-    side, step = base.pixels_per_place, _time_step(base)
+    side, step = base.pixels_per_place, base.frames_per_place
     return base.latent_channels, -(-(shape.frames - 1) // step) + 1, shape.height // side, shape.width // side
-
-
-def _time_step(base: BaseLike) -> int:
-    """Frames that one latent frame stands for."""
-    pipe = base_of(base).pipe
-    names = ("vae_scale_factor_temporal", "vae_temporal_compression_ratio")
-    return next((int(getattr(pipe, name)) for name in names if hasattr(pipe, name)), 1)
 
 
 def _patch(base: BaseLike) -> int:

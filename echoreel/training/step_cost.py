@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
 from echoreel.bases.base import Base
+from echoreel.common.errors import BaseUnsupported
 from echoreel.method.adapter import ActionAdapter
 from echoreel.training.gradient_checkpointing import recompute_in_training
 
@@ -54,7 +55,12 @@ def step_cost(
         tokens = [adapter.encode(target, captions, captions) for _ in range(references)]
         adapter.set_tokens(tokens)
         timesteps = torch.empty(latents[0], device=META)
-        made = base.predict(base.denoiser, target, timesteps, captions, base.condition(target))
+        try:
+            made = base.predict(base.denoiser, target, timesteps, captions, base.condition(target))
+        except RuntimeError as error:  # some look at values, of which there are none
+            raise BaseUnsupported(
+                f"cannot count a step of {base.name} without its weights; `echoreel info` tells their memory"
+            ) from error
         made.float().square().mean().backward()
     adapter.detach()
     return StepCost(count.most, float(count.flop))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.contract_calls import PROMPT, film, predict
-from helpers.toy_bases import SEVERAL
+from helpers.toy_bases import SEVERAL, TOYS
 from helpers.toy_models import (
     toy_inputs,
     toy_tokens,
@@ -33,6 +33,7 @@ def rows(inputs: tuple[Tensor, Tensor, Tensor], index: int) -> tuple[Tensor, ...
 # 1. Fresh, scale 0, no references, or detached: bit-identical to the base.
 
 
+@pytest.mark.parametrize("pipe", TOYS, indirect=True)
 def test_what_should_do_nothing_does_nothing(pipe: Any, adapter: ActionAdapter) -> None:
     inputs = toy_inputs(2)
     want, film_wanted = predict(pipe, inputs), film(pipe)

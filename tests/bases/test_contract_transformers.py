@@ -19,9 +19,25 @@ from torch.testing import assert_close
 from echoreel.bases.lookup import base_of
 from echoreel.method.adapter import ActionAdapter
 
-CACHED = ["Wan 2.1", "Wan 2.1 I2V", "Wan 2.2", "LTX", "CogVideoX", "CogVideoX I2V", "HunyuanVideo 1.0"]
+CACHED = [
+    "Wan 2.1",
+    "Wan 2.1 I2V",
+    "Wan 2.2",
+    "LTX",
+    "CogVideoX",
+    "CogVideoX I2V",
+    "HunyuanVideo 1.0",
+    "Mochi",
+]
+WITH_LORA = [
+    *("Wan 2.1", "Wan VACE", "SkyReels V2", "LTX", "CogVideoX", "HunyuanVideo 1.0", "HunyuanVideo 1.5"),
+    *("Kandinsky 5", "Mochi", "Sana-Video"),
+]
 COMPILED = ["Wan 2.1", "LTX", "CogVideoX"]
 """Tracing is slow. HunyuanVideo 1.5 branches on data in its forward: its blocks are compiled instead."""
+
+
+LAYERS = r".*blocks.*\.(to_q|to_v|to_query|to_value)"
 
 
 class Scheme:
@@ -109,14 +125,10 @@ def test_a_cache_that_leaves_out_the_negative_rows(pipe: Any, adapter: ActionAda
     assert not torch.allclose(calls[6 + step][1:], calls[step][1:])
 
 
-@pytest.mark.parametrize(
-    "pipe",
-    ["Wan 2.1", "Wan VACE", "SkyReels V2", "LTX", "CogVideoX", "HunyuanVideo 1.0", "HunyuanVideo 1.5"],
-    indirect=True,
-)
+@pytest.mark.parametrize("pipe", WITH_LORA, indirect=True)
 def test_lora_before_or_after(pipe: Any, adapter: ActionAdapter) -> None:
     denoiser, inputs = base_of(pipe).denoiser, toy_inputs(2)
-    config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    config = LoraConfig(r=2, target_modules=LAYERS, init_lora_weights=False)
     torch.manual_seed(1)
     denoiser.add_adapter(config)
     plain = predict(pipe, inputs)

@@ -122,6 +122,11 @@ def test_an_adapter_of_another_family_is_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
+        (
+            "Kandinsky 5 I2V",
+            {"settings": {"num_frames": 16}, "image": np.zeros((32, 32, 3), np.uint8)},
+            "got 16 frames, need 17 or more for Kandinsky5I2VPipeline",
+        ),
         ("Wan 2.1 I2V", {}, "needs a first frame; give --image FILE, in Python image=FILE"),
         ("Wan 2.1", {"image": np.zeros((32, 32, 3), np.uint8)}, "from text alone; leave the image out"),
         ("Wan 2.1 I2V", {"image": "no.png"}, "no.png: there is no such file"),

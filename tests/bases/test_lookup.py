@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from helpers.places import ROOT
+from helpers.toy_bases import CALLS
 from helpers.toy_models import toy_pipeline, toy_unet
 from torch import nn
 
@@ -83,4 +84,14 @@ def test_every_video_pipeline_of_diffusers_is_claimed_or_has_a_reason(
     assert done.value.code == 0, told
     assert re.search(r"^Allegro\w+ +not joined yet$", told, re.MULTILINE)
     listed = {line.split()[0] for line in told.splitlines()}
-    assert not listed & {"WanPipeline", "WanVACEPipeline", "LTX2Pipeline", "AnimateDiffPipeline"}
+    assert not listed & {*CALLS, "WanPipeline", "WanVACEPipeline", "LTX2Pipeline", "AnimateDiffPipeline"}
+
+
+def test_every_family_is_in_the_table_of_all_bases() -> None:
+    full = runpy.run_path(str(ROOT / "benchmarks" / "bases.py"))["FULL"]
+    assert {family.denoiser_type for family in FAMILIES} == {base.kind for base in full.values()}
+    page = (ROOT / "docs" / "bases.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")][2:]
+    assert [row[0] for row in rows] == [*full]
+    missing = {pipe for pipe in CALLS if f"`{pipe}`" not in page}
+    assert not missing, "write it anew (scripts/bases_page.py)"

@@ -17,6 +17,7 @@ from diffusers import (
 )
 
 from helpers.toy_hunyuan_video import toy_hunyuan_video
+from helpers.toy_kandinsky5 import toy_kandinsky, toy_kandinsky_i2v
 from helpers.toy_ltx2 import toy_ltx2
 from helpers.toy_models import (
     FRAMES,
@@ -28,6 +29,7 @@ from helpers.toy_models import (
     toy_text,
     toy_vae,
 )
+from helpers.toy_sana_mochi import toy_mochi, toy_sana, toy_sana_i2v
 from helpers.toy_transformers import (
     toy_cog,
     toy_cog_i2v,
@@ -123,6 +125,10 @@ def ddim() -> DDIMScheduler:
 
 
 DRAWN = {"num_frames": FRAMES, "height": 32, "width": 32}
+BRIEF = {
+    "max_sequence_length": 16,
+    "complex_human_instruction": None,
+}  # Sana-Video puts 800 words before a prompt
 FILMED = {"num_frames": 1 + 4 * (FRAMES - 1), "height": 64, "width": 64}  # time is compressed, too
 
 TOYS: dict[str, Callable[[], Any]] = {
@@ -148,6 +154,11 @@ TOYS: dict[str, Callable[[], Any]] = {
     "CogVideoX I2V": toy_cog_i2v,
     "HunyuanVideo 1.0": toy_hunyuan_video,
     "HunyuanVideo 1.5": toy_hunyuan,
+    "Kandinsky 5": toy_kandinsky,
+    "Kandinsky 5 I2V": toy_kandinsky_i2v,
+    "Mochi": toy_mochi,
+    "Sana-Video": toy_sana,
+    "Sana-Video I2V": toy_sana_i2v,
     "Latte": toy_latte,
 }
 
@@ -168,13 +179,22 @@ CALLS: dict[str, dict[str, Any]] = {
     "CogVideoXImageToVideoPipeline": FILMED,
     "HunyuanVideoPipeline": FILMED,
     "HunyuanVideo15Pipeline": {**FILMED, "height": 32, "width": 32},
+    "Kandinsky5T2VPipeline": FILMED,
+    "Kandinsky5I2VPipeline": {**FILMED, "num_frames": 17, "height": 32, "width": 32},
+    "MochiPipeline": {**FILMED, "num_frames": 1 + 6 * (FRAMES - 1), "max_sequence_length": 16},
+    "SanaVideoPipeline": {**FILMED, **BRIEF},
+    "SanaImageToVideoPipeline": {**FILMED, **BRIEF},
     # Otherwise it cuts the padding of a single prompt and not of several, so that a batch is no two videos.
     "LattePipeline": {**DRAWN, "mask_feature": False, "clean_caption": False},
 }
 """How each pipeline is called, to make latents of the shape above; `DRAWN` unless listed."""
 
-SEVERAL = [name for name in TOYS if name not in ("Wan VACE", "SkyReels V2 DF")]
+KIN = ("Kandinsky 5 I2V", "Sana-Video I2V")
+"""Further pipelines of a toy above: of its contract they run what is about pipelines."""
+
+ALONE = ("Wan VACE", "SkyReels V2 DF", "Kandinsky 5", "Kandinsky 5 I2V")
+SEVERAL = [name for name in TOYS if name not in (*ALONE, *KIN)]
 """Those whose pipeline makes several videos in a call."""
 
-ONE_IMAGE = {"Wan", "SkyReels V2"}
+ONE_IMAGE = {"Wan", "SkyReels V2", "Sana-Video"}
 """Families whose pipelines take one image for all videos of a call."""

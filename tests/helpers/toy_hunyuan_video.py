@@ -70,10 +70,12 @@ def toy_hunyuan_video() -> HunyuanVideoPipeline:
     )
 
 
-def template_tokenizer() -> PreTrainedTokenizerFast:
-    """To which the words before a prompt are 95 tokens, as to the real one: its pipeline cuts them off."""
+def template_tokenizer(
+    before: str = r"(?m)\A.*user<\|end_header_id\|>\s*", tokens: int = 95, after: str = "<|eot_id|>"
+) -> PreTrainedTokenizerFast:
+    """To which the words before a prompt are so many tokens, as to the real one: they are cut off."""
     tokenizer = toy_tokenizer()
-    before = normalizers.Replace(Regex(r"(?m)\A.*user<\|end_header_id\|>\s*"), "the " * 94)
-    after = normalizers.Replace("<|eot_id|>", "")
-    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([before, after, normalizers.Lowercase()])
+    cut = normalizers.Replace(Regex(before), "the " * (tokens - 1))
+    steps = [cut, normalizers.Replace(after, ""), normalizers.Lowercase()]
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(steps)
     return tokenizer

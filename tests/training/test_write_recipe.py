@@ -106,4 +106,4 @@ def test_what_is_no_base_is_refused_with_the_names_that_are_known() -> None:
     with pytest.raises(BaseUnsupported, match=r"no such folder.*or one of wan-1\.3b, wan-14b"):
         sketched("wan-2b")
     assert all(name in CliRunner().invoke(app, ["recipe", "--help"]).stdout for name in ("wan-1.3b", "ltx"))
-    assert len(KNOWN) == 9
+    assert len(KNOWN) == 12
