@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from echoreel.bases.lookup import base_of
-from helpers.toy_bases import CALLS, DRAWN, ONE_IMAGE
+from helpers.toy_bases import ONE_IMAGE, call_of
 
 PROMPT = "a man doing a cartwheel"
 
@@ -37,11 +37,11 @@ def film(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     arguments: dict[str, Any] = {
         "prompt": prompt,
-        "num_inference_steps": 3,
+        "num_inference_steps": 2,
         "generator": generators[0] if len(generators) == 1 else generators,
         "output_type": "latent",
     }
-    arguments |= CALLS.get(type(pipe).__name__, DRAWN)
+    arguments |= call_of(pipe)
     if base.needs_image:
         picture = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
         alone = isinstance(prompt, str) or base.name in ONE_IMAGE

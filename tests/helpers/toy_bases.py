@@ -16,6 +16,8 @@ from diffusers import (
     UNetSpatioTemporalConditionModel,
 )
 
+from echoreel.bases.lookup import base_of
+from helpers.quick_copies import quick_copies
 from helpers.toy_hunyuan_video import toy_hunyuan_video
 from helpers.toy_ltx2 import toy_ltx2
 from helpers.toy_models import (
@@ -122,8 +124,8 @@ def ddim() -> DDIMScheduler:
     return DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False)
 
 
-DRAWN = {"num_frames": FRAMES, "height": 32, "width": 32}
-FILMED = {"num_frames": 1 + 4 * (FRAMES - 1), "height": 64, "width": 64}  # time is compressed, too
+DRAWN = {"num_frames": FRAMES}
+FILMED = {"num_frames": 1 + 4 * (FRAMES - 1)}  # time is compressed, too
 
 TOYS: dict[str, Callable[[], Any]] = {
     "AnimateDiff": toy_pipeline,
@@ -150,28 +152,38 @@ TOYS: dict[str, Callable[[], Any]] = {
     "HunyuanVideo 1.5": toy_hunyuan,
     "Latte": toy_latte,
 }
+TOYS = {name: quick_copies(make) for name, make in TOYS.items()}
 
 CALLS: dict[str, dict[str, Any]] = {
-    "StableVideoDiffusionPipeline": {**DRAWN, "decode_chunk_size": 2},
+    # Its first noise is so large that two steps end in numbers far from 1.
+    "StableVideoDiffusionPipeline": {**DRAWN, "decode_chunk_size": 2, "num_inference_steps": 3},
     "WanPipeline": FILMED,
     "WanImageToVideoPipeline": FILMED,
     "WanVACEPipeline": FILMED,
     "SkyReelsV2Pipeline": FILMED,
     "SkyReelsV2ImageToVideoPipeline": FILMED,
     "SkyReelsV2DiffusionForcingPipeline": FILMED,
-    "LTXPipeline": {**FILMED, "height": 32, "width": 32},
+    "LTXPipeline": FILMED,
     "LTX2Pipeline": {
-        **{**FILMED, "height": 32, "width": 32, "max_sequence_length": 16},
+        **FILMED,
         **{"stg_scale": 0.0, "audio_stg_scale": 0.0, "modality_scale": 1.0, "audio_modality_scale": 1.0},
     },
     "CogVideoXPipeline": FILMED,
     "CogVideoXImageToVideoPipeline": FILMED,
     "HunyuanVideoPipeline": FILMED,
-    "HunyuanVideo15Pipeline": {**FILMED, "height": 32, "width": 32},
+    "HunyuanVideo15Pipeline": FILMED,
     # Otherwise it cuts the padding of a single prompt and not of several, so that a batch is no two videos.
     "LattePipeline": {**DRAWN, "mask_feature": False, "clean_caption": False},
 }
-"""How each pipeline is called, to make latents of the shape above; `DRAWN` unless listed."""
+"""How each pipeline is called; `DRAWN` unless listed."""
+
+
+def call_of(pipe: Any) -> dict[str, Any]:
+    """Arguments of a call that makes latents of the shape above, of few words."""
+    side = 8 * base_of(pipe).pixels_per_place
+    size = {"height": side, "width": side, "max_sequence_length": 16}
+    return size | CALLS.get(type(pipe).__name__, DRAWN)
+
 
 SEVERAL = [name for name in TOYS if name not in ("Wan VACE", "SkyReels V2 DF")]
 """Those whose pipeline makes several videos in a call."""

@@ -67,7 +67,7 @@ def patch_parts() -> dict[str, Any]:
 def toy_vace() -> WanVACEPipeline:
     """4 blocks of width 24, the first and third of which are joined by a control block."""
     torch.manual_seed(0)
-    control = 2 * 4 + 8**2  # latents twice, and the mask's pixels of a place
+    control = 2 * 4 + 4**2  # latents twice, and the mask's pixels of a place
     transformer = WanVACETransformer3DModel(**SMALL, vace_layers=[0, 2], vace_in_channels=control)
     return quiet(WanVACEPipeline(**wan_parts(0), transformer=alive(transformer)))
 
