@@ -1,4 +1,4 @@
-"""Toys are made once in a process. Each caller gets a copy of its own, in a fifth of the time of making it."""
+"""Toys are made once in a process. Each caller gets a copy, in a fifth of the time of making it."""
 
 import functools
 import io

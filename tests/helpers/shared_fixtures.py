@@ -1,4 +1,4 @@
-"""For many tests: every base, an adapter that acts, and videos made in two steps. A plugin of tests/conftest.py."""
+"""For many tests: every base, an adapter that acts, videos in two steps. A plugin of tests/conftest.py."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ def adapter(pipe: Any) -> Iterator[ActionAdapter]:
 
 @pytest.fixture
 def two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded base's videos take two steps, however many are asked for: for what runs, however it looks."""
+    """The embedded base's videos take two steps, whatever is asked: for what runs, however it looks."""
     plan = DDIMScheduler.set_timesteps
     monkeypatch.setattr(
         DDIMScheduler,
