@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import FasterCacheConfig, FirstBlockCacheConfig, MagCacheConfig
-from helpers.contract_calls import film, predict
+from helpers.contract_calls import film, predict, stays_one_graph
 from helpers.toy_models import toy_adapter, toy_inputs, toy_tokens
 from helpers.toy_transformers import toy_wan
 from helpers.toy_wan_kin import toy_vace
@@ -190,26 +190,11 @@ def test_a_base_in_8_bits(pipe: Any, adapter: ActionAdapter) -> None:
 
 
 @pytest.mark.parametrize("pipe", COMPILED, indirect=True)
-def test_a_compiled_denoiser_is_one_graph_and_stays_it(pipe: Any, adapter: ActionAdapter) -> None:
-    torch._dynamo.reset()
-    adapter.attach(pipe)
-    base, inputs = base_of(pipe), toy_inputs(2)
-    with torch.no_grad():
-        condition = base.condition(inputs[0])
-    graphs = []
-
-    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
-        graphs.append(graph)
-        return graph.forward
-
-    compiled = torch.compile(base.denoiser, backend=backend, fullgraph=True)
-    with torch.no_grad():
-        for step in range(3):
-            adapter.set_tokens(toy_tokens(adapter, seed=step % 2))
-            adapter.set_scale(1 - 0.1 * step)
-            want = base.predict(base.denoiser, *inputs, condition)
-            assert_close(base.predict(compiled, *inputs, condition), want)
-    assert len(graphs) == 1
+def test_a_compiled_denoiser_is_one_graph_and_stays_it(pipe: Any) -> None:
+    base = base_of(pipe)
+    blocks = next(iter(base.find_sites())).rpartition(".")[0]
+    del base.denoiser.get_submodule(blocks)[2:]  # one that is joined, and one not
+    stays_one_graph(pipe)
 
 
 @pytest.mark.parametrize("pipe", ["Wan 2.1", "HunyuanVideo 1.5"], indirect=True)

@@ -1,15 +1,18 @@
 """What the tests of the contract share: bases, and calls of them. The fixtures are in conftest.py."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.testing import assert_close
 
 from echoreel.bases.lookup import base_of
 from helpers.toy_bases import ONE_IMAGE, call_of
+from helpers.toy_models import toy_adapter, toy_inputs, toy_tokens
 
 PROMPT = "a man doing a cartwheel"
 
@@ -51,3 +54,24 @@ def film(
     made = pipe(**{name: value for name, value in arguments.items() if name in accepted}).frames
     assert isinstance(made, Tensor)
     return made
+
+
+def stays_one_graph(pipe: Any) -> None:
+    """The compiled denoiser is one graph, predicts the same, and is not compiled anew for others."""
+    torch._dynamo.reset()
+    adapter, base, inputs = toy_adapter(pipe).attach(pipe), base_of(pipe), toy_inputs(2)
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(base.denoiser, backend=backend, fullgraph=True)
+    with torch.no_grad():
+        condition = base.condition(inputs[0])
+        for step in range(4):
+            adapter.set_tokens(toy_tokens(adapter, seed=step % 2))
+            adapter.set_scale(1 - 0.1 * step)
+            want = base.predict(base.denoiser, *inputs, condition)
+            assert_close(base.predict(compiled, *inputs, condition), want)
+    assert len(graphs) == 1

@@ -22,6 +22,7 @@ from helpers.toy_hunyuan_video import toy_hunyuan_video
 from helpers.toy_ltx2 import toy_ltx2
 from helpers.toy_models import (
     FRAMES,
+    UNET_3D,
     alive,
     quiet,
     toy_eye,
@@ -54,32 +55,14 @@ from helpers.toy_wan_kin import (
 def toy_modelscope() -> TextToVideoSDPipeline:
     """ModelScope and ZeroScope."""
     torch.manual_seed(0)
-    unet = UNet3DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-        cross_attention_dim=16,
-        attention_head_dim=4,
-    )
+    unet = UNet3DConditionModel(sample_size=8, **UNET_3D)
     encoders = {"vae": toy_vae(), **toy_text()}
     return quiet(TextToVideoSDPipeline(**encoders, unet=alive(unet), scheduler=ddim()))
 
 
 def toy_i2vgenxl() -> I2VGenXLPipeline:
     torch.manual_seed(0)
-    unet = I2VGenXLUNet(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-        cross_attention_dim=16,
-        attention_head_dim=4,
-    )
+    unet = I2VGenXLUNet(sample_size=8, **UNET_3D)
     encoders = {"vae": toy_vae(), **toy_text(), **toy_eye()}
     with torch.no_grad():  # its pipeline draws the image's latents: here from a distribution without width
         encoders["vae"].quant_conv.weight[4:] = 0

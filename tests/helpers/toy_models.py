@@ -27,6 +27,16 @@ from helpers.quick_copies import quick_copies
 WORDS = "a man woman person in red blue green coat sweater doing dancing jumping cartwheel on the beach park"
 SPECIAL = ("[PAD]", "[UNK]", "[BOS]", "[EOS]")
 FRAMES = 4  # of the videos that the toys make in tests
+UNET_3D: dict[str, Any] = {
+    "block_out_channels": (8, 16),
+    "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+    "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "cross_attention_dim": 16,
+    "attention_head_dim": 4,
+}
+"""Of U-Nets with whole blocks of time and space."""
 
 
 def toy_tokenizer() -> PreTrainedTokenizerFast:
