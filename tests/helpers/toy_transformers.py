@@ -54,16 +54,14 @@ def toy_wan_22() -> WanPipeline:
 
 
 def toy_wan_i2v() -> WanImageToVideoPipeline:
-    eye = toy_eye()
     transformer = wan_transformer(0, in_channels=12, image_dim=16, added_kv_proj_dim=24)
-    return quiet(
-        WanImageToVideoPipeline(
-            **wan_parts(0),
-            transformer=transformer,
-            image_encoder=CLIPVisionModel(eye["image_encoder"].config).eval(),
-            image_processor=eye["feature_extractor"],
-        )
-    )
+    return quiet(WanImageToVideoPipeline(**wan_parts(0), **wan_eye(), transformer=transformer))
+
+
+def wan_eye() -> dict[str, Any]:
+    eye = toy_eye()
+    encoder = CLIPVisionModel(eye["image_encoder"].config).eval()
+    return {"image_encoder": encoder, "image_processor": eye["feature_extractor"]}
 
 
 def wan_transformer(seed: int, **more: Any) -> WanTransformer3DModel:

@@ -15,10 +15,9 @@ from diffusers import (
     WanVACEPipeline,
     WanVACETransformer3DModel,
 )
-from transformers import CLIPVisionModel
 
-from helpers.toy_models import alive, quiet, toy_eye
-from helpers.toy_transformers import wan_parts, wan_transformer
+from helpers.toy_models import alive, quiet
+from helpers.toy_transformers import wan_eye, wan_parts, wan_transformer
 
 SMALL = {
     "num_attention_heads": 2,
@@ -78,15 +77,8 @@ def toy_skyreels() -> SkyReelsV2Pipeline:
 
 
 def toy_skyreels_i2v() -> SkyReelsV2ImageToVideoPipeline:
-    eye = toy_eye()
-    return quiet(
-        SkyReelsV2ImageToVideoPipeline(
-            **sky_parts(),
-            transformer=sky_transformer(in_channels=12, image_dim=16, added_kv_proj_dim=24),
-            image_encoder=CLIPVisionModel(eye["image_encoder"].config).eval(),
-            image_processor=eye["feature_extractor"],
-        )
-    )
+    transformer = sky_transformer(in_channels=12, image_dim=16, added_kv_proj_dim=24)
+    return quiet(SkyReelsV2ImageToVideoPipeline(**sky_parts(), **wan_eye(), transformer=transformer))
 
 
 def toy_skyreels_df() -> SkyReelsV2DiffusionForcingPipeline:
