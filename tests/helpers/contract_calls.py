@@ -1,4 +1,4 @@
-"""What the tests of the contract share: bases, and calls of them. The fixtures are in conftest.py."""
+"""What the tests of the contract share: calls of bases. The fixtures are in shared_fixtures.py."""
 
 import inspect
 from collections.abc import Callable
