@@ -58,7 +58,7 @@ class Look:
     build: float = 1.0
 
 
-def sample_look(rng: Generator, places: tuple[str, ...] = tuple(PLACES)) -> Look:
+def sample_look(rng: Generator) -> Look:
     """A random actor; shirt and trousers differ in colour."""
     shirt, trousers = rng.choice(list(COLOURS), 2, replace=False)
     return Look(
@@ -68,7 +68,7 @@ def sample_look(rng: Generator, places: tuple[str, ...] = tuple(PLACES)) -> Look
         top=str(rng.choice(TOPS)),
         trousers=str(trousers),
         shoes=str(rng.choice(SHOES)),
-        place=str(rng.choice(places)),
+        place=str(rng.choice(list(PLACES))),
         build=float(rng.uniform(0.8, 1.35)),
     )
 

@@ -84,9 +84,9 @@ WHOLE = Span()
 LIMITS = VideoLimits()
 
 
-def probe(path: Path | str, limits: VideoLimits = LIMITS) -> VideoInfo:
+def probe(path: Path | str) -> VideoInfo:
     """Size, rate, length and kind of a video. Decodes one frame. Raises the errors of `read_frames`."""
-    with opened(Path(path), limits) as source:
+    with opened(Path(path), LIMITS) as source:
         stream = source.stream
         _, frame = next(decoded(source))
         height, width = shown_size(frame, source.pixel_aspect)
@@ -170,9 +170,9 @@ def write_video(
         ) from error
 
 
-def read_notes(path: Path | str, limits: VideoLimits = LIMITS) -> str:
+def read_notes(path: Path | str) -> str:
     """The comment in a video, which may be empty. Raises VideoError's family for what is no video."""
-    with opened(Path(path), limits) as source:
+    with opened(Path(path), LIMITS) as source:
         return source.container.metadata.get("comment", "")[:NOTES_READ]
 
 
@@ -199,12 +199,12 @@ def read_image(path: Path | str) -> Frames:
         ) from error
 
 
-def write_image(path: Path | str, image: Frames, overwrite: bool = True) -> None:
+def write_image(path: Path | str, image: Frames) -> None:
     """Write a picture (H, W, 3) uint8 as .png, .jpg or .webp. Raises VideoError for other suffixes and
-    OutputError for places that cannot be written and, without `overwrite`, for a file that is there."""
+    OutputError for places that cannot be written."""
     path = Path(path)
     check_picture_name(path)
-    with written_beside(path, overwrite) as partial:
+    with written_beside(path) as partial:
         Image.fromarray(image).save(partial, format=PICTURE_FORMATS[path.suffix.lower()])
 
 

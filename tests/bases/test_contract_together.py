@@ -2,7 +2,7 @@
 offloading, torch.compile, FreeNoise and copies behave as without the adapter."""
 
 import copy
-from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,15 @@ import torch
 from diffusers import AnimateDiffPipeline, MotionAdapter, UNetMotionModel
 from diffusers.hooks import HookRegistry, ModelHook, apply_group_offloading
 from diffusers.models.embeddings import ImageProjection
-from helpers.contract_calls import film, only_animatediff, predict
+from helpers.contract_calls import film, only_animatediff, predict, stays_one_graph
+from helpers.quick_copies import Copies
 from helpers.toy_models import (
     FRAMES,
     toiest_unet,
-    toy_adapter,
     toy_inputs,
     toy_pipeline,
     toy_tokens,
 )
-from helpers.toy_transformers import shorten
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
@@ -32,6 +31,10 @@ from echoreel.method.adapter import ActionAdapter
 from echoreel.method.integration import ActionIntegration
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_the_base_keeps_its_keys_and_saves_itself(pipe: Any, adapter: ActionAdapter, tmp_path: Path) -> None:
     denoiser = base_of(pipe).denoiser
     keys = [*denoiser.state_dict()]
@@ -40,10 +43,9 @@ def test_the_base_keeps_its_keys_and_saves_itself(pipe: Any, adapter: ActionAdap
     assert [*denoiser.state_dict()] == keys
     assert not any(isinstance(module, ActionIntegration) for module in denoiser.modules())
     pipe.save_pretrained(tmp_path / "attached")
-    # Not with the video before it was saved: loaded weights lie elsewhere in memory, and a CPU's products may
-    # differ in the last bit.
-    alone, again = (type(pipe).from_pretrained(tmp_path / name) for name in ("alone", "attached"))
-    assert torch.equal(film(shorten(again)), film(shorten(alone)))
+    alone, again = (contents(tmp_path / name) for name in ("alone", "attached"))
+    assert again == alone  # so that what is loaded is the same, too
+    assert "model_index.json" in alone
 
 
 @only_animatediff
@@ -152,29 +154,29 @@ def test_cache_hooks_before_or_after(adapter: ActionAdapter, pipe: AnimateDiffPi
     assert not torch.allclose(videos[0], cached_base)
 
 
-@pytest.mark.parametrize("kind", ["group", "cpu"])
-@pytest.mark.parametrize("offload_first", [True, False])
-def test_offloading(pipe: Any, adapter: ActionAdapter, kind: str, offload_first: bool) -> None:
-    denoiser, tokens = base_of(pipe).denoiser, toy_tokens(adapter)
-    adapter.attach(pipe).set_tokens(tokens)
+def offload(denoiser: Any, kind: str) -> None:
+    cpu = torch.device("cpu")
+    if kind == "group":
+        apply_group_offloading(denoiser, onload_device=cpu, offload_device=cpu, offload_type="leaf_level")
+    else:
+        accelerate.cpu_offload(denoiser, cpu)
+
+
+def test_offloading(pipe: Any, adapter: ActionAdapter) -> None:
+    copies = Copies(pipe)
+    adapter.attach(pipe).set_tokens(toy_tokens(adapter))
     want = film(pipe)
     adapter.detach()
-
-    def offload() -> None:
-        if kind == "group":
-            cpu = torch.device("cpu")
-            apply_group_offloading(denoiser, onload_device=cpu, offload_device=cpu, offload_type="leaf_level")
-        else:
-            accelerate.cpu_offload(denoiser, torch.device("cpu"))
-
-    if offload_first:
-        offload()
-    adapter.attach(pipe)
-    if not offload_first:
-        offload()
-    assert torch.equal(film(pipe), want)
-    adapter.detach()
-    assert not torch.allclose(film(pipe), want)
+    for kind, offload_first in product(("group", "cpu"), (True, False)):
+        pipe = copies.one()
+        if offload_first:
+            offload(base_of(pipe).denoiser, kind)
+        adapter.attach(pipe)
+        if not offload_first:
+            offload(base_of(pipe).denoiser, kind)
+        assert torch.equal(film(pipe), want), (kind, offload_first)
+        adapter.detach()
+        assert not torch.allclose(film(pipe), want), (kind, offload_first)
 
 
 @pytest.mark.parametrize("pipe", ["LTX-2"], indirect=True)
@@ -186,25 +188,7 @@ def test_an_offloaded_denoiser_of_two_outputs_predicts(pipe: Any) -> None:
 
 
 def test_a_compiled_denoiser_is_one_graph_and_stays_it() -> None:
-    torch._dynamo.reset()
-    pipe = toy_pipeline(unet=toiest_unet())
-    adapter = toy_adapter(pipe).attach(pipe)
-    denoiser, inputs = pipe.unet, toy_inputs(2)
-    text = inputs[2].repeat_interleave(FRAMES, dim=0)
-    graphs = []
-
-    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
-        graphs.append(graph)
-        return graph.forward
-
-    compiled = torch.compile(denoiser, backend=backend, fullgraph=True)
-    with torch.no_grad():
-        for step in range(4):
-            adapter.set_tokens(toy_tokens(adapter, seed=step % 2))
-            adapter.set_scale(1 - 0.1 * step)
-            want = denoiser(*inputs[:2], text).sample
-            assert_close(compiled(*inputs[:2], text).sample, want)
-    assert len(graphs) == 1
+    stays_one_graph(toy_pipeline(unet=toiest_unet()))
 
 
 @only_animatediff

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.contract_calls import PROMPT
 from helpers.make_videos import counting, film
-from helpers.toy_bases import CALLS, DRAWN, TOYS
+from helpers.toy_bases import TOYS, call_of
 from helpers.toy_models import FRAMES, toy_adapter
 from helpers.toy_transformers import shorten
 from PIL import Image
@@ -79,7 +79,7 @@ def fresh(pipe: Any) -> ActionAdapter:
 @pytest.mark.parametrize("name", TOYS)
 def test_from_a_base_to_a_trained_adapter_to_a_video(call: Any, tmp_path: Path, name: str) -> None:
     pipe = TOYS[name]()
-    base, sizes = base_of(pipe), CALLS.get(type(pipe).__name__, DRAWN)
+    base, sizes = base_of(pipe), call_of(pipe)
     pipe.save_pretrained("base")
     write_pairs(tmp_path / "pairs")
     fresh(pipe).save_pretrained("start")

@@ -60,7 +60,7 @@ def to_run(language: str) -> list[Block]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_steps: None) -> Path:
     """What a reader of the pages has: the checkout's files, videos with captions, a catalogue, a result."""
     for name in ("echoreel", "recipes", "pyproject.toml"):
         (tmp_path / name).symlink_to(ROOT / name)

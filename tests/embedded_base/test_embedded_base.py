@@ -5,17 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers.seeded_video import PROMPT, demo_reference
 
 import echoreel
 from echoreel.evaluation.actorbench.judge import Judge
 from echoreel.generation.settings import GenerationSettings
 
 PACKAGE = Path(str(resources.files("echoreel")))
-PROMPT = "a person with brown hair in a red sweater and blue trousers doing a cartwheel on a grassy field"
-
-
-def demo_reference() -> echoreel.ReferenceVideo:
-    return echoreel.ReferenceVideo.from_file(PACKAGE / "assets" / "cartwheel.mp4")
 
 
 def test_weights_are_safetensors_of_at_most_60_megabytes() -> None:

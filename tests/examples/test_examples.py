@@ -12,6 +12,7 @@ from helpers.places import ROOT
 from helpers.scripts_here import run_script
 
 EXAMPLES = ROOT / "examples"
+pytestmark = pytest.mark.usefixtures("two_steps")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: object) -> None:

@@ -16,11 +16,14 @@ from diffusers import (
     UNetSpatioTemporalConditionModel,
 )
 
+from echoreel.bases.lookup import base_of
+from helpers.quick_copies import quick_copies
 from helpers.toy_hunyuan_video import toy_hunyuan_video
 from helpers.toy_kandinsky5 import toy_kandinsky, toy_kandinsky_i2v
 from helpers.toy_ltx2 import toy_ltx2
 from helpers.toy_models import (
     FRAMES,
+    UNET_3D,
     alive,
     quiet,
     toy_eye,
@@ -54,32 +57,14 @@ from helpers.toy_wan_kin import (
 def toy_modelscope() -> TextToVideoSDPipeline:
     """ModelScope and ZeroScope."""
     torch.manual_seed(0)
-    unet = UNet3DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-        cross_attention_dim=16,
-        attention_head_dim=4,
-    )
+    unet = UNet3DConditionModel(sample_size=8, **UNET_3D)
     encoders = {"vae": toy_vae(), **toy_text()}
     return quiet(TextToVideoSDPipeline(**encoders, unet=alive(unet), scheduler=ddim()))
 
 
 def toy_i2vgenxl() -> I2VGenXLPipeline:
     torch.manual_seed(0)
-    unet = I2VGenXLUNet(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-        cross_attention_dim=16,
-        attention_head_dim=4,
-    )
+    unet = I2VGenXLUNet(sample_size=8, **UNET_3D)
     encoders = {"vae": toy_vae(), **toy_text(), **toy_eye()}
     with torch.no_grad():  # its pipeline draws the image's latents: here from a distribution without width
         encoders["vae"].quant_conv.weight[4:] = 0
@@ -124,12 +109,9 @@ def ddim() -> DDIMScheduler:
     return DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False)
 
 
-DRAWN = {"num_frames": FRAMES, "height": 32, "width": 32}
-BRIEF = {
-    "max_sequence_length": 16,
-    "complex_human_instruction": None,
-}  # Sana-Video puts 800 words before a prompt
-FILMED = {"num_frames": 1 + 4 * (FRAMES - 1), "height": 64, "width": 64}  # time is compressed, too
+DRAWN = {"num_frames": FRAMES}
+BRIEF = {"complex_human_instruction": None}  # Sana-Video puts 800 words before a prompt
+FILMED = {"num_frames": 1 + 4 * (FRAMES - 1)}  # time is compressed, too
 
 TOYS: dict[str, Callable[[], Any]] = {
     "AnimateDiff": toy_pipeline,
@@ -161,33 +143,43 @@ TOYS: dict[str, Callable[[], Any]] = {
     "Sana-Video I2V": toy_sana_i2v,
     "Latte": toy_latte,
 }
+TOYS = {name: quick_copies(make) for name, make in TOYS.items()}
 
 CALLS: dict[str, dict[str, Any]] = {
-    "StableVideoDiffusionPipeline": {**DRAWN, "decode_chunk_size": 2},
+    # Its first noise is so large that two steps end in numbers far from 1.
+    "StableVideoDiffusionPipeline": {**DRAWN, "decode_chunk_size": 2, "num_inference_steps": 3},
     "WanPipeline": FILMED,
     "WanImageToVideoPipeline": FILMED,
     "WanVACEPipeline": FILMED,
     "SkyReelsV2Pipeline": FILMED,
     "SkyReelsV2ImageToVideoPipeline": FILMED,
     "SkyReelsV2DiffusionForcingPipeline": FILMED,
-    "LTXPipeline": {**FILMED, "height": 32, "width": 32},
+    "LTXPipeline": FILMED,
     "LTX2Pipeline": {
-        **{**FILMED, "height": 32, "width": 32, "max_sequence_length": 16},
+        **FILMED,
         **{"stg_scale": 0.0, "audio_stg_scale": 0.0, "modality_scale": 1.0, "audio_modality_scale": 1.0},
     },
     "CogVideoXPipeline": FILMED,
     "CogVideoXImageToVideoPipeline": FILMED,
     "HunyuanVideoPipeline": FILMED,
-    "HunyuanVideo15Pipeline": {**FILMED, "height": 32, "width": 32},
+    "HunyuanVideo15Pipeline": FILMED,
     "Kandinsky5T2VPipeline": FILMED,
-    "Kandinsky5I2VPipeline": {**FILMED, "num_frames": 17, "height": 32, "width": 32},
-    "MochiPipeline": {**FILMED, "num_frames": 1 + 6 * (FRAMES - 1), "max_sequence_length": 16},
+    "Kandinsky5I2VPipeline": {"num_frames": 17, "height": 32, "width": 32},
+    "MochiPipeline": {"num_frames": 1 + 6 * (FRAMES - 1)},
     "SanaVideoPipeline": {**FILMED, **BRIEF},
     "SanaImageToVideoPipeline": {**FILMED, **BRIEF},
     # Otherwise it cuts the padding of a single prompt and not of several, so that a batch is no two videos.
     "LattePipeline": {**DRAWN, "mask_feature": False, "clean_caption": False},
 }
-"""How each pipeline is called, to make latents of the shape above; `DRAWN` unless listed."""
+"""How each pipeline is called; `DRAWN` unless listed."""
+
+
+def call_of(pipe: Any) -> dict[str, Any]:
+    """Arguments of a call that makes latents of the shape above, of few words."""
+    side = 8 * base_of(pipe).pixels_per_place
+    size = {"height": side, "width": side, "max_sequence_length": 16}
+    return size | CALLS.get(type(pipe).__name__, DRAWN)
+
 
 KIN = ("Kandinsky 5 I2V", "Sana-Video I2V")
 """Further pipelines of a toy above: of its contract they run what is about pipelines."""

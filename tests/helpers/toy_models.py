@@ -22,10 +22,21 @@ from echoreel.bases.ports.lvdm_unet import LVDMUNet
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.integration import IntegrationSettings
+from helpers.quick_copies import quick_copies
 
 WORDS = "a man woman person in red blue green coat sweater doing dancing jumping cartwheel on the beach park"
 SPECIAL = ("[PAD]", "[UNK]", "[BOS]", "[EOS]")
 FRAMES = 4  # of the videos that the toys make in tests
+UNET_3D: dict[str, Any] = {
+    "block_out_channels": (8, 16),
+    "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+    "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "cross_attention_dim": 16,
+    "attention_head_dim": 4,
+}
+"""Of U-Nets with whole blocks of time and space."""
 
 
 def toy_tokenizer() -> PreTrainedTokenizerFast:
@@ -96,6 +107,7 @@ def toy_lvdm(seed: int = 0) -> LVDMUNet:
     ).eval()
 
 
+@quick_copies
 def toy_pipeline(seed: int = 0, unet: UNetMotionModel | None = None) -> AnimateDiffPipeline:
     """Videos of 32 x 32 pixels, latents (B, 4, T, 8, 8)."""
     unet = unet or toy_unet(seed)
@@ -111,6 +123,7 @@ def toy_pipeline(seed: int = 0, unet: UNetMotionModel | None = None) -> AnimateD
     return pipe
 
 
+@quick_copies
 def toy_lvdm_pipeline(seed: int = 0) -> LVDMPipeline:
     """As `toy_pipeline`, on LVDM's U-Net."""
     scheduler = DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False)

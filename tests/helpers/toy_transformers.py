@@ -36,11 +36,13 @@ from transformers import (
     UMT5EncoderModel,
 )
 
+from helpers.quick_copies import quick_copies
 from helpers.toy_models import FRAMES, alive, quiet, toy_eye, toy_tokenizer, toy_vae
 
 T5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
 
 
+@quick_copies
 def toy_wan(seed: int = 0, **more: Any) -> WanPipeline:
     """4 blocks of width 24."""
     return quiet(WanPipeline(**wan_parts(seed), transformer=wan_transformer(seed), **more))
@@ -52,16 +54,14 @@ def toy_wan_22() -> WanPipeline:
 
 
 def toy_wan_i2v() -> WanImageToVideoPipeline:
-    eye = toy_eye()
     transformer = wan_transformer(0, in_channels=12, image_dim=16, added_kv_proj_dim=24)
-    return quiet(
-        WanImageToVideoPipeline(
-            **wan_parts(0),
-            transformer=transformer,
-            image_encoder=CLIPVisionModel(eye["image_encoder"].config).eval(),
-            image_processor=eye["feature_extractor"],
-        )
-    )
+    return quiet(WanImageToVideoPipeline(**wan_parts(0), **wan_eye(), transformer=transformer))
+
+
+def wan_eye() -> dict[str, Any]:
+    eye = toy_eye()
+    encoder = CLIPVisionModel(eye["image_encoder"].config).eval()
+    return {"image_encoder": encoder, "image_processor": eye["feature_extractor"]}
 
 
 def wan_transformer(seed: int, **more: Any) -> WanTransformer3DModel:
@@ -86,11 +86,12 @@ def wan_parts(seed: int) -> dict[str, Any]:
     vae = AutoencoderKLWan(
         base_dim=4,
         z_dim=4,
-        dim_mult=[1, 1, 1, 1],
+        dim_mult=[1, 1, 1],
         num_res_blocks=1,
-        temperal_downsample=[False, True, True],
+        temperal_downsample=[True, True],
         latents_mean=[0.1, 0.2, 0.3, 0.4],
         latents_std=[0.5, 0.6, 0.7, 0.8],
+        scale_factor_spatial=4,
     )
     tokenizer = toy_tokenizer()
     text_encoder = UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), **T5))

@@ -11,23 +11,13 @@ from echoreel.bases.ports.videocrafter_image_tokens import ImageProjection
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
 from echoreel.bases.ports.videocrafter_scheduler import ScaledDDIMScheduler
 from echoreel.bases.ports.videocrafter_unet import VideoCrafterUNet
-from helpers.toy_models import toy_encoders
+from helpers.toy_models import UNET_3D, toy_encoders
 
 
 def toy_videocrafter(seed: int = 0, text_tokens: int = 0) -> VideoCrafterUNet:
     """Latents (B, 4, T, 8, 8), context of width 16; sites of width 8 and 16."""
     torch.manual_seed(seed)
-    return VideoCrafterUNet(
-        sample_size=(8, 8),
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
-        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-        cross_attention_dim=16,
-        attention_head_dim=4,
-        text_tokens=text_tokens,
-    ).eval()
+    return VideoCrafterUNet(sample_size=(8, 8), text_tokens=text_tokens, **UNET_3D).eval()
 
 
 def toy_videocrafter_pipeline(seed: int = 0) -> VideoCrafterPipeline:

@@ -15,10 +15,9 @@ from diffusers import (
     WanVACEPipeline,
     WanVACETransformer3DModel,
 )
-from transformers import CLIPVisionModel
 
-from helpers.toy_models import alive, quiet, toy_eye
-from helpers.toy_transformers import wan_parts, wan_transformer
+from helpers.toy_models import alive, quiet
+from helpers.toy_transformers import wan_eye, wan_parts, wan_transformer
 
 SMALL = {
     "num_attention_heads": 2,
@@ -67,7 +66,7 @@ def patch_parts() -> dict[str, Any]:
 def toy_vace() -> WanVACEPipeline:
     """4 blocks of width 24, the first and third of which are joined by a control block."""
     torch.manual_seed(0)
-    control = 2 * 4 + 8**2  # latents twice, and the mask's pixels of a place
+    control = 2 * 4 + 4**2  # latents twice, and the mask's pixels of a place
     transformer = WanVACETransformer3DModel(**SMALL, vace_layers=[0, 2], vace_in_channels=control)
     return quiet(WanVACEPipeline(**wan_parts(0), transformer=alive(transformer)))
 
@@ -78,15 +77,8 @@ def toy_skyreels() -> SkyReelsV2Pipeline:
 
 
 def toy_skyreels_i2v() -> SkyReelsV2ImageToVideoPipeline:
-    eye = toy_eye()
-    return quiet(
-        SkyReelsV2ImageToVideoPipeline(
-            **sky_parts(),
-            transformer=sky_transformer(in_channels=12, image_dim=16, added_kv_proj_dim=24),
-            image_encoder=CLIPVisionModel(eye["image_encoder"].config).eval(),
-            image_processor=eye["feature_extractor"],
-        )
-    )
+    transformer = sky_transformer(in_channels=12, image_dim=16, added_kv_proj_dim=24)
+    return quiet(SkyReelsV2ImageToVideoPipeline(**sky_parts(), **wan_eye(), transformer=transformer))
 
 
 def toy_skyreels_df() -> SkyReelsV2DiffusionForcingPipeline:

@@ -57,10 +57,9 @@ class FoundClip:
     motion: float  # as `motion_of`
 
 
-def content_of(path: Path, limits: VideoLimits | None = None) -> int:
+def content_of(path: Path) -> int:
     """A number (64 bits, signed) that only files of the same bytes have. Raises VideoError's family."""
-    limits = limits or VideoLimits()
-    with opened(path, limits):  # before reading what may be endless or no video
+    with opened(path, VideoLimits()):  # before reading what may be endless or no video
         pass
     try:
         with path.open("rb") as stream:
