@@ -64,11 +64,24 @@ def encoders_of(base: BaseLike, size: tuple[int, int]) -> str:
     digest = hashlib.sha256(repr((size, str(pipe.vae.dtype))).encode())
     for part in sorted(pipe.components):
         if isinstance(module := pipe.components[part], nn.Module) and part not in ("unet", "transformer"):
-            for name, tensor in module.state_dict().items():
-                flat = tensor.detach().flatten()
-                sample = flat[:: max(1, flat.numel() // 1024)].float().cpu().contiguous()
-                digest.update(f"{part} {name} {tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
+            _add_weights(digest, part, module)
     return digest.hexdigest()[:16]
+
+
+def weights_of(*modules: nn.Module) -> str:
+    """Names the weights of modules, by some thousand values of every tensor."""
+    digest = hashlib.sha256()
+    for number, module in enumerate(modules):
+        _add_weights(digest, str(number), module)
+    return digest.hexdigest()[:16]
+
+
+def _add_weights(digest: "hashlib._Hash", part: str, module: nn.Module) -> None:
+    for name, tensor in module.state_dict().items():
+        flat = tensor.detach().flatten()
+        sample = flat[:: max(1, flat.numel() // 1024)]
+        values = b"" if sample.is_meta else sample.float().cpu().contiguous().numpy().tobytes()
+        digest.update(f"{part} {name} {tuple(tensor.shape)}".encode() + values)
 
 
 class CaptionTokens:

@@ -24,6 +24,13 @@ class TransformerBase(Base):
         return frames, height, width
 
     @property
+    def frames_per_latent(self) -> int:
+        for name in ("vae_scale_factor_temporal", "vae_temporal_compression_ratio"):
+            if hasattr(self.pipe, name):
+                return int(getattr(self.pipe, name))
+        return 1
+
+    @property
     def needs_image(self) -> bool:
         return "ImageToVideo" in type(self.pipe).__name__
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Steps: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
 FrameCount: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
 Guidance: TypeAlias = Annotated[float, Field(ge=0, le=100)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=3600)]
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=MOST_FPS)]
 
 
@@ -28,7 +29,9 @@ class GenerationSettings(Settings):
         preset: "draft" takes 0.4 times the base's own number of steps, "best" twice as many.
         steps: denoising steps, in place of the preset's.
         guidance_scale: of classifier-free guidance.
-        num_frames: of the video.
+        num_frames: of the video; of one window of it where `seconds` ask for more.
+        seconds: length of the video, in place of `num_frames`; more than the base makes at once is made window
+            after window, on bases that can.
         height: of the video in pixels.
         width: of the video in pixels.
         negative_prompt: what the video should not show.
@@ -46,6 +49,7 @@ class GenerationSettings(Settings):
     steps: Steps | None = None  # of denoising
     guidance_scale: Guidance | None = None
     num_frames: FrameCount | None = None
+    seconds: Seconds | None = None  # of the whole video
     height: Pixels | None = None  # pixels
     width: Pixels | None = None
     negative_prompt: str | None = None
@@ -117,6 +121,9 @@ def resolved(base: "BaseLike", settings: GenerationSettings) -> GenerationSettin
         if settings.num_frames is not None:
             raise EchoReelError(f"got {frames} frames, need {most} or fewer, which this base was trained for")
         filled["num_frames"] = most
+    if settings.seconds is not None:
+        filled["num_frames"] = filled["num_frames"] or base.denoiser.config.get("num_frames")
+        filled["num_frames"] = min(filled["num_frames"], max(1, round(settings.seconds * filled["fps"])))
     return settings.model_copy(update=filled)
 
 
