@@ -1,4 +1,4 @@
-"""What benchmarks on ActorBench's actions share: options, cases, a studio, a judge, and how tables are made."""
+"""What benchmarks on ActorBench's actions share: options, cases, a studio, a judge, and their tables."""
 
 import argparse
 from collections.abc import Callable, Sequence

@@ -1,10 +1,10 @@
 """Does a video of four windows follow a reference of four windows to its end? 64 frames of the embedded base.
 
-    python benchmarks/long_videos.py recipes/actorbench.toml --prompts 2 --out runs/long.md --sheet runs/long.png
+    python benchmarks/long_videos.py recipes/actorbench.toml --out runs/long.md --sheet runs/long.png
 
-The embedded base makes 16 frames at once, and 64 with FreeNoise. A reference is a film of 64 frames: one person
-does an action four times, in takes drawn anew; or four actions, one in each quarter. Each quarter of a video is
-judged as a video of its own, against the action that the reference shows there; the base alone, and with
+The embedded base makes 16 frames at once, and 64 with FreeNoise. A reference is a film of 64 frames: a person
+does an action four times, in takes drawn anew; or four actions, one in each quarter. Each quarter of a video
+is judged as a video of its own, against the action that the reference shows there; the base alone, and with
 references of another action, against the prompt's. Videos are kept: the same command goes on.
 """
 
@@ -93,26 +93,35 @@ def line_of(bench: Bench, name: str, row: Sequence[tuple[Case, Shot, list[str]]]
     return f"| {name} | {len(row)} | {' | '.join(shares)} |"
 
 
-def sheet_of(bench: Bench, rows: dict[str, list[tuple[Case, Shot, list[str]]]], path: Path, count: int) -> None:
+def sheet_of(
+    bench: Bench, rows: dict[str, list[tuple[Case, Shot, list[str]]]], path: Path, count: int
+) -> None:
     """References and videos of the first cases, every fourth frame, under one another."""
     drawn = []
     for name in ("one action", "four actions"):
         for case, shot, wanted in rows[name][:: max(1, len(rows[name]) // count)][:count]:
             made = bench.studio.film([shot], name).frames[0]
             told = ", ".join(dict.fromkeys(wanted))
-            drawn += [(f"reference: {told}", shot.references[0].frames[::4]), (f"video: {case.look.shirt}", made[::4])]
+            drawn += [
+                (f"reference: {told}", shot.references[0].frames[::4]),
+                (f"video: {case.look.shirt}", made[::4]),
+            ]
     write_image(path, contact_sheet(drawn, columns=16, height=64))
 
 
 def main() -> None:
     parser = options_of(__doc__, "long-videos", prompts=2)
-    parser.add_argument("--other-prompts", type=int, default=1, help="of each action, but for references of one")
+    parser.add_argument(
+        "--other-prompts", type=int, default=1, help="of each action, but for references of one"
+    )
     parser.add_argument("--sheet", type=Path, help="a .png of some videos beside their references")
     bench = bench_of(parser.parse_args(), "heldout", long)
     rows = rows_of(bench)
     count = len(bench.library.actions)
     rounds = {case.prompt: number % bench.options.prompts for number, case in enumerate(bench.cases)}
-    for first in range(bench.options.prompts):  # in rounds, so that a run that is stopped has some of each row
+    for first in range(
+        bench.options.prompts
+    ):  # in rounds, so that a run that is stopped has some of each row
         for name, row in rows.items():
             shots = [shot for case, shot, _ in row if rounds[case.prompt] == first]
             bench.studio.film(shots, f"{name}, round {first + 1}")

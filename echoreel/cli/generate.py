@@ -15,6 +15,7 @@ import typer
 from echoreel.cli.app import app
 from echoreel.cli.library_answers import NO_ACTION, tell_others
 from echoreel.cli.options import (
+    Alignments,
     AsJson,
     Base,
     BaseParts,
@@ -24,7 +25,9 @@ from echoreel.cli.options import (
     Frames,
     Lora,
     Offloading,
+    Seconds,
     Size,
+    Speeds,
     clock,
     pixels,
 )
@@ -88,6 +91,8 @@ def generate(
         list[float] | None,
         typer.Option(metavar="X", help=f"Weight of the reference: 0 none, 1 as trained. {EACH}"),
     ] = None,
+    align: Alignments = None,
+    speed: Speeds = None,
     crop: Annotated[
         str, typer.Option(metavar="middle|moving", help="Crop references to the middle, or to what moves.")
     ] = "middle",
@@ -138,6 +143,7 @@ def generate(
     lora: Lora = None,
     image: FirstFrame = None,
     frames: Frames = None,
+    seconds: Seconds = None,
     size: Size = None,
     seed: Annotated[
         list[int] | None, typer.Option(metavar="N", help="One video per seed; repeatable. Default: 0.")
@@ -189,6 +195,7 @@ def generate(
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
             num_frames=frames,
+            seconds=seconds,
             height=height,
             width=width,
             scale=scale,
@@ -198,7 +205,7 @@ def generate(
         of_library = {"--references": count, "--action": action, "--min-score": min_score}
         check_needs_library(library, of_library | {"--skip-bad": skip_bad or None})
         seeds = checked_request(prompt, len(files) + (library is not None), seed or (0,), settings)
-        read = read_references(files, caption, start, end, strength, crop)
+        read = read_references(files, caption, start, end, strength, crop, align, speed)
         references = [replace(each, during=part) for each, part in zip(read, during, strict=True)]
         picked = None
         if library is not None:
@@ -230,12 +237,16 @@ def generate(
             from echoreel.bases.lookup import base_of
             from echoreel.generation import generate
             from echoreel.generation.model_facts import introduction
-            from echoreel.generation.settings import recommended_size
+            from echoreel.generation.settings import recommended_size, resolved
+            from echoreel.generation.windows import plan_of, too_slow
 
             pipe = base_of(loading_options(base))
+            plan = plan_of(pipe, resolved(pipe, settings))
             loaded = generate.adapter_for(pipe, adapter) if shown else None
         loading = time.perf_counter() - began
         for line in introduction(pipe, loaded, prompt, settings.size):
+            answer.note(line)
+        for line in [*plan.lines(), *(slow for each in shown for slow in too_slow(each, plan.video))]:
             answer.note(line)
         files = write_sheets(shown, out, recommended_size(pipe, settings), inputs) if show_frames else []
         result = generate.generate(
@@ -247,6 +258,7 @@ def generate(
             settings=settings,
             image=image,
             library=picked,
+            windows_folder=out.with_name(f"{out.stem}-windows"),
         )
         if result.stale:
             answer.note(
@@ -321,6 +333,8 @@ def read_references(
     ends: Sequence[float] | None,
     strengths: Sequence[float] | None,
     crop: str = "middle",
+    alignments: Sequence[str] | None = None,
+    speeds: Sequence[float] | None = None,
 ) -> "list[ReferenceVideo]":
     """The references, each with its own options or those given for all. Raises SettingsError, VideoError."""
     from echoreel.media.reference_video import ReferenceVideo
@@ -331,11 +345,22 @@ def read_references(
         _each("start", starts, len(files)),
         _each("end", ends, len(files)),
         _each("strength", strengths, len(files), otherwise=1.0),
+        _each("align", alignments, len(files)),
+        _each("speed", speeds, len(files)),
         strict=True,
     )
     return [
-        ReferenceVideo.from_file(file, caption, start=start, end=end, strength=strength, crop=crop)  # type: ignore[arg-type]
-        for file, caption, start, end, strength in each
+        ReferenceVideo.from_file(
+            file,
+            caption,
+            start=start,
+            end=end,
+            strength=strength,
+            crop=crop,  # type: ignore[arg-type]
+            align=align,
+            speed=speed,
+        )
+        for file, caption, start, end, strength, align, speed in each
     ]
 
 

@@ -1,4 +1,4 @@
-"""Window after window: each begins with the last frame of the one before, and is kept until the video is done."""
+"""Window after window: each begins with the last frame of the one before, and is kept until all are done."""
 
 import hashlib
 import io
@@ -45,7 +45,9 @@ class WindowFolder:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{self._folder}: cannot be made ({error.strerror}); choose another place") from error
+            raise OutputError(
+                f"{self._folder}: cannot be made ({error.strerror}); choose another place"
+            ) from error
         write_atomic(self._file(number), file.getvalue())
 
     def remove(self) -> None:

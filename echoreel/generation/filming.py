@@ -81,12 +81,18 @@ def acting(
         adapter.set_guidance(settings.guidance)
         adapter.set_window(*settings.window)
         if plan.way == "at once":
-            shown, prompts = [as_read(shot.references, plan) for shot in shots], [shot.prompt for shot in shots]
+            shown, prompts = (
+                [as_read(shot.references, plan) for shot in shots],
+                [shot.prompt for shot in shots],
+            )
             made = adapter.reference_set(shown, prompts, settings.size, negative)
             with adapter.reading(references=made):
                 yield nothing_to_read
             return
-        prompt, timed = shots[0].prompt, [TimedReference.read(each, plan.video) for each in shots[0].references]
+        prompt, timed = (
+            shots[0].prompt,
+            [TimedReference.read(each, plan.video) for each in shots[0].references],
+        )
         parts = [_in_window(timed, window) for window in plan.windows]
         if plan.way == "free noise":
             made = adapter.window_set(plan.windows, parts, prompt, settings.size, negative)
@@ -97,7 +103,7 @@ def acting(
 
 
 def as_read(references: Sequence[ReferenceVideo], plan: Plan) -> list[ReferenceVideo]:
-    """References as a video that is made at once reads them; those that are over before it begins are left out.
+    """References as a video that is made at once reads them, without those that have nothing for it.
 
     Raises VideoError's family.
     """

@@ -13,9 +13,13 @@ def free_noise(pipe: Any, length: int, stride: int) -> Iterator[None]:
 
     Raises EchoReelError for motion modules that diffusers cannot wrap.
     """
-    lists = [module.transformer_blocks for module in pipe.unet.modules() if hasattr(module, "transformer_blocks")]
+    lists = [
+        module.transformer_blocks for module in pipe.unet.modules() if hasattr(module, "transformer_blocks")
+    ]
     before, context = [[*each] for each in lists], getattr(pipe, "_free_noise_context_length", None)
-    lacks_adapter = pipe.motion_adapter is None  # whose longest sequence FreeNoise asks for; the U-Net has it too
+    lacks_adapter = (
+        pipe.motion_adapter is None
+    )  # whose longest sequence FreeNoise asks for; the U-Net has it too
     try:
         if lacks_adapter:
             pipe.motion_adapter = pipe.unet

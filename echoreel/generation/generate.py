@@ -222,7 +222,7 @@ def _window_folders(
     shots: Sequence[Shot],
     settings: GenerationSettings,
 ) -> dict[tuple[str, int], WindowFolder]:
-    """Where the windows of each seed are kept, with "ours" and "base": named by all that they are made from."""
+    """Where windows of each seed are kept, for "ours" and "base": named by all that they are made from."""
     if folder is None or plan.way != "continued":
         return {}
     acts = isinstance(adapter, ActionAdapter) and bool(shots[0].references)

@@ -30,8 +30,8 @@ class GenerationSettings(Settings):
         steps: denoising steps, in place of the preset's.
         guidance_scale: of classifier-free guidance.
         num_frames: of the video; of one window of it where `seconds` ask for more.
-        seconds: length of the video, in place of `num_frames`; more than the base makes at once is made window
-            after window, on bases that can.
+        seconds: length of the video, in place of `num_frames`; more than the base makes at once is made in
+            windows, on bases that can.
         height: of the video in pixels.
         width: of the video in pixels.
         negative_prompt: what the video should not show.

@@ -10,9 +10,11 @@ from echoreel.bases.base import Base, Longer
 from echoreel.common.errors import EchoReelError
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.reference_times import VideoTime
+from echoreel.media.reference_video import ReferenceVideo
 
 Way: TypeAlias = Longer | Literal["at once"]
 STRIDES = 2  # of FreeNoise in a window: each frame is in two windows, which diffusers blends
+SLOW = 0.35  # of a reference's own speed: slower than a short video of any base stretches two seconds
 SHARED = 5  # of latent frames one in so many is shared with the window before: SkyReels' own 17 of 97 frames
 
 
@@ -39,6 +41,33 @@ class Plan(NamedTuple):
         """Frames that the second window has in common with the first."""
         return self.length - self.step
 
+    def lines(self) -> list[str]:
+        """What is done where it is not all at once, for people."""
+        if self.way == "at once":
+            return []
+        frames, fps = self.video
+        made = f"{frames} frames ({frames / fps:.1f} s) in {len(self.windows)} windows of {self.length}"
+        return [f"{made}, {HOW[self.way]}"]
+
+
+HOW = {
+    "free noise": "which overlap (FreeNoise)",
+    "diffusion forcing": "each from the end of the one before (diffusion forcing)",
+    "continued": "each from the last frame of the one before",
+}
+
+
+def too_slow(reference: ReferenceVideo, video: VideoTime) -> list[str]:
+    """A sentence for a reference that a longer video stretches until it hardly moves."""
+    share = reference.during[1] - reference.during[0]
+    pace = reference.seconds / (video.frames / video.fps * share)
+    if reference.align != "stretch" or pace > SLOW:
+        return []
+    return [
+        f"{reference.name} plays at {pace:.2g} times its speed, stretched over the video; choose a longer part, "
+        "or --align loop"
+    ]
+
 
 def plan_of(base: Base, settings: GenerationSettings) -> Plan:
     """How this base makes a video with these settings, which are without gaps, as `resolved` returns them.
@@ -53,9 +82,9 @@ def plan_of(base: Base, settings: GenerationSettings) -> Plan:
     way, name = base.longer, type(base.pipe).__name__
     if way is None:
         raise EchoReelError(
-            f"seconds: got {settings.seconds:g}; {name} makes {length} frames ({length / fps:.2g} s) and cannot "
-            "go on from there; ask for less, for more --frames at once, or take an image-to-video base, "
-            "AnimateDiff or SkyReels V2 with diffusion forcing"
+            f"seconds: got {settings.seconds:g}; {name} makes {length} frames ({length / fps:.2g} s) at once "
+            "and cannot go on from there; ask for less, for more --frames, or take an image-to-video base, "
+            "AnimateDiff, or SkyReels V2 with diffusion forcing"
         )
     least = 1 + base.frames_per_latent
     length = 1 + (length - 1) // (least - 1) * (least - 1)  # what it makes of so many

@@ -134,7 +134,8 @@ def write_reference(path: Path, reference: StoredReference, overwrite: bool = Tr
     """
     if len(reference.frames) > MOST_FRAMES:
         raise VideoTooLarge(
-            f"{path.name}: got {len(reference.frames)} frames, need {MOST_FRAMES} or fewer; choose a shorter part"
+            f"{path.name}: got {len(reference.frames)} frames, need {MOST_FRAMES} or fewer; choose a shorter "
+            "part"
         )
     frames = kept(reference.frames)
     tensors: dict[str, NDArray[Any]] = {"frames": frames, "times": reference.times.astype(np.float64)}

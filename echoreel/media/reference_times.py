@@ -1,9 +1,9 @@
 """Which moment of a reference each frame of a video reads: the one place that says so, for all bases.
 
-A base makes a video in one or more windows of frames. The reference's frames of a window are those on show at
-`reference_moments` of that window, one for each frame of the video. They are encoded as a clip of their own, as
-long as the window. So a token of the base and a token of the reference are at the same place of the window, and
-both keep the times that they were trained with, however long video and reference are.
+A base makes a video in one or more windows of frames. What a window reads of the reference are frames on show
+at `reference_moments` of that window, one for each frame of the video. They are encoded as a clip of their
+own, as long as the window. So a token of the base and a token of the reference are at the same place of the
+window, and both keep the times that they were trained with, however long video and reference are.
 """
 
 from typing import Literal, NamedTuple, TypeAlias
@@ -40,8 +40,8 @@ def reference_moments(
 ) -> NDArray[np.float64]:
     """The moment of a reference that each frame of a window reads.
 
-    A frame reads the moment at its own middle. Frames behind the video's end, which a base may make and we cut
-    away, read what the last one reads.
+    A frame reads the moment at its own middle. Frames behind the video's end, which a base may make and which
+    are cut away, read what the last one reads.
 
     Args:
         video: all of the video.
@@ -86,6 +86,7 @@ def aligned(align: str | None, speed: float | None) -> tuple[Align, float]:
         raise SettingsError(f"align: got {align!r}, need {', '.join(ALIGNMENTS)}")
     if kind == "stretch" and pace != 1:
         raise SettingsError(
-            f"speed: got {pace:g} with align stretch, which sets the speed itself; take start, loop or ping-pong"
+            f"speed: got {pace:g} with align stretch, which sets the speed itself; take start, loop or "
+            "ping-pong"
         )
     return kind, pace  # type: ignore[return-value]

@@ -316,15 +316,17 @@ class ReferenceVideo:
         return f"{film_html('reference', shown, self.fps)}<p>{said}<br>{html.escape(self.describe())}</p>"
 
     def describe(self) -> str:
-        """Which frames were taken and how they are fitted to the video, such as "16 frames, 0.00 s to 1.88 s of
-        cartwheel.mp4 at 8 fps, stretched over the video made"."""
+        """Which frames were taken and how they are fitted to the video, such as "16 frames, 0.00 s to 1.88 s
+        of cartwheel.mp4 at 8 fps, stretched over the video made"."""
         first, last = self.timestamps[0], self.timestamps[-1]
         if self.first_look and self.align != "stretch":
             assert self.span is not None
             first = self.span.start
             line = f"{first:.2f} s to {first + self.seconds:.2f} s of {self.name} at the video's frame rate"
         else:
-            line = f"{len(self.frames)} frames, {first:.2f} s to {last:.2f} s of {self.name} at {self.fps:g} fps"
+            line = (
+                f"{len(self.frames)} frames, {first:.2f} s to {last:.2f} s of {self.name} at {self.fps:g} fps"
+            )
             if self.duration is not None and self.duration > last + 1 / self.fps + 0.25:
                 line += f" (it is {self.duration:.2f} s long; start and end choose another part)"
         line += f", {ALIGNMENTS[self.align]} "

@@ -74,9 +74,7 @@ def is_timed(reference: ReferenceVideo) -> bool:
     return reference.align != "stretch"
 
 
-def _moments(
-    reference: ReferenceVideo, video: VideoTime, window: tuple[int, int]
-) -> NDArray[np.float64]:
+def _moments(reference: ReferenceVideo, video: VideoTime, window: tuple[int, int]) -> NDArray[np.float64]:
     return reference_moments(
         video, window, reference.seconds, reference.align, reference.speed, reference.during
     )

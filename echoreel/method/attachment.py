@@ -232,9 +232,7 @@ class Attachment:
         result[first:] += addition
         return result
 
-    def _found_in_windows(
-        self, path: str, asking_BNC: Tensor, call: Call, sizes: dict[str, int]
-    ) -> Tensor:
+    def _found_in_windows(self, path: str, asking_BNC: Tensor, call: Call, sizes: dict[str, int]) -> Tensor:
         """What the frames find, each in every window that it is in, blended: (B, N, C)."""
         order, integration, groups = self._order, self.integrations[path], call.reading.groups
         sides = {"h": sizes["h"], "w": sizes["w"]}

@@ -59,7 +59,7 @@ Places: TypeAlias = tuple[Tensor, Tensor, Tensor | None]  # (N, heads * content)
 
 
 class TokenWindow(NamedTuple):
-    """Frames of a video that read tokens of their own. All of the video's windows are blended where they overlap."""
+    """Frames of a video that read tokens of their own; where such windows overlap they are blended."""
 
     frames: tuple[int, int]  # the first, and the one behind the last
     tokens: tuple[int, int]  # likewise; none where no reference acts
@@ -120,7 +120,7 @@ class ActionTokens:
 
     @classmethod
     def of_windows(cls, windows: Sequence[tuple[tuple[int, int], Self | None]]) -> Self | None:
-        """One of all windows' frames and tokens; None where no window has any. Their tokens are of one batch."""
+        """One of all windows' frames and tokens, which are of one batch; None where no window has any."""
         known = [action for _, action in windows if action is not None]
         if not known:
             return None

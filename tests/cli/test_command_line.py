@@ -68,7 +68,7 @@ def test_the_main_job(call: Any, tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == (
         "reference: 12 frames, 1.00 s to 2.30 s of cartwheel.mp4 at 8 fps "
-        "(it is 4.00 s long; start and end choose another part)"
+        "(it is 4.00 s long; start and end choose another part), stretched over the video made"
     )
     assert lines[1].startswith("base: base is a AnimateDiffPipeline, family AnimateDiff, in float32; ")
     assert lines[2:-1] == [f"wrote {tmp_path / name}" for name in files]
@@ -114,7 +114,7 @@ def test_a_reference_for_a_part_of_the_video(call: Any, world: Path, tmp_path: P
     halves = ("-r", "cartwheel.mp4@0-50%", "-r", "cartwheel.mp4@50-100%")
     done = call("generate", PROMPT, *halves, *MODELS, "-o", "OUT/a.mp4")
     assert done.exit_code == 0, done.output
-    assert ", for 0% to 50% of the video made" in done.output
+    assert ", stretched over 0% to 50% of the video made" in done.output
     told = [each["during"] for each in json.loads(out.read_text())["references"]]
     assert told == [[0, 0.5], [0.5, 1]]
     assert [each.during for each in GenerationRequest.restored(out).references] == [(0, 0.5), (0.5, 1)]
@@ -165,7 +165,9 @@ def test_references_are_cropped_to_what_moves(call: Any, tmp_path: Path) -> None
     done = call(*command, "--crop", "moving")
     assert (done.exit_code, done.stderr) == (0, "")
     assert re.search(
-        r"at 8 fps, cropped to the (\d+)x\1 pixels around what moves$", done.stdout, re.MULTILINE
+        r"at 8 fps, stretched over the video made, cropped to the (\d+)x\1 pixels around what moves$",
+        done.stdout,
+        re.MULTILINE,
     )
     assert (tmp_path / "a-frames.png").exists()
     assert "cropped to" not in call(*command).stdout
