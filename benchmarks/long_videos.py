@@ -74,9 +74,8 @@ def rows_of(bench: Bench) -> dict[str, list[tuple[Case, Shot, list[str]]]]:
         four.append((case, Shot(hidden, seed, (reference_of(bench, case, turned),)), turned))
         other.append((case, Shot(case.prompt, seed, (reference_of(bench, case, wrong),)), same))
         none.append((case, Shot(case.prompt, seed), same))
-    prompts = bench.options.prompts
-    for row in (four, other, none):
-        row[:] = [each for number, each in enumerate(row) if number % prompts < bench.options.other_prompts]
+    for row in (other, none):  # half as many, to compare with
+        del row[1::2]
     return rows
 
 
@@ -110,18 +109,13 @@ def sheet_of(
 
 
 def main() -> None:
-    parser = options_of(__doc__, "long-videos", prompts=2)
-    parser.add_argument(
-        "--other-prompts", type=int, default=1, help="of each action, but for references of one"
-    )
+    parser = options_of(__doc__, "long-videos", prompts=1)
     parser.add_argument("--sheet", type=Path, help="a .png of some videos beside their references")
     bench = bench_of(parser.parse_args(), "heldout", long)
     rows = rows_of(bench)
     count = len(bench.library.actions)
     rounds = {case.prompt: number % bench.options.prompts for number, case in enumerate(bench.cases)}
-    for first in range(
-        bench.options.prompts
-    ):  # in rounds, so that a run that is stopped has some of each row
+    for first in range(bench.options.prompts):  # in rounds: a run that is stopped has some of each row
         for name, row in rows.items():
             shots = [shot for case, shot, _ in row if rounds[case.prompt] == first]
             bench.studio.film(shots, f"{name}, round {first + 1}")

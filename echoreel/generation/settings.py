@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Steps: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
 FrameCount: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
 Guidance: TypeAlias = Annotated[float, Field(ge=0, le=100)]
-Seconds: TypeAlias = Annotated[float, Field(gt=0, le=3600)]
+Seconds: TypeAlias = Annotated[float, Field(ge=0.01, le=3600)]
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=MOST_FPS)]
 
 
@@ -122,8 +122,12 @@ def resolved(base: "BaseLike", settings: GenerationSettings) -> GenerationSettin
             raise EchoReelError(f"got {frames} frames, need {most} or fewer, which this base was trained for")
         filled["num_frames"] = most
     if settings.seconds is not None:
-        filled["num_frames"] = filled["num_frames"] or base.denoiser.config.get("num_frames")
-        filled["num_frames"] = min(filled["num_frames"], max(1, round(settings.seconds * filled["fps"])))
+        length = filled["num_frames"] or base.denoiser.config.get("num_frames")
+        if length is None:
+            raise EchoReelError(
+                f"{type(pipe).__name__} does not say how many frames it makes; give frames, not seconds"
+            )
+        filled["num_frames"] = min(length, max(1, round(settings.seconds * filled["fps"])))
     return settings.model_copy(update=filled)
 
 

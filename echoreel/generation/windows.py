@@ -64,8 +64,8 @@ def too_slow(reference: ReferenceVideo, video: VideoTime) -> list[str]:
     if reference.align != "stretch" or pace > SLOW:
         return []
     return [
-        f"{reference.name} plays at {pace:.2g} times its speed, stretched over the video; choose a longer part, "
-        "or --align loop"
+        f"{reference.name} plays at {pace:.2g} times its speed, stretched over the video; choose a longer "
+        "part, or --align loop"
     ]
 
 
