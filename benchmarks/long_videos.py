@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from held_out import Bench, bench_of, options_of
+from action_bench import Bench, bench_of, options_of
 
 from echoreel.actors.actor_clips import ActorDomain
 from echoreel.actors.looks import HIDDEN_ACTIONS, full_caption

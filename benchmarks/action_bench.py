@@ -28,9 +28,9 @@ class Bench:
     judge: Judge
     bank: MotionBank
 
-    def share(self, right: Sequence[bool], cases: Sequence[Case]) -> str:
-        """A share with its interval over prompts."""
-        prompts = [case.prompt for case in cases]
+    def share(self, right: Sequence[bool], cases: Sequence[Case] | None = None) -> str:
+        """A share with its interval over prompts, of all cases or these."""
+        prompts = [case.prompt for case in cases or self.cases]
         return str(bootstrap([float(each) for each in right], prompts, self.recipe.metrics, 0))
 
     def write(self, lines: Sequence[str]) -> None:
