@@ -152,7 +152,8 @@ def film(
     more = {"base_num_frames": plan.length, "overlap_history": plan.shared, "addnoise_condition": ADDED_NOISE}
     with _at_each_bar(base.pipe, show):
         told = told and _over_windows(told, len(plan.windows))
-        return _called(base, shots, whole, label, told, more)[:, : plan.video.frames]
+        made = _called(base, shots, whole, label, told, more)
+    return made[:, : plan.video.frames]
 
 
 def _window(

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from echoreel.media.images import Frames
 from echoreel.media.moving_crop import crop_to_motion
 from echoreel.media.reference_times import VideoTime, reference_moments
-from echoreel.media.reference_video import MOST_FPS, ReferenceVideo, read_size
-from echoreel.media.video_files import Span, probe, read_frames
+from echoreel.media.reference_video import ReferenceVideo, read_size
+from echoreel.media.video_files import MOST_FPS, Span, probe, read_frames
 
 LEAST = 2  # frames that show an action
 
@@ -41,7 +41,8 @@ class TimedReference:
         frames = read_frames(source, asked, size=read_size(probe(source))).frames
         if reference.crop is not None:
             frames = crop_to_motion(frames, source.name).frames()
-        return cls(reference, video, frames, first + np.arange(len(frames)) * step)
+        ticks = np.arange(len(frames), dtype=np.float64) * step
+        return cls(reference, video, frames, first + ticks)
 
     def window(self, first: int, last: int) -> ReferenceVideo | None:
         """What the video's frames from `first` to before `last` read, one frame for each; its `during` is a
