@@ -181,7 +181,7 @@ def generate(
         from echoreel.common.settings import checked
         from echoreel.generation.result import check_output, free_name
         from echoreel.generation.settings import GenerationSettings, checked_request
-        from echoreel.media.cuts import cut_times
+        from echoreel.media.reference_windows import is_timed
 
         out = out or free_name("out")
         there = out.exists()
@@ -219,11 +219,8 @@ def generate(
         check_output(out, seeds, inputs)  # now with what the library gave
         for taken in shown:
             answer.note(f"reference: {taken.describe()}")
-            if cuts := cut_times(taken.frames, taken.timestamps):
-                answer.say(
-                    f"warning: the camera cuts at {cuts[0]:.1f} s of {taken.name}; take a part of one shot "
-                    "(--start, --end), or --skip-bad with --library"
-                )
+            if not is_timed(taken):
+                tell_cuts(answer, taken)
         if require_reference and not shown:
             raise EchoReelError(
                 "no reference; add videos of the action to the library, or name it with --action"
@@ -238,7 +235,7 @@ def generate(
             from echoreel.generation import generate
             from echoreel.generation.model_facts import introduction
             from echoreel.generation.settings import recommended_size, resolved
-            from echoreel.generation.windows import plan_of, too_slow
+            from echoreel.generation.windows import plan_of, taken_for, too_slow
 
             pipe = base_of(loading_options(base))
             plan = plan_of(pipe, resolved(pipe, settings))
@@ -248,7 +245,11 @@ def generate(
             answer.note(line)
         for line in [*plan.lines(), *(slow for each in shown for slow in too_slow(each, plan.video))]:
             answer.note(line)
-        files = write_sheets(shown, out, recommended_size(pipe, settings), inputs) if show_frames else []
+        whole = [taken_for(each, plan) for each in shown]
+        for first, taken in zip(shown, whole, strict=True):
+            if first is not taken:
+                tell_cuts(answer, taken)
+        files = write_sheets(whole, out, recommended_size(pipe, settings), inputs) if show_frames else []
         result = generate.generate(
             prompt,
             references,
@@ -307,6 +308,17 @@ def check_needs_library(library: str | None, options: Mapping[str, object]) -> N
     given = [name for name, value in options.items() if value is not None]
     if library is None and given:
         raise SettingsError(f"{given[0]}: is about --library; give one, or leave it out")
+
+
+def tell_cuts(answer: Answer, taken: "ReferenceVideo") -> None:
+    """Warns where the camera cuts in the frames taken."""
+    from echoreel.media.cuts import cut_times
+
+    if cuts := cut_times(taken.frames, taken.timestamps):
+        answer.say(
+            f"warning: the camera cuts at {cuts[0]:.1f} s of {taken.name}; take a part of one shot "
+            "(--start, --end), or --skip-bad with --library"
+        )
 
 
 def tell_taken(taken: "Taken", wanted: int, answer: Answer) -> None:

@@ -81,18 +81,14 @@ def acting(
         adapter.set_guidance(settings.guidance)
         adapter.set_window(*settings.window)
         if plan.way == "at once":
-            shown, prompts = (
-                [as_read(shot.references, plan) for shot in shots],
-                [shot.prompt for shot in shots],
-            )
+            shown = [as_read(shot.references, plan) for shot in shots]
+            prompts = [shot.prompt for shot in shots]
             made = adapter.reference_set(shown, prompts, settings.size, negative)
             with adapter.reading(references=made):
                 yield nothing_to_read
             return
-        prompt, timed = (
-            shots[0].prompt,
-            [TimedReference.read(each, plan.video) for each in shots[0].references],
-        )
+        prompt = shots[0].prompt
+        timed = [TimedReference.read(each, plan.video) for each in shots[0].references]
         parts = [_in_window(timed, window) for window in plan.windows]
         if plan.way == "free noise":
             made = adapter.window_set(plan.windows, parts, prompt, settings.size, negative)
@@ -174,7 +170,9 @@ def _window(
     settings = settings.model_copy(update={"num_frames": plan.length})
     named = label and f"{label}, window {number + 1} of {count}"
     told = told and _over_windows(told, count, number)
-    return _called(base, [shot], settings, named, told)[0]
+    (made,) = _called(base, [shot], settings, named, told)
+    frames: Frames = made
+    return frames
 
 
 def _over_windows(told: Told, count: int, number: int = -1) -> Told:

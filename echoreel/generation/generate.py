@@ -28,6 +28,7 @@ from echoreel.generation.windows import Plan, plan_of
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.images import Frames
 from echoreel.media.reference_video import Reference, ReferenceVideo, as_references
+from echoreel.media.reference_windows import TimedReference, is_timed
 from echoreel.media.video_files import read_image
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
@@ -211,7 +212,15 @@ def _generated(
         reencoded=tuple(reference.name for reference in reencoded),
         windows=plan.windows if len(plan.windows) > 1 else (),
         kept=tuple(folders.values()),
+        read=tuple(_beside(each, plan) for each in given),
     )
+
+
+def _beside(reference: ReferenceVideo, plan: Plan) -> Frames:
+    """What the video reads of it, as long as the video; all of it where a short video stretches it."""
+    if plan.way == "at once" and not is_timed(reference):
+        return reference.frames
+    return TimedReference.read(reference, plan.video).beside()
 
 
 def _window_folders(
@@ -225,12 +234,12 @@ def _window_folders(
     """Where windows of each seed are kept, for "ours" and "base": named by all that they are made from."""
     if folder is None or plan.way != "continued":
         return {}
-    acts = isinstance(adapter, ActionAdapter) and bool(shots[0].references)
-    weights = weights_of(*base.denoisers, *([adapter] if acts else []))  # type: ignore[list-item]
+    acting_ones = [adapter] if isinstance(adapter, ActionAdapter) and shots[0].references else []
+    weights = weights_of(*base.denoisers, *acting_ones)
     asked = settings.model_dump(exclude={"compare"})
     found = {}
     for shot in shots:
-        for label in ("base", "ours") if acts else ("base",):
+        for label in ("base", "ours") if acting_ones else ("base",):
             told: list[object] = [weights, asked, shot.prompt, shot.seed, shot.image]
             if label == "ours":
                 told += [part for each in shot.references for part in _told_of(each)]

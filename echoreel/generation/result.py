@@ -57,6 +57,7 @@ class GenerationResult:
         reencoded: reference files that held nothing for this base and size.
         windows: of a longer video, the first frame of each and the one behind its last.
         kept: folders with finished windows, which saving removes.
+        read: of each reference the frames that the videos read, to be shown beside them.
     """
 
     prompt: str
@@ -77,6 +78,7 @@ class GenerationResult:
     reencoded: tuple[str, ...] = ()  # reference files that hold nothing for this base and size
     windows: tuple[tuple[int, int], ...] = ()  # empty for a video that was made at once
     kept: tuple[WindowFolder, ...] = ()
+    read: tuple[Frames, ...] = ()
 
     def save(self, path: Path | str, short_side: int = SHORT_SIDE) -> list[Path]:
         """Write the videos, and beside them, as .json, how they were made.
@@ -248,10 +250,13 @@ class GenerationResult:
         return [
             (
                 f"reference{f' {index}' if many else ''}: {reference.caption or 'no caption'}",
-                reference.frames[:, *middle(reference.frames, size)],
+                frames[:, *middle(frames, size)],
             )
-            for index, reference in enumerate(self.references, 1)
+            for index, (reference, frames) in enumerate(zip(self.references, self._read(), strict=True), 1)
         ]
+
+    def _read(self) -> Sequence[Frames]:
+        return self.read or [reference.frames for reference in self.references]
 
     def _made(self, index: int) -> list[tuple[str, Frames]]:
         seed = f", seed {self.seeds[index]}"

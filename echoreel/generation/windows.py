@@ -11,6 +11,7 @@ from echoreel.common.errors import EchoReelError
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.reference_times import VideoTime
 from echoreel.media.reference_video import ReferenceVideo
+from echoreel.media.reference_windows import TimedReference, is_timed
 
 Way: TypeAlias = Longer | Literal["at once"]
 STRIDES = 2  # of FreeNoise in a window: each frame is in two windows, which diffusers blends
@@ -55,6 +56,16 @@ HOW = {
     "diffusion forcing": "each from the end of the one before (diffusion forcing)",
     "continued": "each from the last frame of the one before",
 }
+
+
+def taken_for(reference: ReferenceVideo, plan: Plan) -> ReferenceVideo:
+    """The reference with the frames that this video needs of it, where these are not those that it has.
+
+    Raises VideoError's family.
+    """
+    if not reference.first_look or (plan.way == "at once" and not is_timed(reference)):
+        return reference
+    return TimedReference.read(reference, plan.video).taken()
 
 
 def too_slow(reference: ReferenceVideo, video: VideoTime) -> list[str]:

@@ -44,6 +44,19 @@ class TimedReference:
         ticks = np.arange(len(frames), dtype=np.float64) * step
         return cls(reference, video, frames, first + ticks)
 
+    def taken(self) -> ReferenceVideo:
+        """The reference with the frames that were read for the video, at their own times."""
+        span = self.reference.span
+        start = self.reference.timestamps[0] if span is None else span.start
+        return replace(self.reference, frames=self.frames, timestamps=start + self.moments, crop=None)
+
+    def beside(self) -> Frames:
+        """What is read at each frame of the video, to be shown beside it: (T, H, W, 3), black for nothing."""
+        found = _moments(self.reference, self.video, (0, self.video.frames))
+        shown = self.frames[self._nearest(np.nan_to_num(found))]
+        shown[~np.isfinite(found)] = 0
+        return shown
+
     def window(self, first: int, last: int) -> ReferenceVideo | None:
         """What the video's frames from `first` to before `last` read, one frame for each; its `during` is a
         part of the window. None where less than two of them read anything."""
@@ -51,12 +64,10 @@ class TimedReference:
         (reads,) = np.nonzero(np.isfinite(found))
         if len(reads) < LEAST:
             return None
-        # At ticks of half a step and more: the nearest frame below, whatever the last bits say.
-        chosen = np.searchsorted(self.moments, found[reads] + 1e-6, "right") - 1
         begin, count = int(reads[0]), last - first
         return replace(
             self.reference,
-            frames=self.frames[chosen.clip(0)],
+            frames=self.frames[self._nearest(found[reads])],
             fps=self.video.fps,
             timestamps=np.arange(len(reads)) / self.video.fps,
             encoded=(),
@@ -68,6 +79,10 @@ class TimedReference:
             speed=1.0,
             during=(begin / count, (int(reads[-1]) + 1) / count),
         )
+
+    def _nearest(self, moments: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Numbers of the frames on show at these moments, whatever their last bits say."""
+        return (np.searchsorted(self.moments, moments + 1e-6, "right") - 1).clip(0)
 
 
 def is_timed(reference: ReferenceVideo) -> bool:

@@ -70,6 +70,8 @@ def test_two_seconds_of_a_minute_are_read_at_the_video_s_rate(tmp_path: Path) ->
     assert read is not None
     assert (len(timed.frames), read.fps, read.during, read.align) == (20, 10, (0, 1), "stretch")
     assert numbers(read.frames) == [number % 24 for number in range(30, 50)]
+    np.testing.assert_allclose(timed.taken().timestamps[[0, -1]], [3.05, 4.95])
+    assert len(timed.beside()) == 20
     late = timed.window(10, 20)
     assert late is not None
     assert numbers(late.frames) == [number % 24 for number in range(40, 50)]
@@ -91,6 +93,9 @@ def test_a_short_reference_of_a_long_video(tmp_path: Path) -> None:
         read = timed.window(0, 8)
         assert read is not None
         assert (numbers(read.frames), read.during) == (shown, during)
+        beside = timed.beside()
+        assert numbers(beside[: len(shown)]) == shown
+        assert not beside[len(shown) :].any()
         second = timed.window(4, 8)
         assert (None if second is None else numbers(second.frames)) == (shown[4:] or None)
 

@@ -28,7 +28,7 @@ from echoreel.common.errors import EchoReelError
 from echoreel.common.files import write_atomic
 from echoreel.common.settings import Settings
 from echoreel.evaluation.actorbench.rivals import Made, Rival, bytes_to_store
-from echoreel.generation.filming import Shot, acting, batches, film, nothing_to_read
+from echoreel.generation.filming import Shot, Show, acting, batches, film, nothing_to_read
 from echoreel.generation.settings import GenerationSettings, resolved
 from echoreel.generation.windows import plan_of
 from echoreel.media.images import Frames
@@ -106,7 +106,8 @@ class Studio:
     def _make(self, shots: Sequence[Shot], rival: Rival | None) -> Made:
         """In one call of the pipeline."""
         base, settings = self.base, self._settings
-        price, show = np.full((2, len(shots)), np.nan), nothing_to_read
+        price = np.full((2, len(shots)), np.nan)
+        show: Show = nothing_to_read
         with ExitStack() as stack:
             if rival is None and shots[0].references:
                 assert self._adapter is not None
