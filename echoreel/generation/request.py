@@ -29,8 +29,8 @@ class ReferenceRequest(Settings):
     strength: float = 1.0
     during: tuple[float, float] = (0.0, 1.0)  # the part of the video made that it acts in
     crop: CropKind = "middle"
-    align: Align | None = None
-    speed: float | None = None
+    align: Align = "stretch"  # with another speed than 1 as "start"
+    speed: float = 1.0
 
     def read(self) -> ReferenceVideo:
         """The frames. Raises VideoError's family, SettingsError."""
@@ -41,7 +41,7 @@ class ReferenceRequest(Settings):
             end=self.end,
             strength=self.strength,
             crop=self.crop,
-            align=self.align,
+            align=None if self.align == "stretch" else self.align,
             speed=self.speed,
         )
         return replace(read, during=self.during)

@@ -113,8 +113,8 @@ def asked(values: Sequence[Any]) -> list[ReferenceRequest]:
             end=end or None,
             strength=strength,
             crop=crop,
-            align=align if align != "stretch" else None,
-            speed=speed or None,
+            align=align,
+            speed=speed or 1.0,
         )
         for file, caption, start, end, strength, crop, align, speed in _by_card(values)
         if file is not None
