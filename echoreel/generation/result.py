@@ -26,7 +26,7 @@ from echoreel.media.drawing import contact_sheet, side_by_side
 from echoreel.media.images import Frames, middle
 from echoreel.media.notebook import film_html
 from echoreel.media.reference_video import ReferenceVideo
-from echoreel.media.video_files import write_image, write_video
+from echoreel.media.video_files import Span, write_image, write_video
 
 SHORT_SIDE = 256  # pixels: players and people see little in a video of 32x32
 CELL = 128  # pixels: height of one frame in sheets and videos side by side
@@ -315,10 +315,17 @@ def _details(reference: ReferenceVideo) -> dict[str, Any]:
         "align": reference.align,
         "speed": reference.speed,
         "start": reference.span and reference.span.start,
-        "end": reference.span and reference.span.end,
+        "end": reference.span and _end(reference, reference.span),
         "crop": "middle" if reference.crop is None else "moving",
         "fps": reference.fps,
         "frames": len(reference.frames),
         "timestamps": [round(float(time), 3) for time in reference.timestamps],
         "description": reference.describe(),
     }
+
+
+def _end(reference: ReferenceVideo, span: Span) -> float | None:
+    """Where its part ends; of one that plays at its own speed also where that was left to the file's end."""
+    if span.end is not None or reference.align == "stretch":
+        return span.end
+    return round(span.start + reference.seconds, 3)

@@ -1,4 +1,7 @@
-"""ActionAdapter: attached to a base, it has that act as in references."""
+"""ActionAdapter: attached to a base, it has that act as in references.
+
+Over 300 lines since one class is what users hold, and its public methods tell their arguments and errors.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

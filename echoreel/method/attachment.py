@@ -6,6 +6,8 @@ hook per site then adds what the site's integration finds.
 
 With gradient checkpointing, layers run again in the backward pass and read the last `Call`: run backward
 before the denoiser's next call and before other references are set.
+
+Over 300 lines since what a call settles and what each site then does of it are one thing.
 """
 
 import inspect

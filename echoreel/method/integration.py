@@ -3,6 +3,8 @@
 One new cross-attention with a residual per site (EchoReel, section 3.3), zero-initialised, so that a fresh
 adapter returns the base's own video. With the batch outermost, the layouts of all bases are views of
 (B, tokens, C), so keys and values are never repeated over places.
+
+Over 300 lines since both forms share their tokens and their grid.
 """
 
 import math
