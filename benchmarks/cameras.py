@@ -6,22 +6,16 @@ Of each case the reference is filmed anew from exactly so many degrees to the le
 prompt's own render is seen from; nothing else changes. Videos are kept: the same command goes on.
 """
 
-import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+from action_bench import Bench, bench_of, options_of
 
-from echoreel.actors.actor_clips import ActorDomain, ActorSettings
-from echoreel.actors.motion_library import MotionLibrary
-from echoreel.common.settings import load_settings
-from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, find_motions
-from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
-from echoreel.evaluation.actorbench.filming import Studio
-from echoreel.evaluation.actorbench.judge import Judge
-from echoreel.evaluation.actorbench.pose_metrics import MotionBank, bootstrap, motion_fidelity
+from echoreel.actors.actor_clips import ActorDomain
+from echoreel.evaluation.actorbench.cases import Case
+from echoreel.evaluation.actorbench.pose_metrics import bootstrap, motion_fidelity
 
 DEGREES = (0, 15, 30, 60, 90)
 SEED = 100  # other actions and prompts than the benchmark's
@@ -36,15 +30,9 @@ def seen_from(case: Case, domain: ActorDomain, degrees: float, number: int) -> C
     return replace(case, references=(clip,))
 
 
-def measured(
-    cases: Sequence[Case],
-    studio: Studio,
-    judge: Judge,
-    bank: MotionBank,
-    recipe: EvaluateSettings,
-    label: str,
-) -> list[str]:
+def measured(bench: Bench, cases: Sequence[Case], label: str) -> list[str]:
     """Action accuracy, classifier accuracy and fidelity of these cases' videos, as in a table."""
+    studio, judge, bank, recipe = bench.studio, bench.judge, bench.bank, bench.recipe
     shots = [studio.shot(case.prompt, case.seeds[0], case.references, case.target) for case in cases]
     reading = judge.read(studio.film(shots, label).frames)
     known = sorted({*bank.actions})
@@ -64,30 +52,16 @@ def measured(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--motions", type=Path)
-    parser.add_argument("--prompts", type=int, default=4, help="of each of 16 trained actions")
-    parser.add_argument("--folder", type=Path, default=Path("runs/cameras"))
-    parser.add_argument("--out", type=Path, help="a Markdown file")
-    options = parser.parse_args()
-    recipe = load_settings(options.recipe, EvaluateSettings)
-    whole = MotionLibrary.load(find_motions(options.motions or recipe.motions))
-    library = choose_actions(whole.split("train"), 16, SEED)
-    studio = Studio(recipe, options.folder / "videos", recipe.generation)
-    settings: ActorSettings = studio.clip_settings(recipe.actors)
-    cases = make_cases(library, settings, CaseCounts(16, options.prompts, 1, 1), SEED)
-    domain, judge = ActorDomain(library, settings), Judge.load(recipe.judge)
-    bank = MotionBank(library, settings.frames, recipe.metrics)
+    bench = bench_of(options_of(__doc__, "cameras").parse_args(), "train", actions=16, seed=SEED)
+    domain = ActorDomain(bench.library, bench.settings)
     lines = ["| cameras apart | videos | action accuracy | classifier accuracy | motion fidelity |"]
     lines.append("| --- | --- | --- | --- | --- |")
     for degrees in DEGREES:
-        turned = [seen_from(case, domain, degrees, number) for number, case in enumerate(cases)]
-        row = measured(turned, studio, judge, bank, recipe, f"{degrees} degrees")
+        turned = [seen_from(case, domain, degrees, number) for number, case in enumerate(bench.cases)]
+        row = measured(bench, turned, f"{degrees} degrees")
         lines.append(f"| {degrees} degrees | {len(turned)} | {' | '.join(row)} |")
         print(lines[-1], flush=True)
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    bench.write(lines)
 
 
 if __name__ == "__main__":

@@ -8,22 +8,17 @@ references each alone in all of a video, and each alone in its half, where the o
 Videos are kept: the same command goes on.
 """
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+from action_bench import bench_of, options_of
 from scipy.interpolate import make_interp_spline
 
 from echoreel.actors.actor_clips import ActorClip
 from echoreel.actors.looks import full_caption
-from echoreel.actors.motion_library import MotionLibrary
-from echoreel.common.settings import load_settings
-from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, find_motions
-from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
-from echoreel.evaluation.actorbench.filming import Studio, as_reference
-from echoreel.evaluation.actorbench.judge import Joints, Judge
-from echoreel.evaluation.actorbench.pose_metrics import MotionBank, bootstrap
+from echoreel.evaluation.actorbench.cases import Case
+from echoreel.evaluation.actorbench.filming import as_reference
+from echoreel.evaluation.actorbench.judge import Joints
 from echoreel.generation.filming import Shot
 
 WHOLE, FIRST, SECOND = (0.0, 1.0), (0.0, 0.5), (0.5, 1.0)
@@ -46,22 +41,11 @@ def shot(case: Case, *parts: tuple[ActorClip, tuple[float, float]]) -> Shot:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--motions", type=Path)
+    parser = options_of(__doc__, "two-actions")
     parser.add_argument("--split", default="heldout")
-    parser.add_argument("--prompts", type=int, default=4, help="of each action")
-    parser.add_argument("--folder", type=Path, default=Path("runs/two-actions"))
-    parser.add_argument("--out", type=Path, help="a Markdown file")
     options = parser.parse_args()
-    recipe = load_settings(options.recipe, EvaluateSettings)
-    whole = MotionLibrary.load(find_motions(options.motions or recipe.motions))
-    library = choose_actions(whole.split(options.split), recipe.actions, recipe.seed)
-    studio = Studio(recipe, options.folder / "videos", recipe.generation)
-    settings = studio.clip_settings(recipe.actors)
-    cases = make_cases(library, settings, CaseCounts(recipe.actions, options.prompts, 1, 1), recipe.seed)
-    judge, bank = Judge.load(recipe.judge), MotionBank(library, settings.frames, recipe.metrics)
-    pairs = [(case, case.references[0], case.shuffled[0]) for case in cases]
+    bench = bench_of(options, options.split)
+    pairs = [(case, case.references[0], case.shuffled[0]) for case in bench.cases]
 
     rows = {
         "the first alone, all the video": [shot(c, (a, WHOLE)) for c, a, _ in pairs],
@@ -75,27 +59,23 @@ def main() -> None:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, shots in rows.items():
-        joints = judge.read(studio.film(shots, name).frames).joints
+        joints = bench.judge.read(bench.studio.film(shots, name).frames).joints
         half = joints.shape[1] // 2
         for read, motion in {
             "all": joints,
             "first half": at_half_speed(joints[:, :half]),
             "second half": at_half_speed(joints[:, half:]),
         }.items():
-            found = bank.nearest_actions(motion)
+            found = bench.bank.nearest_actions(motion)
             shares = [
-                bootstrap(
-                    [float(told == pair[which].take.action) for told, pair in zip(found, pairs, strict=True)],
-                    [case.prompt for case in cases],
-                    recipe.metrics,
-                    0,
+                bench.share(
+                    [told == pair[which].take.action for told, pair in zip(found, pairs, strict=True)]
                 )
                 for which in (1, 2)
             ]
             lines.append(f"| {name} | {len(shots)} | {read} | {shares[0]} | {shares[1]} |")
             print(lines[-1], flush=True)
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    bench.write(lines)
 
 
 if __name__ == "__main__":

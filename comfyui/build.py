@@ -14,7 +14,7 @@ ROOT = HERE.parent
 NAME = "echoreel"
 MODULES = (
     *(f"common/{name}" for name in ("attention", "errors", "files", "places", "settings", "text")),
-    *(f"media/{name}" for name in ("drawing", "images", "moving_crop", "reference_file")),
+    *(f"media/{name}" for name in ("drawing", "images", "moving_crop", "reference_file", "reference_times")),
     *(f"method/{name}" for name in ("adapter_sizes", "compact_prism", "dense_prism", "integration", "prism")),
 )
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "build.py", "core")

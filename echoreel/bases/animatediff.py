@@ -3,7 +3,7 @@
 from diffusers import UNetMotionModel
 from torch import Tensor, nn
 
-from echoreel.bases.base import Condition
+from echoreel.bases.base import Condition, Longer
 from echoreel.bases.unet_base import UNetBase
 
 
@@ -18,6 +18,10 @@ class AnimateDiff(UNetBase):
         if getattr(self.pipe, "free_noise_enabled", False):
             return None
         return int(self.denoiser.config.motion_max_seq_length)
+
+    @property
+    def longer(self) -> Longer | None:
+        return "free noise" if hasattr(self.pipe, "enable_free_noise") else None
 
     def predict(
         self, denoiser: nn.Module, noisy: Tensor, timesteps: Tensor, captions: Tensor, condition: Condition

@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from diffusers import DiffusionPipeline
@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from echoreel.common.errors import BaseUnsupported, SettingsError
 
 Condition = Mapping[str, Tensor]
+Longer: TypeAlias = Literal["free noise", "diffusion forcing", "continued"]
+"""Ways to a longer video: one call with motion modules in windows; one call that goes on from the latents of
+its last frames; a call for each window, which starts from the last frame of the one before."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Base(ABC):
     translated: ClassVar[Mapping[str, str | None]] = {}
     """usual words of a call that the pipeline does not know -> its own, if it has one"""
     reads_text: ClassVar[bool] = True
+    image_is_first: ClassVar[bool] = True  # of image-to-video pipelines: not a mere likeness
     fps: ClassVar[float] = 8.0  # frames a second of the videos it was trained on
     checkpoints: ClassVar[str | None] = None
     """regular expression of the whole paths of modules to recompute in training, where the denoiser's own
@@ -150,6 +154,11 @@ class Base(ABC):
     def least_frames(self) -> int:
         """Frames that its pipeline must be asked for."""
         return 1
+
+    @property
+    def longer(self) -> Longer | None:
+        """How it makes videos longer than it makes at once; None where it cannot."""
+        return "continued" if self.needs_image and self.image_is_first else None
 
     @property
     def needs_image(self) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +69,22 @@ def encoders_of(base: BaseLike, size: tuple[int, int]) -> str:
                 flat = tensor.detach().flatten()
                 sample = flat[:: max(1, flat.numel() // 1024)].float().cpu().contiguous()
                 digest.update(f"{part} {name} {tuple(tensor.shape)}".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def weights_of(*modules: nn.Module) -> str:
+    """Names the weights of modules, by some thousand values of every parameter.
+
+    Those that are not at hand (offloaded layer by layer) or cannot be read (some quantised ones) count by
+    their names and shapes alone.
+    """
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, parameter in module.named_parameters():
+            digest.update(f"{name} {tuple(parameter.shape)}".encode())
+            with suppress(RuntimeError, NotImplementedError):
+                flat = parameter.detach().flatten()
+                digest.update(flat[:: max(1, flat.numel() // 1024)].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

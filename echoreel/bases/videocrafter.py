@@ -14,6 +14,7 @@ class VideoCrafter(UNetBase):
     name = "VideoCrafter"
     denoiser_type = VideoCrafterUNet
     output = 0
+    image_is_first = False
 
     @property
     def needs_image(self) -> bool:

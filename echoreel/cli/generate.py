@@ -15,6 +15,7 @@ import typer
 from echoreel.cli.app import app
 from echoreel.cli.library_answers import NO_ACTION, tell_others
 from echoreel.cli.options import (
+    Alignments,
     AsJson,
     Base,
     BaseParts,
@@ -24,13 +25,15 @@ from echoreel.cli.options import (
     Frames,
     Lora,
     Offloading,
+    Seconds,
     Size,
+    Speeds,
     clock,
     pixels,
 )
 from echoreel.cli.orders import Prompts, Work, inputs_of, orders, tell_references
 from echoreel.cli.output import Answer, answering, hush
-from echoreel.cli.replay import Replay, check_same_frames, settings_of
+from echoreel.cli.replay import Replay, settings_of
 from echoreel.common.errors import EchoReelError, SettingsError
 
 if TYPE_CHECKING:
@@ -92,6 +95,8 @@ def generate(
         list[float] | None,
         typer.Option(metavar="X", help=f"Weight of the reference: 0 none, 1 as trained. {EACH}"),
     ] = None,
+    align: Alignments = None,
+    speed: Speeds = None,
     crop: Annotated[
         str, typer.Option(metavar="middle|moving", help="Crop references to the middle, or to what moves.")
     ] = "middle",
@@ -142,6 +147,7 @@ def generate(
     lora: Lora = None,
     image: FirstFrame = None,
     frames: Frames = None,
+    seconds: Seconds = None,
     size: Size = None,
     seed: Annotated[
         list[int] | None, typer.Option(metavar="N", help="One video per seed; repeatable. Default: 0.")
@@ -196,6 +202,7 @@ def generate(
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
             num_frames=frames,
+            seconds=seconds,
             height=height,
             width=width,
             scale=scale,
@@ -208,10 +215,8 @@ def generate(
         many = len(files) + (library is not None)
         for order in wanted:
             seeds = checked_request(order.prompt, many, seed or (0,), settings)
-        read = read_references(files, caption, start, end, strength, crop)
+        read = read_references(files, caption, start, end, strength, crop, align, speed)
         references = [replace(each, during=part) for each, part in zip(read, during, strict=True)]
-        for line in check_same_frames(replay, references):
-            answer.say(line)
         for order in wanted:
             if library is not None:
                 from echoreel.generation.from_library import FromLibrary
@@ -236,13 +241,18 @@ def generate(
             hush()
             from echoreel.bases.lookup import base_of
             from echoreel.generation import generate
+            from echoreel.generation.settings import resolved
+            from echoreel.generation.windows import plan_of
 
             pipe = base_of(loading_options(base))
+            plan = plan_of(pipe, resolved(pipe, settings))
             reads = any(order.shown(references) for order in wanted)
             loaded = generate.adapter_for(pipe, adapter) if reads else None
         loading = time.perf_counter() - began
+        for line in plan.lines():
+            answer.note(line)
         work = Work(
-            pipe, loaded, references, seeds, settings, image, show_frames, loading, prompts is not None
+            pipe, loaded, references, seeds, settings, plan, image, show_frames, loading, prompts, replay
         )
         facts = [work.do(order, answer) for order in wanted]
         answer.facts = facts[0] if prompts is None else {"videos": facts}
@@ -299,6 +309,8 @@ def read_references(
     ends: Sequence[float] | None,
     strengths: Sequence[float] | None,
     crop: str = "middle",
+    alignments: Sequence[str] | None = None,
+    speeds: Sequence[float] | None = None,
 ) -> "list[ReferenceVideo]":
     """The references, each with its own options or those given for all. Raises SettingsError, VideoError."""
     from echoreel.media.reference_video import ReferenceVideo
@@ -309,11 +321,22 @@ def read_references(
         _each("start", starts, len(files)),
         _each("end", ends, len(files)),
         _each("strength", strengths, len(files), otherwise=1.0),
+        _each("align", alignments, len(files)),
+        _each("speed", speeds, len(files)),
         strict=True,
     )
     return [
-        ReferenceVideo.from_file(file, caption, start=start, end=end, strength=strength, crop=crop)  # type: ignore[arg-type]
-        for file, caption, start, end, strength in each
+        ReferenceVideo.from_file(
+            file,
+            caption,
+            start=start,
+            end=end,
+            strength=strength,
+            crop=crop,  # type: ignore[arg-type]
+            align=align,
+            speed=speed,
+        )
+        for file, caption, start, end, strength, align, speed in each
     ]
 
 

@@ -67,6 +67,33 @@ Frames = Annotated[
 Size = Annotated[
     str | None, typer.Option(metavar="WxH", help="Size in pixels, such as 832x480. Default: the base's.")
 ]
+Seconds = Annotated[
+    float | None,
+    typer.Option(
+        "--seconds",
+        metavar="S",
+        help="Length of the video. More than the base makes at once is made in windows, on bases that can; "
+        "--frames is then the length of a window.",
+    ),
+]
+Alignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--align",
+        metavar="stretch|start|loop|ping-pong",
+        help="Where the reference is longer or shorter than the video: fit all of it, or play it once, in a "
+        "loop, or to and fro. Once for all references, or once for each. Default: stretch.",
+    ),
+]
+Speeds = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--speed",
+        metavar="X",
+        help="How fast the reference plays: 1 as filmed, 2 twice as fast; alone as with --align start. Once "
+        "for all references, or once for each.",
+    ),
+]
 FirstFrame = Annotated[
     Path | None, typer.Option("--image", metavar="FILE", help="The first frame, for image-to-video bases.")
 ]

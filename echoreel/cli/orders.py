@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from echoreel.cli.output import Answer
+from echoreel.cli.replay import check_same_frames
 from echoreel.common.errors import SettingsError
 
 if TYPE_CHECKING:
     from echoreel.bases.base import Base
     from echoreel.generation.from_library import FromLibrary
     from echoreel.generation.settings import GenerationSettings
+    from echoreel.generation.windows import Plan
     from echoreel.media.reference_video import ReferenceVideo
     from echoreel.method.adapter import ActionAdapter
 
@@ -93,24 +95,32 @@ def inputs_of(shown: "Sequence[ReferenceVideo]", image: Path | None) -> "list[Pa
 
 
 def tell_references(references: "Sequence[ReferenceVideo]", answer: Answer) -> None:
-    """Which frames are taken, and whether the camera cuts in them."""
-    from echoreel.media.cuts import cut_times
+    """Which frames are taken, and whether the camera cuts in them, where that does not wait for the base."""
+    from echoreel.media.reference_windows import is_timed
 
     for taken in references:
         answer.note(f"reference: {taken.describe()}")
-        if cuts := cut_times(taken.frames, taken.timestamps):
-            answer.say(
-                f"warning: the camera cuts at {cuts[0]:.1f} s of {taken.name}; take a part of one shot "
-                "(--start, --end), or --skip-bad with --library"
-            )
+        if not is_timed(taken):
+            tell_cuts(taken, answer)
+
+
+def tell_cuts(taken: "ReferenceVideo", answer: Answer) -> None:
+    """Warns where the camera cuts in the frames taken."""
+    from echoreel.media.cuts import cut_times
+
+    if cuts := cut_times(taken.frames, taken.timestamps):
+        answer.say(
+            f"warning: the camera cuts at {cuts[0]:.1f} s of {taken.name}; take a part of one shot "
+            "(--start, --end), or --skip-bad with --library"
+        )
 
 
 @dataclass
 class Work:
     """Makes and writes the videos of one order after the other.
 
-    loading: seconds that loading the models took.
-    resume: whether what an earlier run made in the same way is left as it is.
+    loading: seconds that loading the models took. prompts: a file of prompts, with which what an earlier run
+    made in the same way is left as it is. replay: the .json of a video that is made again.
     """
 
     base: "Base"
@@ -118,10 +128,12 @@ class Work:
     references: "Sequence[ReferenceVideo]"
     seeds: Sequence[int]
     settings: "GenerationSettings"
+    plan: "Plan"
     image: Path | None
     show_frames: bool
     loading: float
-    resume: bool = False
+    prompts: Path | None
+    replay: Path | None
     told: set[str] = field(default_factory=set)  # each line about the base is told once
 
     def do(self, order: Order, answer: Answer) -> dict[str, Any]:
@@ -130,9 +142,10 @@ class Work:
         from echoreel.generation.model_facts import introduction
         from echoreel.generation.result import output_files
         from echoreel.generation.settings import recommended_size
+        from echoreel.generation.windows import taken_for, too_slow
 
         shown, asked = order.shown(self.references), self._asked(order)
-        if self.resume and order.is_made(self.seeds, asked):
+        if self.prompts is not None and order.is_made(self.seeds, asked):
             answer.say(f"{order.out} is there, made in the same way")
             return asked | {"files": [str(file) for file in output_files(order.out, self.seeds)]}
         for line in introduction(
@@ -141,10 +154,18 @@ class Work:
             if line not in self.told:
                 answer.note(line)
                 self.told.add(line)
+        whole = [taken_for(each, self.plan) for each in shown]
+        for first, taken in zip(shown, whole, strict=True):
+            for line in too_slow(first, self.plan.video):
+                answer.note(line)
+            if first is not taken:
+                tell_cuts(taken, answer)
+        for line in check_same_frames(self.replay, whole):
+            answer.say(line)
         there, files = order.out.exists(), []
         if self.show_frames:
             size = recommended_size(self.base, self.settings)
-            files += write_sheets(shown, order.out, size, inputs_of(shown, self.image))
+            files += write_sheets(whole, order.out, size, inputs_of(shown, self.image))
         result = generate.generate(
             order.prompt,
             self.references,
@@ -154,6 +175,7 @@ class Work:
             settings=self.settings,
             image=self.image,
             library=order.picked,
+            windows_folder=order.out.with_name(f"{order.out.stem}-windows"),
         )
         if result.stale:
             answer.note(
@@ -182,6 +204,7 @@ class Work:
         from echoreel.bases.loading import model_name
         from echoreel.generation.result import reference_details
         from echoreel.generation.settings import resolved
+        from echoreel.generation.windows import taken_for
 
         shown = order.shown(self.references)
         return {
@@ -190,7 +213,7 @@ class Work:
             "base": model_name(self.base.pipe),
             "adapter": model_name(self.adapter) if shown and self.adapter else None,
             "image": None if self.image is None else str(self.image),
-            "references": [reference_details(each) for each in shown],
+            "references": [reference_details(taken_for(each, self.plan)) for each in shown],
             "settings": resolved(self.base, self.settings).model_dump(mode="json"),
         }
 

@@ -37,6 +37,15 @@ def save(
     ] = None,
     start: Annotated[float | None, typer.Option(metavar="SECONDS", help="Where the action begins.")] = None,
     end: Annotated[float | None, typer.Option(metavar="SECONDS", help="Where it ends.")] = None,
+    align: Annotated[
+        str | None,
+        typer.Option(
+            metavar="stretch|start|loop|ping-pong", help="How it is fitted to a video; see generate."
+        ),
+    ] = None,
+    speed: Annotated[
+        float | None, typer.Option(metavar="X", help="How fast it plays: 1 as filmed, 2 twice as fast.")
+    ] = None,
     crop: Annotated[str, typer.Option(metavar="middle|moving", help="The middle, or what moves.")] = "middle",
     base: Annotated[
         list[str] | None,
@@ -69,7 +78,10 @@ def save(
             None if end is None else [end],
             None,
             crop,
+            None if align is None else [align],
+            None if speed is None else [speed],
         )
+        taken = taken.read_whole()
         answer.note(f"reference: {taken.describe()}")
         if not taken.caption:
             answer.say("no caption; add --reference-caption, so that the adapter knows the action")
@@ -139,6 +151,8 @@ def _facts(file: Path, stored: "StoredReference") -> dict[str, Any]:
         "source": stored.source,
         "seconds": [round(float(stored.times[0]), 3), round(float(stored.times[-1]), 3)],
         "crop": "middle" if stored.boxes is None else "moving",
+        "align": stored.align,
+        "speed": stored.speed,
         "encoded": [
             {"family": each.family, "base": each.base, "size": list(each.size), "encoders": each.maker}
             for each in stored.encoded

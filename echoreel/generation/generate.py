@@ -1,4 +1,7 @@
-"""Prompt and references -> videos, one per seed: what a user calls."""
+"""Prompt and references -> videos, one per seed: what a user calls.
+
+Over 300 lines since one function is what users call, and its overloads and docstring tell its arguments.
+"""
 
 import secrets
 import sys
@@ -12,20 +15,23 @@ from typing import Any, overload
 from diffusers import DiffusionPipeline
 
 from echoreel.bases.base import Base
-from echoreel.bases.encoding import encoded_elsewhere
+from echoreel.bases.encoding import encoded_elsewhere, weights_of
 from echoreel.bases.loading import load_base, model_name
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import AdapterMismatch, EchoReelError
 from echoreel.common.settings import checked
 from echoreel.common.threads import is_small, one_thread
-from echoreel.generation.filming import Shot, acting, film
+from echoreel.generation.continuing import WindowFolder, key_of
+from echoreel.generation.filming import Shot, Show, acting, film, nothing_to_read
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.progress import Look, Progress
 from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, checked_request, recommended_size, resolved
+from echoreel.generation.windows import Plan, plan_of
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.images import Frames
 from echoreel.media.reference_video import Reference, ReferenceVideo, as_references
+from echoreel.media.reference_windows import TimedReference, is_timed
 from echoreel.media.video_files import read_image
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
@@ -46,6 +52,7 @@ def generate(
     references_wanted: int = 1,
     action: str | None = None,
     progress: Callable[[Progress], None] | None = None,
+    windows_folder: Path | str | None = None,
     **changes: Any,
 ) -> GenerationResult: ...
 @overload
@@ -62,6 +69,7 @@ def generate(
     references_wanted: int = 1,
     action: str | None = None,
     progress: Callable[[Progress], None] | None = None,
+    windows_folder: Path | str | None = None,
     **changes: Any,
 ) -> list[GenerationResult]: ...
 def generate(
@@ -77,6 +85,7 @@ def generate(
     references_wanted: int = 1,
     action: str | None = None,
     progress: Callable[[Progress], None] | None = None,
+    windows_folder: Path | str | None = None,
     **changes: Any,
 ) -> GenerationResult | list[GenerationResult]:
     """Make videos of `prompt` in which the action is that of the references.
@@ -99,7 +108,9 @@ def generate(
         action: the action to look for in the library. Default: found in the prompt.
         progress: called after each denoising step; an exception that it raises ends the work. Its `look()`
             gives the frames as they are then; of large bases a rough picture, from the second video on.
-        **changes: single settings, such as `steps=20` or `scale=1.2`, put over `settings`.
+        windows_folder: where finished windows of a longer video are kept until the result is saved, on bases
+            that go on from a last frame; after a stop the same call goes on with them.
+        **changes: single settings, such as `steps=20` or `seconds=20`, put over `settings`.
 
     Returns:
         Videos (T, H, W, 3) uint8, one per seed, and how they were made; a list for a list of prompts.
@@ -129,8 +140,9 @@ def generate(
     if any(counts) and (adapter is None or isinstance(adapter, str | Path)):
         adapter = adapter_for(found, adapter)
     wanted = resolved(found, settings)
+    folder = None if windows_folder is None else Path(windows_folder)
     results = [
-        _generated(found, adapter, each, shown, seeds, wanted, image, some, progress)
+        _generated(found, adapter, each, shown, seeds, wanted, image, some, progress, folder)
         for each, seeds, some in zip(prompts, asked, taken, strict=True)
     ]
     return results[0] if isinstance(prompt, str) else results
@@ -161,24 +173,27 @@ def _generated(
     image: Path | str | Frames | None,
     library: FromLibrary | None,
     progress: Callable[[Progress], None] | None,
+    windows_folder: Path | None,
 ) -> GenerationResult:
-    """The videos of one prompt; everything was checked and loaded. Nine arguments: `generate`'s own."""
+    """The videos of one prompt; everything was checked and loaded. Ten arguments: `generate`'s own."""
     stored, stale = library.encoded(base, settings) if library else ([], 0)
     given = [*shown, *stored]
     shots = [Shot(prompt, each, tuple(given), _first_frame(base, image)) for each in seeds]
+    plan = plan_of(base, settings)
     size = settings.size or (recommended_size(base) if given else (0, 0))
     reencoded = encoded_elsewhere(base, given, size)
     began = time.perf_counter()
     base_videos: list[Frames] = []
-    film_all = _Filming(base, shots, settings, progress)
+    folders = _window_folders(windows_folder, plan, base, adapter, shots, settings)
+    film_all = _Filming(base, shots, settings, progress, folders)
     with one_thread(is_small([*base.pipe.components.values(), adapter])) as threads:
         if given:
             assert isinstance(adapter, ActionAdapter)
             if settings.compare:
                 with adapter.reading(base):
                     base_videos = film_all("base")
-            with acting(adapter, base, shots[:1], settings):  # all have its prompt
-                videos = film_all("ours", len(base_videos))
+            with acting(adapter, base, shots[:1], settings) as show:  # all have its prompt
+                videos = film_all("ours", len(base_videos), show)
         else:
             videos = film_all("base")
     return GenerationResult(
@@ -198,6 +213,51 @@ def _generated(
         library=library,
         stale=stale,
         reencoded=tuple(reference.name for reference in reencoded),
+        windows=plan.windows if len(plan.windows) > 1 else (),
+        kept=tuple(folders.values()),
+        read=tuple(_beside(each, plan) for each in given),
+    )
+
+
+def _beside(reference: ReferenceVideo, plan: Plan) -> Frames:
+    """What the video reads of it, as long as the video; all of it where a short video stretches it."""
+    if plan.way == "at once" and not is_timed(reference):
+        return reference.frames
+    return TimedReference.read(reference, plan.video).beside()
+
+
+def _window_folders(
+    folder: Path | None,
+    plan: Plan,
+    base: Base,
+    adapter: ActionAdapter | str | Path | None,
+    shots: Sequence[Shot],
+    settings: GenerationSettings,
+) -> dict[tuple[str, int], WindowFolder]:
+    """Where windows of each seed are kept, for "ours" and "base": named by all that they are made from."""
+    if folder is None or plan.way != "continued":
+        return {}
+    acting_ones = [adapter] if isinstance(adapter, ActionAdapter) and shots[0].references else []
+    weights = weights_of(*base.denoisers, *acting_ones)
+    asked = settings.model_dump(exclude={"compare"})
+    found = {}
+    for shot in shots:
+        for label in ("base", "ours") if acting_ones else ("base",):
+            told: list[object] = [weights, asked, shot.prompt, shot.seed, shot.image]
+            if label == "ours":
+                told += [part for each in shot.references for part in _told_of(each)]
+            found[label, shot.seed] = WindowFolder(folder / key_of(label, *told), len(plan.windows))
+    return found
+
+
+def _told_of(reference: ReferenceVideo) -> tuple[object, ...]:
+    """What a video made with it depends on."""
+    return (
+        reference.frames,
+        reference.caption,
+        reference.strength,
+        reference.during,
+        (reference.align, reference.speed, reference.seconds),
     )
 
 
@@ -219,14 +279,17 @@ class _Filming:
     shots: Sequence[Shot]
     settings: GenerationSettings
     progress: Callable[[Progress], None] | None
+    folders: Mapping[tuple[str, int], WindowFolder]
 
-    def __call__(self, label: str, done: int = 0) -> list[Frames]:
+    def __call__(self, label: str, done: int = 0, show: Show = nothing_to_read) -> list[Frames]:
         """A video (T, H, W, 3) of each shot; `done` videos of this work are there already."""
         videos = len(self.shots) * (2 if self.settings.compare else 1)
         made = []
         for number, shot in enumerate(self.shots, done + 1):
             told = None if self.progress is None else partial(_tell, self.progress, number, videos)
-            made.append(film(self.base, [shot], self.settings, f"{label}, seed {shot.seed}", told)[0])
+            keep = self.folders.get((label, shot.seed))
+            named = f"{label}, seed {shot.seed}"
+            made.append(film(self.base, [shot], self.settings, named, told, show, keep)[0])
         return made
 
 

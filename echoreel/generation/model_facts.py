@@ -132,6 +132,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     guidance = facts["guidance_scale"]
     size = f"{facts['width']}x{facts['height']}" if facts["width"] else "any size (--size)"
     most = f", at most {options['most_frames']} frames" if options["most_frames"] else ""
+    most += f"; longer with --seconds ({options['longer']})" if options["longer"] else ""
     words = [f"{part}: {', '.join(known)}" for part, known in facts.get("words", {}).items()]
     return [
         f"base        {facts['base']}: {facts['pipeline']}, family {facts['family']}",
@@ -171,6 +172,7 @@ def _options(base: Base) -> dict[str, Any]:
         "caches": hasattr(denoiser, "enable_cache") and base.handed_over is None,  # they ask for contexts
         "gradient_checkpointing": own or base.checkpoints is not None,
         "most_frames": base.most_frames,
+        "longer": base.longer,
     }
 
 

@@ -12,6 +12,7 @@ from echoreel.common.errors import SettingsError
 from echoreel.common.places import regular_file
 from echoreel.common.settings import Settings, validated
 from echoreel.generation.settings import GenerationSettings
+from echoreel.media.reference_times import Align
 from echoreel.media.reference_video import CropKind, ReferenceVideo
 from echoreel.media.video_files import NOTES_READ, read_notes
 
@@ -28,6 +29,8 @@ class ReferenceRequest(Settings):
     strength: float = 1.0
     during: tuple[float, float] = (0.0, 1.0)  # the part of the video made that it acts in
     crop: CropKind = "middle"
+    align: Align = "stretch"  # with another speed than 1 as "start"
+    speed: float = 1.0
 
     def read(self) -> ReferenceVideo:
         """The frames. Raises VideoError's family, SettingsError."""
@@ -38,6 +41,8 @@ class ReferenceRequest(Settings):
             end=self.end,
             strength=self.strength,
             crop=self.crop,
+            align=None if self.align == "stretch" else self.align,
+            speed=self.speed,
         )
         return replace(read, during=self.during)
 

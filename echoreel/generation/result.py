@@ -18,6 +18,7 @@ from echoreel.bases.loading import HUB_ID
 from echoreel.common.errors import OutputError, VideoError
 from echoreel.common.files import write_atomic
 from echoreel.common.places import check_outputs
+from echoreel.generation.continuing import WindowFolder
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.notes import VIDEO_SUFFIXES, is_notes
 from echoreel.generation.settings import GenerationSettings
@@ -25,7 +26,7 @@ from echoreel.media.drawing import contact_sheet, side_by_side
 from echoreel.media.images import Frames, middle
 from echoreel.media.notebook import film_html
 from echoreel.media.reference_video import ReferenceVideo
-from echoreel.media.video_files import write_image, write_video
+from echoreel.media.video_files import Span, write_image, write_video
 
 SHORT_SIDE = 256  # pixels: players and people see little in a video of 32x32
 CELL = 128  # pixels: height of one frame in sheets and videos side by side
@@ -54,6 +55,9 @@ class GenerationResult:
         library: where references came from.
         stale: references that the library had encoded with other weights.
         reencoded: reference files that held nothing for this base and size.
+        windows: of a longer video, the first frame of each and the one behind its last.
+        kept: folders with finished windows, which saving removes.
+        read: of each reference the frames that the videos read, to be shown beside them.
     """
 
     prompt: str
@@ -72,6 +76,9 @@ class GenerationResult:
     library: FromLibrary | None = None  # where some of the references are from
     stale: int = 0  # references that the library has encoded by other weights
     reencoded: tuple[str, ...] = ()  # reference files that hold nothing for this base and size
+    windows: tuple[tuple[int, int], ...] = ()  # empty for a video that was made at once
+    kept: tuple[WindowFolder, ...] = ()
+    read: tuple[Frames, ...] = ()
 
     def save(self, path: Path | str, short_side: int = SHORT_SIDE) -> list[Path]:
         """Write the videos, and beside them, as .json, how they were made.
@@ -98,6 +105,8 @@ class GenerationResult:
         details = self.details() | {"files": [file.name for file in files]}
         beside = Path(path).with_suffix(".json")
         write_atomic(beside, (json.dumps(details, indent=2) + "\n").encode())
+        for folder in self.kept:
+            folder.remove()
         return [*files, beside]
 
     def compare(self, path: Path | str) -> Path:
@@ -195,6 +204,7 @@ class GenerationResult:
             **({"reencoded": list(self.reencoded)} if self.reencoded else {}),
             "settings": self.settings.model_dump(mode="json"),
             "fps": self.fps,
+            **({"windows": [list(each) for each in self.windows]} if self.windows else {}),
             "seconds": round(self.seconds, 2),
             "peak_memory_bytes": self.peak_memory,
             "threads": self.threads,
@@ -220,7 +230,8 @@ class GenerationResult:
         seeds = ("seed " if len(self.seeds) == 1 else "seeds ") + ", ".join(map(str, self.seeds))
         steps = f"{self.settings.steps} steps, " if self.settings.steps else ""
         memory = f", {self.peak_memory / 2**30:.1f} GiB of memory at most" if self.peak_memory else ""
-        return f"{frames} frames of {width}x{height}, {steps}{seeds}: {self.seconds:.1f} s{memory}"
+        windows = f" in {len(self.windows)} windows" if self.windows else ""
+        return f"{frames} frames of {width}x{height}{windows}, {steps}{seeds}: {self.seconds:.1f} s{memory}"
 
     def __repr__(self) -> str:
         return f"<videos of {self.prompt!r}: {self.summary()}>"
@@ -239,10 +250,13 @@ class GenerationResult:
         return [
             (
                 f"reference{f' {index}' if many else ''}: {reference.caption or 'no caption'}",
-                reference.frames[:, *middle(reference.frames, size)],
+                frames[:, *middle(frames, size)],
             )
-            for index, reference in enumerate(self.references, 1)
+            for index, (reference, frames) in enumerate(zip(self.references, self._read(), strict=True), 1)
         ]
+
+    def _read(self) -> Sequence[Frames]:
+        return self.read or [reference.frames for reference in self.references]
 
     def _made(self, index: int) -> list[tuple[str, Frames]]:
         seed = f", seed {self.seeds[index]}"
@@ -299,11 +313,20 @@ def reference_details(reference: ReferenceVideo) -> dict[str, Any]:
         "caption": reference.caption,
         "strength": reference.strength,
         "during": list(reference.during),
+        "align": reference.align,
+        "speed": reference.speed,
         "start": reference.span and reference.span.start,
-        "end": reference.span and reference.span.end,
+        "end": reference.span and _end(reference, reference.span),
         "crop": "middle" if reference.crop is None else "moving",
         "fps": reference.fps,
         "frames": len(reference.frames),
         "timestamps": [round(float(time), 3) for time in reference.timestamps],
         "description": reference.describe(),
     }
+
+
+def _end(reference: ReferenceVideo, span: Span) -> float | None:
+    """Where its part ends; of one that plays at its own speed also where that was left to the file's end."""
+    if span.end is not None or reference.align == "stretch":
+        return span.end
+    return round(span.start + reference.seconds, 3)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Steps: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
 FrameCount: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
 Guidance: TypeAlias = Annotated[float, Field(ge=0, le=100)]
+Seconds: TypeAlias = Annotated[float, Field(ge=0.01, le=3600)]
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=MOST_FPS)]
 
 
@@ -28,7 +29,9 @@ class GenerationSettings(Settings):
         preset: "draft" takes 0.4 times the base's own number of steps, "best" twice as many.
         steps: denoising steps, in place of the preset's.
         guidance_scale: of classifier-free guidance.
-        num_frames: of the video.
+        num_frames: of the video; of one window of it where `seconds` ask for more.
+        seconds: length of the video, in place of `num_frames`; more than the base makes at once is made in
+            windows, on bases that can.
         height: of the video in pixels.
         width: of the video in pixels.
         negative_prompt: what the video should not show.
@@ -46,6 +49,7 @@ class GenerationSettings(Settings):
     steps: Steps | None = None  # of denoising
     guidance_scale: Guidance | None = None
     num_frames: FrameCount | None = None
+    seconds: Seconds | None = None  # of the whole video
     height: Pixels | None = None  # pixels
     width: Pixels | None = None
     negative_prompt: str | None = None
@@ -121,6 +125,13 @@ def resolved(base: "BaseLike", settings: GenerationSettings) -> GenerationSettin
         raise EchoReelError(
             f"got {frames} frames, need {base.least_frames} or more for {type(pipe).__name__}"
         )
+    if settings.seconds is not None:
+        length = filled["num_frames"] or base.denoiser.config.get("num_frames")
+        if length is None:
+            raise EchoReelError(
+                f"{type(pipe).__name__} does not say how many frames it makes; give frames, not seconds"
+            )
+        filled["num_frames"] = min(length, max(1, round(settings.seconds * filled["fps"])))
     return settings.model_copy(update=filled)
 
 

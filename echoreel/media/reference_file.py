@@ -20,11 +20,12 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Valida
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from echoreel.common.errors import VideoMissing, VideoTooLarge, VideoUnreadable
+from echoreel.common.errors import SettingsError, VideoMissing, VideoTooLarge, VideoUnreadable
 from echoreel.common.files import written_beside
 from echoreel.common.places import regular_file
 from echoreel.common.settings import Settings
 from echoreel.media.images import Frames, fitted
+from echoreel.media.reference_times import Align, aligned
 
 SUFFIX = ".safetensors"
 KEY, VERSION = "echoreel.reference", "1"  # in the header's metadata
@@ -69,6 +70,8 @@ class StoredReference:
     duration: float | None = None  # of the video, seconds
     boxes: NDArray[np.int64] | None = None
     encoded: tuple[EncodedFrames, ...] = ()
+    align: Align = "stretch"  # how it is fitted to a video, and how fast it plays
+    speed: float = 1.0
 
 
 class _Encoded(Settings):
@@ -89,6 +92,8 @@ class _Facts(Settings):
     duration: NonNegativeFloat | None
     frames: PositiveInt
     encoded: Annotated[tuple[_Encoded, ...], Field(max_length=64)]
+    align: Align = "stretch"
+    speed: PositiveFloat = 1.0
 
 
 def is_reference_file(path: Path) -> bool:
@@ -125,8 +130,13 @@ def read_reference(path: Path) -> StoredReference:
 def write_reference(path: Path, reference: StoredReference, overwrite: bool = True) -> None:
     """Write the file beside its place, then rename it; frames with a side over 512 pixels are made smaller.
 
-    Raises OutputError.
+    Raises OutputError; VideoTooLarge for more frames than are read again.
     """
+    if len(reference.frames) > MOST_FRAMES:
+        raise VideoTooLarge(
+            f"{path.name}: got {len(reference.frames)} frames, need {MOST_FRAMES} or fewer; choose a shorter "
+            "part"
+        )
     frames = kept(reference.frames)
     tensors: dict[str, NDArray[Any]] = {"frames": frames, "times": reference.times.astype(np.float64)}
     if reference.boxes is not None:
@@ -144,10 +154,13 @@ def write_reference(path: Path, reference: StoredReference, overwrite: bool = Tr
             _Encoded(maker=each.maker, family=each.family, base=each.base, size=each.size)
             for each in reference.encoded
         ),
+        align=reference.align,
+        speed=reference.speed,
     )
+    usual = {"align", "speed"} if (reference.align, reference.speed) == ("stretch", 1) else set()
     metadata = {
         KEY: VERSION,
-        FACTS: facts.model_dump_json(),
+        FACTS: facts.model_dump_json(exclude=usual),  # so that older versions read what they know
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": "echoreel-reference",
         "modelspec.title": Path(reference.source).stem or path.stem,
@@ -231,6 +244,10 @@ def _stored(facts: _Facts, tensors: dict[str, NDArray[Any]]) -> StoredReference:
     times = tensors["times"]
     if not np.isfinite(times).all() or (np.diff(times) < 0).any() or times[0] == times[-1]:
         raise ValueError("times that do not grow")
+    try:
+        align, speed = aligned(facts.align, facts.speed)
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
     encoded = []
     for number, told in enumerate(facts.encoded):
         latents, caption = (tensors[f"encoded.{number}.{part}"] for part in ("latents", "caption"))
@@ -246,6 +263,8 @@ def _stored(facts: _Facts, tensors: dict[str, NDArray[Any]]) -> StoredReference:
         duration=facts.duration,
         boxes=tensors.get("boxes"),
         encoded=tuple(encoded),
+        align=align,
+        speed=speed,
     )
 
 

@@ -27,6 +27,7 @@ from echoreel.media.reference_file import (
     read_reference,
     write_reference,
 )
+from echoreel.media.reference_times import ALIGNMENTS, Align, aligned
 from echoreel.media.video_files import MOST_FPS, Span, VideoInfo, probe, read_frames
 
 DEFAULT_FPS = 8.0  # frames a second taken from a file, when nothing else is asked
@@ -58,9 +59,14 @@ class ReferenceVideo:
         span: which part of the file was asked for.
         during: the part of the video made that it acts in, from 0 to 1; its time fills that part.
         stored: the reference file that they are from; times count from its first frame.
+        align: what happens where it is longer or shorter than the video: "stretch" fits all of it to the
+            video; the others play it at `speed`: "start" once, "loop" again and again, "ping-pong" forwards
+            and backwards in turn.
+        speed: 2 plays it twice as fast, 0.5 at half its speed; 1 with "stretch".
+        first_look: more frames of the file are read once the length of the video is known.
 
     Raises:
-        SettingsError: frames, rate or strength are out of range.
+        SettingsError: frames, rate, strength or speed are out of range.
         ClipTooShort: there are fewer than two frames.
     """
 
@@ -76,6 +82,9 @@ class ReferenceVideo:
     stored: StoredReference | None = None
     span: Span | None = None
     during: tuple[float, float] = (0.0, 1.0)
+    align: Align = "stretch"
+    speed: float = 1.0
+    first_look: bool = False
 
     def __post_init__(self) -> None:
         _check_rate(self.fps)
@@ -88,6 +97,7 @@ class ReferenceVideo:
                 f"during: got {self.during[0]:g} to {self.during[1]:g}, need a part of the video made, "
                 "from 0 to 1, the end after the start"
             )
+        aligned(self.align, self.speed)
         checked_text("caption of the reference", self.caption)
         if not isinstance(self.frames, np.ndarray):
             raise SettingsError(
@@ -117,12 +127,16 @@ class ReferenceVideo:
         frames: int | None = None,
         strength: float = 1.0,
         crop: CropKind = "middle",
+        align: Align | None = None,
+        speed: float | None = None,
     ) -> Self:
         """Take frames of a video file. `describe()` says which ones were taken.
 
         Without `end`, 16 frames are taken from `start` at 8 a second: the first two seconds of a long video,
         all of a short one. With `end`, at most 16 frames are spread over the part; with `end` and `fps`, all
-        frames of the part are taken at that rate.
+        frames of the part are taken at that rate. With `align` or `speed`, which are for a reference that is
+        longer or shorter than the video, the part may span minutes: `generate` reads what the video needs of
+        it, at the video's frame rate. Without `end` it then goes to the end of the file.
 
         Args:
             path: a video, an animated gif or webp, or a reference file, of which all frames are taken unless
@@ -135,6 +149,8 @@ class ReferenceVideo:
             strength: 0 ignores the reference, 1 is as trained.
             crop: "middle" keeps frames whole, and the base takes their middle; "moving" cuts out a square
                 that follows what moves, for still cameras.
+            align: "stretch" (the default), "start", "loop" or "ping-pong", see the class.
+            speed: how fast it plays; without `align` once, from the start.
 
         Returns:
             The reference.
@@ -144,15 +160,16 @@ class ReferenceVideo:
             SettingsError: a value is out of range.
         """
         path = Path(path)
-        span = _span(start, end, fps, frames)
+        kind, pace = aligned(align, speed)
+        span = _span(start, end, fps, frames, kind)
         if crop not in CROPS:
             raise SettingsError(f"crop: got {crop!r}, need {' or '.join(CROPS)}")
         if crop == "middle" and fps is None and frames is None and is_reference_file(path):
-            found = cls.load(path, caption, strength=strength)
+            found = cls.load(path, caption, strength=strength, align=align, speed=speed)
             if not start and (end is None or end > found.timestamps[-1]):
                 return found
         info = probe(path)
-        clip = read_frames(path, span, size=_read_size(info))
+        clip = read_frames(path, span, size=read_size(info))
         box = crop_to_motion(clip.frames, path.name) if crop == "moving" else None
         return cls(
             frames=clip.frames if box is None else box.frames(),
@@ -164,26 +181,43 @@ class ReferenceVideo:
             duration=info.duration,
             crop=box,
             span=span,
+            align=kind,
+            speed=pace,
+            first_look=fps is None and frames is None,
         )
 
     @classmethod
-    def load(cls, path: Path | str, caption: str | None = None, *, strength: float = 1.0) -> Self:
+    def load(
+        cls,
+        path: Path | str,
+        caption: str | None = None,
+        *,
+        strength: float = 1.0,
+        align: Align | None = None,
+        speed: float | None = None,
+    ) -> Self:
         """Read a reference file whole, with what it holds for bases.
 
         Args:
             path: a file that `save` wrote.
             caption: another caption than the file's; what is encoded for bases is then not used.
             strength: 0 ignores the reference, 1 is as trained.
+            align: another than the file's, see the class.
+            speed: another than the file's.
 
         Returns:
             The reference.
 
         Raises:
             VideoError: it is not a reference file.
+            SettingsError: align or speed cannot be.
         """
         path = Path(path)
         stored = read_reference(path)
         kept = caption is None or caption == stored.caption
+        if align is None and speed is None:
+            align, speed = stored.align, stored.speed
+        kind, pace = aligned(align, speed)
         return cls(
             frames=stored.frames,
             fps=stored.fps,
@@ -192,7 +226,34 @@ class ReferenceVideo:
             source=path,
             encoded=stored.encoded if kept else (),
             stored=stored,
+            align=kind,
+            speed=pace,
         )
+
+    def read_whole(self) -> Self:
+        """Read all frames of its part, 8 a second, where only the first ones were read so far.
+
+        Returns:
+            The reference with all of its frames.
+
+        Raises:
+            VideoError: the file cannot be read, or is too large for that.
+        """
+        if not self.first_look or self.align == "stretch" or self.source is None or self.span is None:
+            return self
+        start = self.span.start
+        read = self.from_file(
+            self.source,
+            self.caption,
+            start=start,
+            end=start + self.seconds,
+            fps=self.fps,
+            strength=self.strength,
+            crop="middle" if self.crop is None else "moving",
+            align=self.align,
+            speed=self.speed,
+        )
+        return replace(read, during=self.during)
 
     def save(self, path: Path | str, overwrite: bool = True) -> None:
         """Write a reference file: frames (no side over 512 pixels), caption and what is encoded for bases.
@@ -207,10 +268,15 @@ class ReferenceVideo:
         """
         path = Path(path)
         check_reference_name(path)
+        if self.first_look and self.align != "stretch":
+            self.read_whole().save(path, overwrite)
+            return
         before = self.stored
         whole = before is not None and len(before.frames) == len(self.frames)
         if before is not None and whole:
-            stored = replace(before, caption=self.caption, encoded=self.encoded)
+            stored = replace(
+                before, caption=self.caption, encoded=self.encoded, align=self.align, speed=self.speed
+            )
         else:
             stored = StoredReference(
                 frames=self.frames,
@@ -221,8 +287,20 @@ class ReferenceVideo:
                 duration=self.duration,
                 boxes=None if self.crop is None else self.crop.boxes,
                 encoded=self.encoded,
+                align=self.align,
+                speed=self.speed,
             )
         write_reference(path, stored, overwrite)
+
+    @property
+    def seconds(self) -> float:
+        """How much of its video it spans."""
+        span = self.span
+        if span is not None and self.duration is not None and (span.end or self.align != "stretch"):
+            return max(1 / MOST_FPS, min(span.end or self.duration, self.duration) - span.start)
+        if span is not None:
+            return len(self.frames) / self.fps
+        return float(self.timestamps[-1] - self.timestamps[0]) + 1 / self.fps
 
     @property
     def name(self) -> str:
@@ -238,13 +316,25 @@ class ReferenceVideo:
         return f"{film_html('reference', shown, self.fps)}<p>{said}<br>{html.escape(self.describe())}</p>"
 
     def describe(self) -> str:
-        """Which frames were taken, such as "16 frames, 0.00 s to 1.88 s of cartwheel.mp4 at 8 fps"."""
+        """Which frames were taken and how they are fitted to the video, such as "16 frames, 0.00 s to 1.88 s
+        of cartwheel.mp4 at 8 fps, stretched over the video made"."""
         first, last = self.timestamps[0], self.timestamps[-1]
-        line = f"{len(self.frames)} frames, {first:.2f} s to {last:.2f} s of {self.name} at {self.fps:g} fps"
-        if self.duration is not None and self.duration > last + 1 / self.fps + 0.25:
-            line += f" (it is {self.duration:.2f} s long; start and end choose another part)"
+        if self.first_look and self.align != "stretch":
+            assert self.span is not None
+            first = self.span.start
+            line = f"{first:.2f} s to {first + self.seconds:.2f} s of {self.name} at the video's frame rate"
+        else:
+            line = (
+                f"{len(self.frames)} frames, {first:.2f} s to {last:.2f} s of {self.name} at {self.fps:g} fps"
+            )
+            if self.duration is not None and self.duration > last + 1 / self.fps + 0.25:
+                line += f" (it is {self.duration:.2f} s long; start and end choose another part)"
+        line += f", {ALIGNMENTS[self.align]} "
         if self.during != (0, 1):
-            line += f", for {self.during[0]:.0%} to {self.during[1]:.0%} of the video made"
+            line += f"{self.during[0]:.0%} to {self.during[1]:.0%} of "
+        line += "the video made"
+        if self.speed != 1:
+            line += f", at {self.speed:g} times its speed"
         if self.crop is not None:
             side = self.frames.shape[1]
             line += f", cropped to the {side}x{side} pixels around what moves"
@@ -274,7 +364,9 @@ class ReferenceVideo:
         return contact_sheet([(f"{self.describe()}: {rows[0][0]}", rows[0][1]), *rows[1:]], columns, height)
 
 
-def _span(start: float | None, end: float | None, fps: float | None, frames: int | None) -> Span:
+def _span(
+    start: float | None, end: float | None, fps: float | None, frames: int | None, align: Align
+) -> Span:
     """What to read, by the rules of `ReferenceVideo.from_file`."""
     start = 0.0 if start is None else start
     if not 0 <= start <= MOST_SECONDS:
@@ -288,8 +380,8 @@ def _span(start: float | None, end: float | None, fps: float | None, frames: int
     if frames is not None and frames < 2:
         raise SettingsError(f"frames: got {frames}, need at least 2 to see an action")
     count = frames or DEFAULT_FRAMES
-    if end is None:
-        return Span(start=start, fps=fps or DEFAULT_FPS, frames=count)
+    if end is None or (align != "stretch" and fps is None and frames is None):
+        return Span(start=start, end=end, fps=fps or DEFAULT_FPS, frames=count)
     if fps is None:
         return Span(start=start, end=end, fps=min(DEFAULT_FPS, count / (end - start)), frames=count)
     return Span(start=start, end=end, fps=fps, frames=frames)
@@ -310,7 +402,7 @@ def _check_rate(fps: float) -> None:
         raise SettingsError(f"fps: got {fps}, need more than 0, at most {MOST_FPS:g}")
 
 
-def _read_size(info: VideoInfo) -> tuple[int, int]:
+def read_size(info: VideoInfo) -> tuple[int, int]:
     """(height, width) to read a video at: its own, or less so that no side is over `LONGEST_SIDE`."""
     scale = min(1.0, LONGEST_SIDE / max(info.height, info.width))
     return max(1, round(info.height * scale)), max(1, round(info.width * scale))

@@ -1,4 +1,7 @@
-"""ActionAdapter: attached to a base, it has that act as in references."""
+"""ActionAdapter: attached to a base, it has that act as in references.
+
+Over 300 lines since one class is what users hold, and its public methods tell their arguments and errors.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +17,7 @@ from echoreel.common.errors import AdapterMismatch, SettingsError
 from echoreel.common.exclusive import check_mine, used_alone
 from echoreel.media.reference_video import Reference, ReferenceVideo, as_references
 from echoreel.method.attachment import Attachment
-from echoreel.method.integration import WHOLE, FrameIntegration, Part
+from echoreel.method.integration import WHOLE, ActionTokens, FrameIntegration, Part
 from echoreel.method.networks import AdapterNetworks
 from echoreel.method.references import Guidance, Held, ReferenceSet, matched, ordinary_tensors
 
@@ -190,6 +193,47 @@ class ActionAdapter(AdapterNetworks):
         strengths = [column[0].strength for column in columns]
         during = [column[0].during for column in columns]
         return self._reference_set(parts, strengths, bool(negatives), during)
+
+    @torch.no_grad()
+    def window_set(
+        self,
+        windows: Sequence[tuple[int, int]],
+        references: Sequence[Sequence[ReferenceVideo]],
+        prompt: str,
+        size: tuple[int, int] | None = None,
+        negative_prompt: str | None = None,
+    ) -> ReferenceSet | None:
+        """Encode references of a long video that the base makes in one call, in windows that overlap.
+
+        Each window's references fill it, as those of a short video do. Where windows overlap, what is found
+        is blended.
+
+        Args:
+            windows: first latent frame of each, and the one behind its last; together they are the video.
+            references: of each window, which may have none.
+            prompt: as in `set_references`.
+            size: as in `set_references`.
+            negative_prompt: as in `set_references`.
+
+        Returns:
+            What `reading` takes; None without any reference.
+
+        Raises:
+            AdapterMismatch: windows and references do not match, or there is no pipeline.
+            SettingsError: the base does not say its size, and none is given; or a side is below 1.
+        """
+        if len(windows) != len(references):
+            raise AdapterMismatch(
+                f"got {len(windows)} windows and references of {len(references)}, need those of each window"
+            )
+        made = [self.reference_set([each], [prompt], size, negative_prompt) for each in references]
+        actions = [None if each is None else each.action for each in made]
+        action = ActionTokens.of_windows([*zip(windows, actions, strict=True)])
+        if action is None:
+            return None
+        whole = ReferenceSet(action, negative_prompt is not None)
+        with ordinary_tensors():
+            return whole.with_keys(self.layers())
 
     def set_tokens(
         self,

@@ -6,6 +6,8 @@ hook per site then adds what the site's integration finds.
 
 With gradient checkpointing, layers run again in the backward pass and read the last `Call`: run backward
 before the denoiser's next call and before other references are set.
+
+Over 300 lines since what a call settles and what each site then does of it are one thing.
 """
 
 import inspect
@@ -25,7 +27,16 @@ from echoreel.common.attention import centres
 from echoreel.common.errors import AdapterMismatch
 from echoreel.common.exclusive import check_mine
 from echoreel.method.innermost_hook import InnermostHook
-from echoreel.method.integration import Grid, Integration, Memory, Places, narrowed
+from echoreel.method.integration import (
+    Grid,
+    Integration,
+    Memory,
+    Places,
+    TokenWindow,
+    narrowed,
+    of_window,
+    presence,
+)
 from echoreel.method.references import Held, State, ordinary_tensors
 from echoreel.method.who_reads import Reading, context_of, reading_of
 
@@ -43,6 +54,7 @@ class Call:
     width: int
     gain: Tensor  # 0-dim, or with a window (rows that read, 1, 1) or (rows that read, frames, 1)
     memories: Mapping[str, Memory]
+    windows: tuple[TokenWindow, ...] = ()  # of frames that read tokens of their own
 
     def fits(self, tokens: int) -> bool:
         """May a site have so many tokens, all rows together?"""
@@ -124,9 +136,15 @@ class Attachment:
         if state.window != (0.0, 1.0):
             inside = self._in_window(arguments[self.base.timestep], rows, state)[reading.first :]
             gain = gain * (inside[:, None, None] if inside.ndim == 1 else inside[..., None])
-        if references.action.during:
-            gain = gain * references.action.presence(centres(sizes[0], gain.device))[None, :, None]
-        self.call = Call(reading, rows, *sizes, gain, self._memories(reading))
+        action = references.action
+        if action.during:
+            gain = gain * presence(action.during, centres(sizes[0], gain.device))[None, :, None]
+        if action.windows and sizes[0] != action.windows[-1].frames[1]:
+            raise AdapterMismatch(
+                f"got {sizes[0]} frames for references that were set for a video of "
+                f"{action.windows[-1].frames[1]} in windows; set references for this one"
+            )
+        self.call = Call(reading, rows, *sizes, gain, self._memories(reading), action.windows)
 
     def _follow(self, device: torch.device) -> None:
         """Have the adapter compute where the base does, which may have been moved since."""
@@ -200,9 +218,12 @@ class Attachment:
         sizes = site_sizes(tokens // call.rows, call.frames, call.height, call.width)
         first = hidden.shape[0] // call.rows * call.reading.first  # the batch is outermost in every layout
         asking_BNC = rearrange(hidden[first:], f"{layout} -> b ({order}) c", **sizes)
-        grid = Grid(sizes["t"], sizes["h"], sizes["w"], order)
-        places = self._places(path, grid, hidden.device)
-        found = integration(asking_BNC, call.memories[path], grid, call.reading.groups, places)
+        if call.windows:
+            found = self._found_in_windows(path, asking_BNC, call, sizes)
+        else:
+            grid = Grid(sizes["t"], sizes["h"], sizes["w"], order)
+            places = self._places(path, grid, hidden.device)
+            found = integration(asking_BNC, call.memories[path], grid, call.reading.groups, places)
         gain = call.gain
         if gain.ndim and gain.shape[1] > 1:
             gain = repeat(gain, f"b t 1 -> b ({order}) 1", h=sizes["h"], w=sizes["w"])
@@ -215,6 +236,27 @@ class Attachment:
         result = hidden.clone()
         result[first:] += addition
         return result
+
+    def _found_in_windows(self, path: str, asking_BNC: Tensor, call: Call, sizes: dict[str, int]) -> Tensor:
+        """What the frames find, each in every window that it is in, blended: (B, N, C)."""
+        order, integration, groups = self._order, self.integrations[path], call.reading.groups
+        sides = {"h": sizes["h"], "w": sizes["w"]}
+        asking = rearrange(asking_BNC, f"b ({order}) c -> b t h w c", **sizes)
+        found, weight = torch.zeros_like(asking), asking.new_zeros(sizes["t"])
+        for window in call.windows:
+            first, last = window.frames
+            weights = torch.tensor(window.weights).to(asking)
+            weight[first:last] += weights
+            if window.share == 0:
+                continue
+            grid = Grid(last - first, sizes["h"], sizes["w"], order)
+            part = rearrange(asking[:, first:last], f"b t h w c -> b ({order}) c")
+            places = self._places(path, grid, part.device)
+            read = integration(part, of_window(call.memories[path], window), grid, groups, places)
+            gain = weights * window.share * presence(window.during, centres(last - first)).to(asking)
+            read = rearrange(read, f"b ({order}) c -> b t h w c", t=last - first, **sides)
+            found[:, first:last] += read * gain[:, None, None, None]
+        return rearrange(found / weight[:, None, None, None], f"b t h w c -> b ({order}) c")
 
     def _positive_alone(self, call: Call) -> Call | None:
         """The call where a cache (FasterCache) has left the negative rows out inside the denoiser."""

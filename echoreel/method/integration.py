@@ -3,6 +3,8 @@
 One new cross-attention with a residual per site (EchoReel, section 3.3), zero-initialised, so that a fresh
 adapter returns the base's own video. With the batch outermost, the layouts of all bases are views of
 (B, tokens, C), so keys and values are never repeated over places.
+
+Over 300 lines since both forms share their tokens and their grid.
 """
 
 import math
@@ -58,6 +60,21 @@ class FrameIntegrationSettings(Settings):
 Places: TypeAlias = tuple[Tensor, Tensor, Tensor | None]  # (N, heads * content), (N, heads, 5), (N, F)
 
 
+class TokenWindow(NamedTuple):
+    """Frames of a video that read tokens of their own; where such windows overlap they are blended."""
+
+    frames: tuple[int, int]  # the first, and the one behind the last
+    tokens: tuple[int, int]  # likewise; none where no reference acts
+    during: tuple[Part, ...] = ()  # as of `ActionTokens`, parts of the window
+    share: float = 1.0  # of its largest strength in that of all windows
+
+    @property
+    def weights(self) -> list[float]:
+        """Of its frames where windows are blended: as FreeNoise weighs them, most in the middle."""
+        count = self.frames[1] - self.frames[0]
+        return [float(min(number + 1, count - number)) for number in range(count)]
+
+
 @dataclass(frozen=True)
 class ActionTokens:
     """Action tokens of all references, as Integration reads them."""
@@ -68,6 +85,7 @@ class ActionTokens:
     strength: float  # the largest strength: what is added is multiplied by it
     frames: Tensor  # (M,): number of the frame in its reference
     during: tuple[Part, ...] = ()  # the parts of the video that have a reference; none: the whole
+    windows: tuple[TokenWindow, ...] = ()  # of a video that is made in windows in one call; none: one, of all
 
     @classmethod
     def of_references(
@@ -102,15 +120,25 @@ class ActionTokens:
             during=() if WHOLE in during else tuple(during),
         )
 
-    def presence(self, times: Tensor) -> Tensor:
-        """How much of a reference there is at times (T,) from -0.5 to 0.5: 1 within a part, fading at its
-        edges within the video, 0 outside."""
-        here, found = times + 0.5, torch.zeros_like(times)
-        for first, last in self.during:
-            begun = 1.0 if first == 0 else ((here - first) / SOFT_EDGE + 0.5).clamp(0, 1)
-            going = 1.0 if last == 1 else ((last - here) / SOFT_EDGE + 0.5).clamp(0, 1)
-            found = found + torch.as_tensor(begun * going)
-        return found.clamp(max=1)
+    @classmethod
+    def of_windows(cls, windows: Sequence[tuple[tuple[int, int], Self | None]]) -> Self | None:
+        """One of all windows' frames and tokens, which are of one batch; None where no window has any."""
+        known = [action for _, action in windows if action is not None]
+        if not known:
+            return None
+        strength, end, parts = max(action.strength for action in known), 0, []
+        for frames, action in windows:
+            begin, end = end, end + (0 if action is None else len(action.places))
+            share = 0.0 if action is None else action.strength / strength
+            parts.append(TokenWindow(frames, (begin, end), () if action is None else action.during, share))
+        return cls(
+            tokens=torch.cat([action.tokens for action in known], dim=1),
+            places=torch.cat([action.places for action in known]),
+            bias=torch.cat([action.bias for action in known]),
+            strength=strength,
+            frames=torch.cat([action.frames for action in known]),
+            windows=tuple(parts),
+        )
 
     def to(self, like: Tensor) -> Self:
         """The same on the device, and the tokens in the precision, of `like`."""
@@ -118,6 +146,19 @@ class ActionTokens:
             return self
         places, bias, frames = (part.to(like.device) for part in (self.places, self.bias, self.frames))
         return replace(self, tokens=self.tokens.to(like), places=places, bias=bias, frames=frames)
+
+
+def presence(during: Sequence[Part], times: Tensor) -> Tensor:
+    """How much of references acting in these parts there is at times (T,) from -0.5 to 0.5: 1 within a part,
+    fading at its edges within the video, 0 outside; 1 everywhere for no parts."""
+    if not during:
+        return torch.ones_like(times)
+    here, found = times + 0.5, torch.zeros_like(times)
+    for first, last in during:
+        begun = 1.0 if first == 0 else ((here - first) / SOFT_EDGE + 0.5).clamp(0, 1)
+        going = 1.0 if last == 1 else ((last - here) / SOFT_EDGE + 0.5).clamp(0, 1)
+        found = found + torch.as_tensor(begun * going)
+    return found.clamp(max=1)
 
 
 @dataclass(frozen=True)
@@ -306,6 +347,15 @@ def narrowed(memory: Memory, first: int, count: int) -> Memory:
     """The memory of so many sets of action tokens from one on."""
     keys, values = (part.narrow(0, first, count) for part in memory[:2])
     return FrameMemory(keys, values, *memory[2:]) if isinstance(memory, FrameMemory) else (keys, values)
+
+
+def of_window(memory: Memory, window: TokenWindow) -> Memory:
+    """The memory of a window's tokens, of which there are some."""
+    first, last = window.tokens
+    keys, values = (part[:, :, first:last] for part in memory[:2])
+    if isinstance(memory, FrameMemory):
+        return FrameMemory(keys, values, memory.frames[first:last], memory.bias[first:last])
+    return keys, values
 
 
 def integration_settings(config: dict[str, Any]) -> IntegrationSettings | FrameIntegrationSettings:

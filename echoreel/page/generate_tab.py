@@ -44,6 +44,7 @@ class Asked(NamedTuple):
     steps: gr.Textbox
     guidance_scale: gr.Textbox
     num_frames: gr.Textbox
+    seconds: gr.Textbox
     width: gr.Textbox
     height: gr.Textbox
     scale: gr.Slider
@@ -121,6 +122,7 @@ def _settings(shared: Shared) -> list[Any]:
         steps = number("Steps", own)
         guidance = number("Guidance scale", own)
         frames = number("Frames", own)
+        seconds = number("Seconds", own, info="Longer than the base's in windows, where it can.")
     with gr.Row():
         width = number("Width (pixels)", own)
         height = number("Height (pixels)", own)
@@ -132,7 +134,7 @@ def _settings(shared: Shared) -> list[Any]:
     dice.click(
         lambda: str(random.randint(0, LARGEST_SEED)), None, seed, queue=False, api_visibility="private"
     )
-    return [base, adapter, seed, steps, guidance, frames, width, height, scale, first, last, compare]
+    return [base, adapter, seed, steps, guidance, frames, seconds, width, height, scale, first, last, compare]
 
 
 def _join(tab: GenerateTab, shared: Shared, drop: gr.File, example: gr.Button) -> None:
@@ -205,7 +207,7 @@ def requested(values: Sequence[Any]) -> GenerationRequest:
     """What the inputs of the tab ask for. Raises SettingsError."""
     fields = {name: None if each == "" else each for name, each in zip(Asked._fields, values, strict=False)}
     references = asked(values[len(Asked._fields) :])
-    own = ("steps", "guidance_scale", "num_frames", "width", "height", "scale")
+    own = ("steps", "guidance_scale", "num_frames", "seconds", "width", "height", "scale")
     settings = checked(
         GenerationSettings,
         **{name: fields[name] for name in own},
@@ -229,6 +231,7 @@ def shown(request: GenerationRequest, shared: Shared) -> list[Any]:
         "steps": as_text(settings.steps),
         "guidance_scale": as_text(settings.guidance_scale),
         "num_frames": as_text(settings.num_frames),
+        "seconds": as_text(settings.seconds),
         "width": as_text(settings.width),
         "height": as_text(settings.height),
         "scale": settings.scale,

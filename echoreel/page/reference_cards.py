@@ -12,6 +12,7 @@ from echoreel.common.settings import checked
 from echoreel.common.text import checked_text
 from echoreel.generation.request import ReferenceRequest
 from echoreel.media.overview import overview
+from echoreel.media.reference_times import ALIGNMENTS
 from echoreel.media.reference_video import CROPS, DEFAULT_FPS, DEFAULT_FRAMES
 from echoreel.page.shared import MOST_REFERENCES, as_text, number, picture
 
@@ -29,29 +30,40 @@ class Card(NamedTuple):
     end: gr.Textbox
     strength: gr.Slider
     crop: gr.Radio
+    align: gr.Radio
+    speed: gr.Textbox
     remove: gr.Button
 
     @property
     def inputs(self) -> list[Any]:
-        return [self.file, self.caption, self.start, self.end, self.strength, self.crop]
+        return [
+            self.file,
+            self.caption,
+            self.start,
+            self.end,
+            self.strength,
+            self.crop,
+            self.align,
+            self.speed,
+        ]
 
     @property
     def outputs(self) -> list[Any]:
         return [self.whole, self.title, self.part, self.strip, *self.inputs]
 
 
-INPUTS = 6  # of a card
+INPUTS = 8  # of a card
 FRAME = 96  # pixels: height of a frame in the strip
 FILM = 12, 56  # frames of the whole video, and their height in pixels
 USUAL = DEFAULT_FRAMES / DEFAULT_FPS  # seconds that are taken where no end is asked for
-EMPTY = [None, "", "", "", 1.0, "middle"]
+EMPTY = [None, "", "", "", 1.0, "middle", "stretch", ""]
 
 
 def reference_cards() -> list[Card]:
     """As many as a generation may have, hidden; each shows its frames as soon as a value changes."""
     cards = [_card(place) for place in range(1, MOST_REFERENCES + 1)]
     for card in cards:
-        changed = [each.change for each in (card.start, card.end, card.crop)]
+        changed = [each.change for each in (card.start, card.end, card.crop, card.align, card.speed)]
         gr.on(
             changed,
             shown_strip,
@@ -77,8 +89,17 @@ def _card(place: int) -> Card:
         crop = gr.Radio(
             CROPS, value="middle", label="Crop", info="The middle, or the square that follows what moves."
         )
+        align = gr.Radio(
+            [*ALIGNMENTS],
+            value="stretch",
+            label="If it is longer or shorter than the video",
+            info="Fit all of it, or play it once from the start, in a loop, or to and fro.",
+        )
+        speed = number("Speed", "1", elem_classes="speed")
         remove = gr.Button("Remove this reference", size="sm")
-    return Card(whole, title, part, strip, gr.State(None), caption, start, end, strength, crop, remove)
+    return Card(
+        whole, title, part, strip, gr.State(None), caption, start, end, strength, crop, align, speed, remove
+    )
 
 
 def asked(values: Sequence[Any]) -> list[ReferenceRequest]:
@@ -92,8 +113,10 @@ def asked(values: Sequence[Any]) -> list[ReferenceRequest]:
             end=end or None,
             strength=strength,
             crop=crop,
+            align=align,
+            speed=speed or 1.0,
         )
-        for file, caption, start, end, strength, crop in _by_card(values)
+        for file, caption, start, end, strength, crop, align, speed in _by_card(values)
         if file is not None
     ]
 
@@ -113,6 +136,8 @@ def filled(references: Sequence[ReferenceRequest]) -> list[Any]:
                 as_text(each.end),
                 each.strength,
                 each.crop,
+                read.align,
+                as_text(None if read.speed == 1 else read.speed),
             ]
             title = f"<strong>Reference {place + 1}: {html.escape(each.file.name)}</strong>"
             part = part_chooser(each, place + 1)

@@ -68,7 +68,7 @@ def test_the_main_job(call: Any, tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == (
         "reference: 12 frames, 1.00 s to 2.30 s of cartwheel.mp4 at 8 fps "
-        "(it is 4.00 s long; start and end choose another part)"
+        "(it is 4.00 s long; start and end choose another part), stretched over the video made"
     )
     assert lines[1].startswith("base: base is a AnimateDiffPipeline, family AnimateDiff, in float32; ")
     assert lines[2:-1] == [f"wrote {tmp_path / name}" for name in files]
@@ -114,7 +114,7 @@ def test_a_reference_for_a_part_of_the_video(call: Any, world: Path, tmp_path: P
     halves = ("-r", "cartwheel.mp4@0-50%", "-r", "cartwheel.mp4@50-100%")
     done = call("generate", PROMPT, *halves, *MODELS, "-o", "OUT/a.mp4")
     assert done.exit_code == 0, done.output
-    assert ", for 0% to 50% of the video made" in done.output
+    assert ", stretched over 0% to 50% of the video made" in done.output
     told = [each["during"] for each in json.loads(out.read_text())["references"]]
     assert told == [[0, 0.5], [0.5, 1]]
     assert [each.during for each in GenerationRequest.restored(out).references] == [(0, 0.5), (0.5, 1)]
@@ -124,6 +124,34 @@ def test_a_reference_for_a_part_of_the_video(call: Any, world: Path, tmp_path: P
     wrong = call("generate", PROMPT, "-r", "cartwheel.mp4@50-20%", *MODELS, "-o", "OUT/b.mp4")
     assert wrong.exit_code == 2
     assert "during: got 0.5 to 0.2" in wrong.output
+
+
+def test_a_reference_in_a_loop_of_a_video_of_two_windows(call: Any, world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.json"
+    asked = ("-r", "cartwheel.mp4", "--start", "1", "--end", "1.5", "--align", "loop", "--speed", "0.5")
+    long = (*MODELS, "--frames", "16", "--seconds", "3", "--show-frames", "-o", "OUT/a.mp4")
+    done = call("generate", PROMPT, *asked, *long)
+    assert done.exit_code == 0, done.output
+    assert (
+        "reference: 1.00 s to 1.50 s of cartwheel.mp4 at the video's frame rate, in a loop over "
+        "the video made, at 0.5 times its speed\n"
+    ) in done.stdout
+    assert "24 frames (3.0 s) in 2 windows of 16, which overlap (FreeNoise)\n" in done.stdout
+    details = json.loads(out.read_text())
+    (told,) = details["references"]
+    assert (told["align"], told["speed"], details["windows"]) == ("loop", 0.5, [[0, 16], [8, 24]])
+    assert probe(tmp_path / "a.mp4").frames == 24
+    again = GenerationRequest.restored(out)
+    assert (again.references[0].align, again.references[0].speed) == ("loop", 0.5)
+    assert (again.settings.seconds, again.references[0].read().seconds) == (3.0, 0.5)
+    with Image.open(tmp_path / "a-frames.png") as sheet:
+        assert sheet.height > 96  # a row of the 8 frames that were read
+    slow = call("generate", PROMPT, "-r", "cartwheel.mp4", *long[:-1], "OUT/b.mp4", "--end", "0.5")
+    assert "cartwheel.mp4 plays at 0.17 times its speed, stretched over the video" in slow.stdout
+    wrong = call("generate", PROMPT, *asked, "--align", "stretch", *MODELS, "-o", "OUT/c.mp4")
+    assert wrong.stderr == "error: --align: got 2 for 1 references, need one, or one for each\n"
+    wrong = call("generate", PROMPT, "-r", "cartwheel.mp4", "--align", "once", *MODELS, "-o", "OUT/c.mp4")
+    assert wrong.stderr == "error: align: got 'once', need stretch, start, loop, ping-pong\n"
 
 
 def test_references_come_from_a_library(call: Any, tmp_path: Path) -> None:
@@ -165,7 +193,9 @@ def test_references_are_cropped_to_what_moves(call: Any, tmp_path: Path) -> None
     done = call(*command, "--crop", "moving")
     assert (done.exit_code, done.stderr) == (0, "")
     assert re.search(
-        r"at 8 fps, cropped to the (\d+)x\1 pixels around what moves$", done.stdout, re.MULTILINE
+        r"at 8 fps, stretched over the video made, cropped to the (\d+)x\1 pixels around what moves$",
+        done.stdout,
+        re.MULTILINE,
     )
     assert (tmp_path / "a-frames.png").exists()
     assert "cropped to" not in call(*command).stdout

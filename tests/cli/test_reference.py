@@ -89,3 +89,12 @@ def test_a_damaged_file_is_one_sentence(folder: Path) -> None:
         assert done.exit_code == 2
         assert done.stderr.count("\n") == 1
         assert done.stderr.startswith("error: cut.safetensors: not a reference file that can be read")
+
+
+def test_a_file_keeps_how_it_is_played(tmp_path: Path) -> None:
+    file = str(tmp_path / "a.safetensors")
+    done = call("reference", "save", file, "-r", CARTWHEEL, *CAPTION, "--align", "loop", "--speed", "2")
+    assert "in a loop over the video made, at 2 times its speed" in done.stdout
+    shown = call("reference", "show", file).stdout
+    assert "align    loop\n" in shown
+    assert "speed    2.0\n" in shown

@@ -57,6 +57,7 @@ WRONG: dict[str, Callable[[Good], object]] = {  # one argument is wrong, all oth
     "ActionAdapter.set_scale": lambda g: g.adapter.set_scale(float("nan")),
     "ActionAdapter.set_tokens": lambda g: g.adapter.set_tokens(g.tokens[..., :1]),
     "ActionAdapter.set_window": lambda g: g.adapter.set_window(0.9, 0.1),
+    "ActionAdapter.window_set": lambda g: g.adapter.attach(g.pipe).window_set([(0, 4)], [], "a"),
     "AdapterRecipe": lambda _: echoreel.AdapterRecipe(folder="run"),
     "GenerationResult.compare": lambda g: g.result.compare(g.folder / "a.txt"),
     "GenerationResult.compare_video": lambda g: g.result.compare_video(g.folder / "a.txt"),
@@ -113,6 +114,7 @@ NOTHING_IS_WRONG = {
     "ReferenceLibrary.reference": "takes a clip of this library",
     "ReferenceLibrary.stats": "takes nothing",
     "ReferenceVideo.describe": "takes nothing",
+    "ReferenceVideo.read_whole": "takes nothing",
     "ReferenceVideo.sheet": "cannot fail",
 }
 

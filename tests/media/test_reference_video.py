@@ -24,14 +24,16 @@ def test_by_default_the_first_two_seconds_at_eight_a_second(tmp_path: Path) -> N
     assert (len(reference.frames), reference.fps, reference.strength) == (DEFAULT_FRAMES, DEFAULT_FPS, 1.0)
     assert reference.describe() == (
         "16 frames, 0.00 s to 1.80 s of cartwheel.mp4 at 8 fps "
-        "(it is 10.00 s long; start and end choose another part)"
+        "(it is 10.00 s long; start and end choose another part), stretched over the video made"
     )
 
 
 def test_a_short_clip_gives_what_there_is(tmp_path: Path) -> None:
     reference = ReferenceVideo.from_file(film(tmp_path / "a.mp4", counting(10), fps=10))
     assert numbers(reference.frames) == [0, 1, 2, 3, 5, 6, 7, 8]
-    assert reference.describe() == "8 frames, 0.00 s to 0.80 s of a.mp4 at 8 fps"
+    assert (
+        reference.describe() == "8 frames, 0.00 s to 0.80 s of a.mp4 at 8 fps, stretched over the video made"
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,9 @@ def test_too_short_and_missing_files_are_named(tmp_path: Path) -> None:
 def test_frames_in_memory_are_a_reference_too() -> None:
     reference = ReferenceVideo(counting(6), fps=4, caption="waving")
     assert_allclose(reference.timestamps, [0, 0.25, 0.5, 0.75, 1, 1.25])
-    assert reference.describe() == "6 frames, 0.00 s to 1.25 s of frames in memory at 4 fps"
+    assert reference.describe() == (
+        "6 frames, 0.00 s to 1.25 s of frames in memory at 4 fps, stretched over the video made"
+    )
     with pytest.raises(SettingsError, match=r"got a str, .*ReferenceVideo.from_file\(path\) reads a file"):
         ReferenceVideo("clip.mp4")  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="need uint8"):

@@ -24,7 +24,12 @@ from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.dense_prism import DensePrismSettings
-from echoreel.method.integration import ActionTokens, FrameIntegrationSettings, IntegrationSettings
+from echoreel.method.integration import (
+    ActionTokens,
+    FrameIntegrationSettings,
+    IntegrationSettings,
+    presence,
+)
 from echoreel.method.networks import PRESETS
 
 PROMPT = "a man doing a cartwheel"
@@ -150,9 +155,9 @@ def test_parts_fade_at_their_edges_and_together_are_whole() -> None:
     )
     assert_close(action.places[:, 0], torch.tensor([-0.375, -0.125, 0.125, 0.375]))
     times = torch.linspace(-0.5, 0.5, 33)
-    assert_close(action.presence(times), torch.ones(33))
+    assert_close(presence(action.during, times), torch.ones(33))
     alone = ActionTokens.of_references([torch.zeros(1, 2, 3)], [1.0], torch.zeros(1, 2), [(0.25, 0.5)])
-    shares = alone.presence(torch.tensor([-0.5, -0.25, -0.1, 0.0, 0.03125, 0.5]))
+    shares = presence(alone.during, torch.tensor([-0.5, -0.25, -0.1, 0.0, 0.03125, 0.5]))
     assert_close(shares, torch.tensor([0.0, 0.5, 1.0, 0.5, 0.25, 0.0]))
 
 

@@ -197,4 +197,4 @@ def test_a_file_of_others_runs_no_script(client: PageClient, folder: Path) -> No
 
 def test_a_caption_that_is_no_text_is_told() -> None:
     with pytest.raises(SettingsError, match="caption: character 1 is not text"):
-        asked([CARTWHEEL, "\ud800", "", "", 1.0, "middle"])
+        asked([CARTWHEEL, "\ud800", "", "", 1.0, "middle", "stretch", ""])

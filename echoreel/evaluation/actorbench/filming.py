@@ -28,10 +28,12 @@ from echoreel.common.errors import EchoReelError
 from echoreel.common.files import write_atomic
 from echoreel.common.settings import Settings
 from echoreel.evaluation.actorbench.rivals import Made, Rival, bytes_to_store
-from echoreel.generation.filming import Shot, acting, batches, film
+from echoreel.generation.filming import Shot, Show, acting, batches, film, nothing_to_read
 from echoreel.generation.settings import GenerationSettings, resolved
+from echoreel.generation.windows import plan_of
 from echoreel.media.images import Frames
 from echoreel.media.reference_video import ReferenceVideo
+from echoreel.media.reference_windows import is_timed
 from echoreel.method.loading import load_adapter
 from echoreel.training.precision import EMULATED, Precision, computes_in_bf16, fast_kernels
 
@@ -83,7 +85,7 @@ class Studio:
         """Videos, made in batches where they are not in the folder; by a rival, prompt by prompt."""
         keys = {shot: self._folder / f"{self._key(shot, rival)}.npz" for shot in shots}
         missing = [shot for shot in shots if not keys[shot].exists()]
-        chunks = batches(self.base, missing, self._batch)
+        chunks = batches(self.base, missing, self._batch, self._settings)
         if rival is not None:
             chunks = [[*same] for _, same in groupby(missing, lambda shot: shot.prompt)]
         told = f"{label}: {len(missing)} of {len(shots)} videos"
@@ -105,25 +107,31 @@ class Studio:
         """In one call of the pipeline."""
         base, settings = self.base, self._settings
         price = np.full((2, len(shots)), np.nan)
+        show: Show = nothing_to_read
         with ExitStack() as stack:
             if rival is None and shots[0].references:
                 assert self._adapter is not None
                 began = process_time()
-                stack.enter_context(acting(self._adapter, base, shots, settings))
+                show = stack.enter_context(acting(self._adapter, base, shots, settings))
                 price[0] = (process_time() - began) / len(shots)
                 price[1] = bytes_to_store(base, shots[0].references)
             stack.enter_context(fast_kernels(base.device, self._precision))
-            return rival.film(base, shots, settings) if rival else Made(film(base, shots, settings), *price)
+            if rival is not None:
+                return rival.film(base, shots, settings)
+            return Made(film(base, shots, settings, show=show), *price)
 
     def _key(self, shot: Shot, rival: Rival | None) -> str:
         """Names a video by all that it is made from."""
         settings = self._settings.model_dump(mode="json", exclude={"compare", "fps", "preset"})
+        if settings.pop("seconds") is not None:
+            settings["windows"] = plan_of(self.base, self._settings)
         told = [self.weights["base"], self._precision, shot.prompt, shot.seed]
         if shot.references:
             maker = self.weights["adapter"] if rival is None else repr(rival)
             told += [maker, *(reference.caption for reference in shot.references)]
             told += [_hash(reference.frames) for reference in shot.references]
             told += [str(each.during) for each in shot.references if each.during != (0, 1)]
+            told += [(each.align, each.speed) for each in shot.references if is_timed(each)]
             if settings["guidance"] == "both":
                 told.append("each branch reads what its own prompt made of the references")
         else:

@@ -1,0 +1,90 @@
+"""Window after window: each begins with the last frame of the one before, and is kept until all are done."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from echoreel.common.errors import OutputError
+from echoreel.common.files import write_atomic
+from echoreel.generation.windows import Plan
+from echoreel.media.images import Frames
+
+FilmWindow: TypeAlias = Callable[[int, Frames | None], Frames]
+"""Makes the window of this number from a first frame (H, W, 3): (T, H, W, 3)."""
+
+
+def seed_of_window(seed: int, number: int) -> int:
+    """Each window has noise of its own; the first has that of a short video with this seed."""
+    if number == 0:
+        return seed
+    return int(np.random.default_rng([seed, number]).integers(2**63))
+
+
+class WindowFolder:
+    """Finished windows of one video in a folder, named by all that the video is made from."""
+
+    def __init__(self, folder: Path, windows: int) -> None:
+        self._folder, self._count = folder, windows
+
+    def read(self, number: int) -> Frames | None:
+        """The window, if it is there whole."""
+        try:
+            frames = np.load(self._file(number), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return frames if frames.dtype == np.uint8 and frames.ndim == 4 else None
+
+    def write(self, number: int, frames: Frames) -> None:
+        """Raises OutputError."""
+        file = io.BytesIO()
+        np.save(file, frames)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{self._folder}: cannot be made ({error.strerror}); choose another place"
+            ) from error
+        write_atomic(self._file(number), file.getvalue())
+
+    def remove(self) -> None:
+        """What it wrote, and the folders around it that are empty then."""
+        for number in range(self._count):
+            self._file(number).unlink(missing_ok=True)
+        for folder in (self._folder, self._folder.parent):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _file(self, number: int) -> Path:
+        return self._folder / f"window-{number + 1}-of-{self._count}.npy"
+
+
+def continued(
+    plan: Plan, film_window: FilmWindow, image: Frames | None, folder: WindowFolder | None
+) -> Frames:
+    """All frames (T, H, W, 3) of a video that goes on from its last frame, window after window.
+
+    Windows that are in the folder are not made again. Raises what `film_window` raises, OutputError.
+    """
+    parts: list[Frames] = []
+    for number in range(len(plan.windows)):
+        frames = None if folder is None else folder.read(number)
+        if frames is None:
+            frames = film_window(number, image)
+            if folder is not None:
+                folder.write(number, frames)
+        image = frames[-1]
+        parts.append(frames if number == 0 else frames[1:])
+    return np.concatenate(parts)
+
+
+def key_of(*told: object) -> str:
+    """Names a video by all that it is made from; arrays by what is in them."""
+    digest = hashlib.sha256()
+    for each in told:
+        digest.update(each.tobytes() if isinstance(each, np.ndarray) else repr(each).encode())
+        digest.update(b"|")
+    return digest.hexdigest()[:24]
