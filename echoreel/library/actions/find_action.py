@@ -2,7 +2,7 @@
 
 A sentence embedding of a whole prompt ranks videos by their scenery, so the library compares actions with
 actions. Each word is looked up in `lexicon`, `verb_rules` says which of them is the verb, and what it acts
-on follows.
+on follows. Over 300 lines, since a verb, a noun and a person that name an action are told in the same way.
 """
 
 import re

@@ -167,7 +167,7 @@ def test_an_asked_action_is_taken_as_it_is_where_it_tells_of_none() -> None:
         ("not a punch, a kick", "kicking"),
         ("two men armwrestling", "wrestling"),
         ("A farmer with a straw hat plants rice, mist hanging over the hills, drone shot", "planting rice"),
-        ("Wide shot. A monk in red robes sweeps the steps, a bell sounding far away", "sweeping a step"),
+        ("Wide shot. A monk in red robes sweeps the steps, a bell sounding far away", "sweeping steps"),
     ],
 )
 def test_prompts_as_people_write_them(text: str, phrase: str | None) -> None:
