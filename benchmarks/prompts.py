@@ -41,7 +41,7 @@ def prompts(half: str) -> list[Prompt]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--half", default="A", choices=["A", "B", "AB"])
+    parser.add_argument("--half", default="A", choices=["A", "B", "C", "AB", "AC"])
     parser.add_argument("--wrong", action="store_true")
     options = parser.parse_args()
     asked = prompts(options.half)

@@ -14,7 +14,8 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from echoreel.library.actions.word_classes import FILE, RELATED, Kind, plain_singular
+from echoreel.library.actions.related_verbs import RELATED
+from echoreel.library.actions.word_classes import FILE, Kind, plain_singular
 
 ANIMATE = {"05", "18"}  # WordNet's lexicographer files of animals and people
 PARTS = {"1": "noun", "2": "verb", "3": "adj", "4": "adv", "5": "adj"}

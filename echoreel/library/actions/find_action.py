@@ -2,7 +2,7 @@
 
 A sentence embedding of a whole prompt ranks videos by their scenery, so the library compares actions with
 actions. Each word is looked up in `lexicon`, `verb_rules` says which of them is the verb, and what it acts
-on follows.
+on follows. Over 300 lines, since a verb, a noun and a person that name an action are told in the same way.
 """
 
 import re
@@ -13,12 +13,17 @@ from typing import Any, Self
 
 from echoreel.common.errors import EchoReelError
 from echoreel.library.actions.plain_words import (
+    ENDED,
     LONG,
     NEGATORS,
+    WATCHERS,
     clauses,
     parts,
     weight,
+    without_ended,
+    without_looks,
     without_negated,
+    without_watchers,
     written_out,
 )
 from echoreel.library.actions.spelling import corrected
@@ -67,6 +72,8 @@ def find_actions(texts: Sequence[str]) -> list[Action | None]:
         action = _of_clauses(tokens) if apart else _decided(tokens)[0]
         if action is None or action.verb not in words.known or action.verb in words.lists["light_with_any"]:
             action = _otherwise(tokens, action)
+        elif len(tokens) > 1 and words.codes[tokens[0]][0] == Group.MAYBE_BASE[1] and _agent(tokens[1]):
+            action = _named_by_nouns(tokens) or action  # "rock climbers"
         found.append(action)
     return found
 
@@ -91,8 +98,12 @@ def _words(text: str) -> list[str]:
         tokens = _joined(tokens, words)
     if not words.same.keys().isdisjoint(tokens):
         tokens = [words.same.get(token, token) for token in tokens]
+    if tokens and tokens[0] in WATCHERS:
+        tokens = without_watchers(tokens)
     if not NEGATORS.isdisjoint(tokens):
         tokens = without_negated(tokens)
+    if not ENDED.isdisjoint(tokens) and _decided(after := without_ended(tokens))[0]:
+        tokens = after
     for i in range(1, len(tokens) - 1) if "that" in tokens else ():  # "a dog that digs"
         kinds = [words.codes[token][0] for token in (tokens[i - 1], tokens[i + 1])]
         if tokens[i] == "that" and kinds[0] in Group.NOMINAL and kinds[1] in Group.THIRDS:
@@ -117,7 +128,8 @@ def _decided(tokens: Sequence[str]) -> tuple[Action | None, int]:
 def _of_clauses(tokens: Sequence[str]) -> Action | None:
     """The action of the clause in which somebody does something; the first of equals, none of the camera."""
     best, found = -2, None
-    for clause in clauses(tokens):
+    for whole in clauses(tokens):
+        clause = without_looks(whole)
         action, verb = _decided(clause)
         if action is None:
             continue
@@ -133,7 +145,27 @@ def _otherwise(tokens: Sequence[str], action: Action | None) -> Action | None:
     meant = [corrected(token, light) if light or token.endswith("ng") else token for token in tokens]
     if meant != [*tokens]:
         return _decided(meant)[0] or action
-    return _named_by_nouns(tokens) if action is None else action
+    if action is not None:
+        return action
+    return _decided(without_looks(tokens))[0] or next(filter(None, map(_named_by_nouns, _tags(tokens))), None)
+
+
+def _tags(tokens: Sequence[str]) -> list[Sequence[str]]:
+    """The text; of tags ("knight, archery, forest, drone shot") one after the other, but the camera's."""
+    if "," not in tokens:
+        return [tokens]
+    return [tag for tag in clauses(tokens) if lexicon().lists["camera"].isdisjoint(tag)]
+
+
+def _agent(noun: str) -> tuple[str, ...]:
+    """What people do who are called so, the verb first: "rock climbers" climb. Nothing for other nouns."""
+    words, one = lexicon(), plain_singular(noun)
+    if one in words.agents:
+        return words.agents[one]
+    if one.endswith("er") and words.codes[noun][0] in Group.LIVING:
+        stems = (one[:-2], one[:-1], one[:-3] if one[-4:-3] == one[-3:-2] else "")
+        return next(((stem,) for stem in stems if stem in words.progressive), ())
+    return ()
 
 
 def _named_by_nouns(tokens: Sequence[str]) -> Action | None:
@@ -141,6 +173,8 @@ def _named_by_nouns(tokens: Sequence[str]) -> Action | None:
     words, nouns = lexicon(), list[str]()
     for token in tokens:
         kind = words.codes[token][0]
+        if token.endswith("-off") and token[:-4] in words.progressive:  # "a cook-off"
+            return _said(token[:-4], (), [], False)
         if kind in Group.OPENING + Group.CONJUNCTION + Group.PARTICLE:
             break
         if kind != Group.DETERMINER:
@@ -148,9 +182,12 @@ def _named_by_nouns(tokens: Sequence[str]) -> Action | None:
     if not nouns:
         return None
     last = plain_singular(nouns[-1])
-    if last in words.agents:
-        verb, *rest = words.agents[last]
+    compound = len(nouns) > 1 and words.codes[nouns[-2]][0] not in Group.MODIFIERS
+    if last in words.agents or (compound and _agent(nouns[-1])):
+        verb, *rest = _agent(nouns[-1])
         return _said(verb, (), [(word, plain_singular(word)) for word in rest], False)
+    if last in words.lists["uncounted"]:
+        return _named(last)
     if last not in words.lists["events"]:
         return None
     kinds = [(word, word) for word in nouns[:-1] if words.codes[word][0] not in Group.MODIFIERS][-2:]

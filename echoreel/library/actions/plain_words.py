@@ -28,8 +28,17 @@ SHORT = (  # in this order
     (re.compile(r"\b(?:can|could|does|do|did|will|would) not (?:stop|help|resist) "), "is "),
 )
 MAYBE_SHORT = re.compile(r"'|n't|nt\b|\b(?:cannot|gonna|tryna|wanna|about to|going to|trying to)\b")
+ASIDE = re.compile(  # of the weather, and questions: "it is raining and they hug", "what is he doing?"
+    r"\bit is (?:rain|snow|hail|storm|pour)ing(?: outside| heavily| hard)?(?:,? and|,? while|,? as|,) "
+    r"|\bwhat (?:is|are) \w+(?: \w+)? doing *\?"
+)
 NEGATORS = frozenset(["not", "never", "no", "nobody", "noone", "without", "instead", "rather", "neither"])
 NEGATORS |= {"nor", "avoid", "refuse", "refuses", "refusing"}
+ENDED = frozenset(["stop", "stops", "stopped", "stopping", "quit", "quits", "ceased", "ceases"])
+WATCHERS, WATCHING = (
+    frozenset(["you", "we", "i"]),
+    frozenset(["watching", "watch", "seeing", "see", "hearing", "hear"]),
+)
 TURNS = frozenset(["but", "instead", "just", "only", "rather"])  # after what is not, what is
 LONG = 20  # words from which a text is taken apart into clauses
 PERSONAL = frozenset(["he", "she", "they", "i", "we", "who", "someone", "somebody"])
@@ -43,7 +52,56 @@ def written_out(text: str) -> str:
     if MAYBE_SHORT.search(text):
         for short, whole in SHORT:
             text = short.sub(whole, text)
-    return text
+    return ASIDE.sub("", text) if " is raining" in text or ("ing" in text and ASIDE.search(text)) else text
+
+
+def without_watchers(tokens: list[str]) -> list[str]:
+    """What is watched: of "you are watching a man run" the words "a man running"."""
+    at = next((i for i, token in enumerate(tokens[:4]) if token in WATCHING), 0)
+    if not at or tokens[0] not in WATCHERS:
+        return tokens
+    seen = tokens[at + 1 :]
+    for i in range(1, len(seen)):
+        if _kind(seen[i]) in Group.MAYBE_BASE and _kind(seen[i - 1]) in Group.LIVING:
+            return [*seen[:i], lexicon().ing(seen[i]), *seen[i + 1 :]]
+    return seen
+
+
+def without_ended(tokens: Sequence[str]) -> list[str]:
+    """What is done afterwards: of "he stops running and sits down" the words "he sits down"."""
+    for i, token in enumerate(tokens[:-1]):
+        if token in ENDED and _kind(tokens[i + 1]) in Group.INGS:
+            end = _until_turn(tokens, i + 1)
+            before = [*tokens[:i]]
+            while before and _kind(before[-1]) in Group.BEFORE_VERB:
+                before.pop()
+            return [*before, *tokens[end + 1 :]] if end < len(tokens) - 1 else [*tokens]
+    return [*tokens]
+
+
+def without_looks(clause: Sequence[str]) -> list[str]:
+    """A clause without what its subject wears or holds: "a girl in a coat skates" -> "a girl is skating"."""
+    for i in range(1, len(clause) - 3):
+        if _kind(clause[i]) == Kind.PREPOSITION and _kind(clause[i - 1]) in Group.ONE_LIVING + Kind.NOUN:
+            end = _after_looks(clause, i)
+            if end:
+                verb = lexicon().ing(lexicon().verb(clause[end]))
+                return [*clause[:i], "is", verb, *clause[end + 1 :]]
+    return [*clause]
+
+
+def _after_looks(clause: Sequence[str], i: int) -> int:
+    """Where the verb is after a preposition at i, its article and its noun; 0 where there is none."""
+    article = clause[i + 1] in ("a", "an", "his", "her")
+    for j in range(i + 3 if article else i + 2, len(clause) - 1):
+        before, kind = _kind(clause[j - 1]), _kind(clause[j])
+        if kind in Group.BE_ADVERB + Kind.BREAK + Kind.PRONOUN:
+            return 0
+        if kind in Group.THIRDS and kind not in Kind.THIRD_OR_BEINGS:
+            whole = before in Group.SINGULARS if article else before in Group.PLURALS + Kind.THIRD_OR_BEINGS
+            if whole and _kind(clause[j + 1]) not in Kind.BE + Kind.THIRD:
+                return j
+    return 0
 
 
 def without_negated(tokens: Sequence[str]) -> list[str]:
@@ -66,7 +124,10 @@ def without_negated(tokens: Sequence[str]) -> list[str]:
             while kept and _kind(kept[-1]) == Kind.MODAL:
                 kept.pop()
             i = _until_turn(tokens, i + 1)
-    return kept
+            verbs = [word for word in kept if _kind(word) in Group.VERBS]
+            i += i < len(tokens) and not verbs and tokens[i] in ("and", "but")
+    first = next((i for i, word in enumerate(kept) if _kind(word) not in Kind.BREAK + Kind.CONJUNCTION), 0)
+    return kept[first:]
 
 
 def clauses(tokens: Sequence[str]) -> list[list[str]]:

@@ -18,6 +18,10 @@ def corrected(word: str, nouns: bool) -> str:
     words = lexicon()
     if word in words.known or len(word) < SHORTEST or not word.isalpha():
         return word
+    if not nouns and word.endswith("ing"):
+        for i in range(3, len(word) - 6):  # "armwrestling"
+            if word[:i] in words.known and words.codes.get(word[i:], " ")[0] in Group.INGS:
+                return word[i:]
     for near in _near(word):
         if near in words.known and near in words.lemmas:
             lemma = words.lemmas[near]

@@ -17,7 +17,6 @@ from typing import Any
 
 ASSETS = Path(__file__).parents[2] / "assets"
 FILE = ASSETS / "lexicon.txt.gz"
-RELATED = ASSETS / "related.txt.gz"
 WORDS = 1 << 18  # kept at most, with those that texts brought
 
 
@@ -238,13 +237,6 @@ def lexicon() -> Lexicon:
     agents = {agent: tuple(words.split()) for agent, words in told["agents"].items()}
     known, same = frozenset(codes), told["same"]
     return Lexicon(codes, lemmas, progressive, pairs, firsts, lists, acts_with, agents, same, known)
-
-
-@cache
-def related_verbs() -> dict[str, tuple[str, ...]]:
-    """Verb -> up to eight common verbs that mean the same or something more general, from WordNet."""
-    lines = gzip.decompress(RELATED.read_bytes()).decode().splitlines()
-    return {verb: tuple(words) for verb, *words in (line.split() for line in lines)}
 
 
 def _role(kind: str, lemma: str, lists: dict[str, frozenset[str]]) -> str:
