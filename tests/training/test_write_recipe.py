@@ -27,6 +27,9 @@ PUBLISHED = {  # millions of parameters of the denoiser, and the shape of a trai
     "wan-14b": (14288, ClipShape(33, 16.0, 240, 416)),
     "ltx": (1923, ClipShape(49, 25.0, 256, 352)),
     "cogvideox-2b": (1694, ClipShape(17, 8.0, 480, 720)),
+    "kandinsky5-lite": (2008, ClipShape(49, 24.0, 256, 384)),
+    "mochi": (10028, ClipShape(19, 30.0, 480, 848)),
+    "sana-video": (2057, ClipShape(33, 16.0, 240, 416)),
     "animatediff": (1313, ClipShape(16, 8.0, 512, 512)),
 }
 
