@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,18 @@ def test_empty_lines_of_a_table_are_no_rows(tmp_path: Path) -> None:
     text = "path,caption\n\na.mp4,a man runs\n\n\nb.mp4,a man sits\n\n"
     assert rows(tmp_path / "a.csv", text) == (2, 0)
     assert next(iter(read_tables.read_table(tmp_path / "a.csv").rows)).numbers == [3, 6]
+
+
+def deeper(frames: int, read: Callable[[], Any]) -> Any:
+    return deeper(frames - 1, read) if frames else read()
+
+
+@pytest.mark.parametrize(
+    "row", ["{}", '{"path": "a", "caption": "b", "start": {}}', '{"type": "image", "x": {}}']
+)
+def test_rows_that_nest_are_refused_wherever_they_are_read(tmp_path: Path, row: str) -> None:
+    first, nest = '{"path": "a.mp4", "caption": "a man runs"}', "[" * 600 + "]" * 600
+    (tmp_path / "a.json").write_text(f"[{first}, {row.replace('{}', nest)}]")
+    batches, refused = read_catalogue(tmp_path / "a.json")
+    assert deeper(400, lambda: sum(map(len, batches))) == 1
+    assert refused.counts.total() == 1

@@ -7,6 +7,7 @@ Over 300 lines since each layout of others is one short reader beside the rest.
 
 import csv
 import re
+import reprlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -242,9 +243,9 @@ def _objects(
         with _told(path):
             for number, row in rows(refused):
                 if not isinstance(row, dict):
-                    refused.add("that are no JSON object", number, str(row))
+                    refused.add("that are no JSON object", number, _shown(row))
                 elif row.get("type") == "image":
-                    refused.add("of an image, not of a video", number, str(row))
+                    refused.add("of an image, not of a video", number, _shown(row))
                 else:
                     location, caption, *times = (None if name is None else row.get(name) for name in names)
                     location = None if isinstance(location, dict | list) else location
@@ -252,6 +253,11 @@ def _objects(
                         yield number, location, each, *times
 
     return chosen, _by_columns(read())
+
+
+def _shown(row: Any) -> str:
+    """The beginning of a row; of one that nests, only its upper levels, however deep it is."""
+    return row if isinstance(row, str) else reprlib.repr(row)
 
 
 def _by_columns(rows: Iterator[tuple[Any, ...]]) -> Iterator[Rows]:
@@ -305,7 +311,8 @@ def _entries(data: Any) -> Iterator[Any]:
 
 def _without_sentences(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Videos of MSR-VTT that no sentence is about: rows without a caption."""
-    told = {str(row.get("video_id")) for row in data["sentences"] if isinstance(row, dict)}
+    named = (row.get("video_id") for row in data["sentences"] if isinstance(row, dict))
+    told = {name for name in named if isinstance(name, str)}
     videos = data.get("videos")
     for video in videos if isinstance(videos, list) else []:
         name = video.get("video_id") if isinstance(video, dict) else None
