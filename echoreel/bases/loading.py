@@ -18,6 +18,7 @@ from echoreel.bases.base import Base
 from echoreel.bases.known_bases import KNOWN, known_base
 from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, transformers_parts
+from echoreel.bases.noise_schedule import check_noise
 from echoreel.bases.part_sizes import check_layers, check_lora, check_parts, check_schedule
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
@@ -28,6 +29,7 @@ from echoreel.common.places import WEIGHTS
 
 NO_LORA = re.compile("scheduler|optimizer|checkpoint")  # in names of other files beside it
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+NO_SENTENCE = (LookupError, AttributeError, TypeError, AssertionError)  # what they say is for programmers
 LOG = logging.getLogger(__name__)
 Offload: TypeAlias = Literal["model", "layers"]
 PIPELINES = {  # that diffusers does not know by name
@@ -90,6 +92,8 @@ def load_base(
                 read |= denoiser_of(file, source, config, dtype)
             pipe = kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **read)
         check_complete(pipe.components)
+        if pipe.components.get("scheduler"):
+            check_noise(pipe.scheduler)
     except MissingExtra:
         raise
     except Exception as error:  # the hub, the disk or any class that the folder names: no common type
@@ -250,7 +254,12 @@ def why_not_loaded(kind: str, source: Path | str, error: Exception) -> str:
         return f"{kind} {source}: no such folder, and the hub cannot be reached or has no such {kind}"
     first, _, rest = str(error).strip().partition("\n")
     reason = " ".join(f"{first} {rest if first.endswith(':') else ''}".split())[:300].rstrip(".")
-    return f"{kind} {source}: cannot be loaded: {reason or type(error).__name__}"
+    reason = reason or type(error).__name__
+    if isinstance(error, NO_SENTENCE):
+        reason = (
+            f"its files are damaged, or of another kind ({type(error).__name__}: {reason}); get them again"
+        )
+    return f"{kind} {source}: cannot be loaded: {reason}"
 
 
 def model_name(model: Any) -> str:

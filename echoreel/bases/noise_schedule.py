@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from echoreel.common.errors import BaseUnsupported
+from echoreel.common.errors import BaseUnsupported, CheckpointError
 
 Predicts = Literal["epsilon", "v_prediction", "sample", "flow"]
 
@@ -95,6 +95,31 @@ class NoiseSchedule:
         alpha_bar = self.alphas_cumprod[timesteps]
         signal = alpha_bar.sqrt() if self.scales is None else self.scales[timesteps] * alpha_bar.sqrt()
         return timesteps, signal, (1 - alpha_bar).sqrt()
+
+
+def check_noise(scheduler: Any) -> None:
+    """Raises CheckpointError for tables that are no schedule: too short, not of numbers, or out of range.
+
+    diffusers makes a scheduler of any betas, and a video of NaN with it.
+    """
+    steps = scheduler.config.get("num_train_timesteps")
+    tables = {name: getattr(scheduler, name, None) for name in ("betas", "alphas_cumprod", "sigmas")}
+    for name, table in tables.items():
+        if not isinstance(table, Tensor):
+            continue
+        if table.isnan().any():
+            raise CheckpointError(f"its scheduler's {name} hold NaN; get the files again")
+        if name != "sigmas" and len(table) < (steps or 0):
+            raise CheckpointError(
+                f"its scheduler has {len(table)} betas for {steps} steps, need one for each; "
+                "get the files again"
+            )
+        is_share = name != "sigmas" or "FlowMatch" in type(scheduler).__name__
+        if is_share and not (table.min() >= 0 and table.max() <= 1):
+            raise CheckpointError(
+                f"its scheduler's {name} are {table.min():g} to {table.max():g}, need 0 to 1; "
+                "get the files again"
+            )
 
 
 def sample_levels(

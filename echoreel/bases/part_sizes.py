@@ -130,8 +130,10 @@ def check_lora(source: str) -> None:
             key = str(name).rpartition(".")[2]
             inside = value.items() if isinstance(value, dict) else ()
             ranks = [value] if key == "r" else [rank for _, rank in inside] if key == "rank_pattern" else []
-            if not all(isinstance(rank, int) and rank <= MOST_RANK for rank in ranks):
-                raise CheckpointError(f"its {name} is {value!r:.60}, at most {MOST_RANK}; get the file again")
+            if not all(isinstance(rank, int) and 1 <= rank <= MOST_RANK for rank in ranks):
+                raise CheckpointError(
+                    f"its {name} is {value!r:.60}, need at least 1, at most {MOST_RANK}; get the file again"
+                )
             patterns = (
                 [value] if key.endswith("_modules") and isinstance(value, str) else [k for k, _ in inside]
             )

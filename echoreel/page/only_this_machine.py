@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echoreel.page.request_body import NotAnswered, again, body_of, check_json
+from echoreel.page.uploads import only_whole_files
 
 LOG = logging.getLogger(__name__)
 FETCHES_NOTHING = "the page fetches nothing from elsewhere"
@@ -21,7 +22,8 @@ HOSTS = ("127.0.0.1", "localhost")
 API = "/gradio_api"
 # What the page's own script posts to. Gradio has more: it writes recordings, and links that keep a session.
 UNUSED = (f"{API}/deep_link", f"{API}/dev/", f"{API}/call/")
-POSTED = (f"{API}/queue/join", f"{API}/run/", f"{API}/upload", f"{API}/cancel", f"{API}/reset")
+UPLOAD = f"{API}/upload"
+POSTED = (f"{API}/queue/join", f"{API}/run/", UPLOAD, f"{API}/cancel", f"{API}/reset")
 HEADERS = {
     # What the page may load: itself, and nothing from elsewhere.
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
@@ -77,7 +79,8 @@ class OnlyThisMachine:
             if refused is None:
                 receive = await _checked(scope, receive)
             if refused is None:
-                await self.app(scope, receive, send_with_headers)
+                with only_whole_files() if scope["path"].rstrip("/") == UPLOAD else nullcontext():
+                    await self.app(scope, receive, send_with_headers)
                 return
             status = 403
         except NotAnswered as error:
@@ -98,7 +101,7 @@ async def _checked(scope: Scope, receive: Receive) -> Receive:
         return receive
     if scope["method"] != "POST" or not path.startswith(POSTED):
         raise NotAnswered(UNKNOWN)
-    if path.rstrip("/") == f"{API}/upload":  # Gradio has a limit for files
+    if path.rstrip("/") == UPLOAD:  # Gradio has a limit for files
         return receive
     body = await body_of(receive)
     check_json(body)

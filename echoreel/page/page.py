@@ -26,6 +26,7 @@ from echoreel.page.only_this_machine import OnlyThisMachine, fetching_nothing
 from echoreel.page.result_panel import result_panel
 from echoreel.page.shared import EMBEDDED, Shared
 from echoreel.page.telling import TellingBlocks
+from echoreel.page.uploads import keeping_whole_uploads
 
 HOST = "127.0.0.1"
 FIRST_PORT = 7860  # and the next free one
@@ -81,7 +82,8 @@ def _page(shared: Shared) -> gr.Blocks:
 @contextmanager
 def served(settings: PageSettings) -> Iterator[str]:
     """The page's address, while it is served. Ends what runs. Raises EchoReelError where no port is free."""
-    with fetching_nothing(), tempfile.TemporaryDirectory(prefix="echoreel-page-") as scratch:
+    own = tempfile.TemporaryDirectory(prefix="echoreel-page-")
+    with fetching_nothing(), keeping_whole_uploads(), own as scratch:
         os.environ["GRADIO_TEMP_DIR"] = f"{scratch}/uploads"
         thumbnails = Path(scratch) / "thumbnails"
         thumbnails.mkdir()

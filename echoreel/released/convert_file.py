@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -155,6 +156,8 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
     if not isinstance(loaded, dict) or not any(isinstance(x, Tensor) for x in loaded.values()):
         raise CheckpointError(f"{source}: holds no tensors by name; give a checkpoint of the whole model")
     named = {str(name).removeprefix(WRAPPER): x for name, x in loaded.items() if isinstance(x, Tensor)}
+    if odd := next((name for name, x in named.items() if x.layout is not torch.strided), None):
+        raise CheckpointError(f"{source}: {odd} is a sparse tensor, need an ordinary one; get the file again")
     return {name: x for name, x in named.items() if name not in IGNORED}
 
 

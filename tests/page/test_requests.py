@@ -3,16 +3,19 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from helpers.page_client import PageClient, file_data
 from helpers.places import ROOT
 
-from echoreel.page.page import PageSettings, served
+from echoreel.page.page import HOST, PageSettings, served
 
 API = "/gradio_api"
 JOIN = f"{API}/queue/join"
@@ -57,6 +60,13 @@ def no_trace(client: PageClient, capfd: Any, caplog: Any) -> Iterator[None]:
     capfd.readouterr()
     yield
     assert "Traceback" not in "".join(capfd.readouterr()) + caplog.text
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    until = time.monotonic() + SECONDS
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def events(client: PageClient) -> list[Any]:
@@ -203,3 +213,21 @@ def test_results_of_others_with_odd_names_are_shown_or_told(client: PageClient, 
     assert client.call(client.event_of("history"), ["odd.json"])[0]
     upload = client.upload("odd.json", (folder / "outputs" / "odd.json").read_bytes()).json()[0]
     assert client.call(client.event_of("restore"), [file_data(upload)])[0]
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(client: PageClient, address: str) -> None:
+    begun = (
+        b'--x\r\nContent-Disposition: form-data; name="%s"; filename="a.mp4"\r\n'
+        b"Content-Type: video/mp4\r\n\r\n" + b"0" * 100_000
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    before = {*uploads.iterdir()}
+    for body in (begun % b"files", begun % b"others" + b"\r\n--x--\r\n", begun % b"files" + b"\r\n--x?"):
+        client.http.post(f"{API}/upload", content=body, headers=headers)
+    with socket.create_connection((httpx.URL(address).host, httpx.URL(address).port or 80)) as broken:
+        head = f"POST {API}/upload HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 999999\r\n"
+        broken.sendall(f"{head}Content-Type: {headers['Content-Type']}\r\n\r\n".encode() + begun % b"files")
+        wait_until(lambda: len({*uploads.iterdir()} - before) > 0)
+    wait_until(lambda: {*uploads.iterdir()} == before)
+    assert client.upload("whole.mp4", b"1").status_code == 200

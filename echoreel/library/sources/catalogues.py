@@ -194,7 +194,7 @@ def _times(rows: Batch) -> tuple[list[float | None], list[float | None], "pa.Arr
     """Start and end of each row, and which rows say what cannot be."""
     import pyarrow as pa
 
-    if {*rows.start, *rows.end} == {None}:
+    if all(time is None for times in (rows.start, rows.end) for time in times):
         return rows.start, rows.end, pa.array([False] * len(rows.start))
     starts, ends, wrong = list[float | None](), list[float | None](), list[bool]()
     for row in zip(rows.start, rows.end, strict=True):

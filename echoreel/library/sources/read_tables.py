@@ -7,6 +7,7 @@ Over 300 lines since each layout of others is one short reader beside the rest.
 
 import csv
 import re
+import reprlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,10 @@ from echoreel.library.sources.table_values import (
 LINE_CHARACTERS = 16 * 2**20
 RECORD_LINES = 1_000  # of one CSV record, whose values may hold line ends
 BLOCK = 4_096  # lines that are read at once where each is one good record, as nearly always
+RECORD_CHARACTERS = 16 * 2**20  # of one CSV record of several lines
 RETRIES = 1_000  # of records read again from their second line, since a quote was not closed
+RETRIED_CHARACTERS = 128 * 2**20  # of all of them together
+COLUMNS = 10_000  # of a CSV file
 JSON_BYTES = 64 * 2**20  # of a .json file, which is read at once
 SAMPLE = 2**20  # bytes that tell the encoding
 HEAD = 100  # rows whose keys are the columns
@@ -114,6 +118,10 @@ def _separated(
     header = [name.strip(" \ufeff") for name in next(csv.reader([line], delimiter=delimiter), [])]
     while header and not header[-1]:
         header.pop()
+    if len(header) > COLUMNS:
+        raise CatalogueError(
+            f"{path.name}: has {len(header)} columns, at most {COLUMNS}; keep those of captions"
+        )
     chosen = choose_columns(path.name, header, given)
     at = [header.index(chosen[meant]) if meant in chosen else len(header) for meant in Rows._fields[1:]]
 
@@ -149,16 +157,18 @@ def _records(
     A quote that is not closed makes one record of many lines: then the first line alone is refused.
     """
     again, taken = deque[str](), list[str]()
-    retries, ended = RETRIES, False
+    retries, left, ended = RETRIES, RETRIED_CHARACTERS, False
 
     def feed() -> Iterator[str]:
         nonlocal ended
-        while len(taken) < RECORD_LINES:
+        size = 0
+        while len(taken) < RECORD_LINES and size < RECORD_CHARACTERS:
             line = again.popleft() if again else next(lines, None)
             if line is None:
                 ended = True
                 return
             taken.append(line)
+            size += len(line)
             yield line
 
     while not ended or again:
@@ -167,7 +177,9 @@ def _records(
             if not again:
                 return
             if (records := _plain_records([*again], delimiter, width)) is not None:
-                yield range(number, number + len(records)), records
+                told = [number + line for line, record in enumerate(records) if record]
+                if told:
+                    yield told, [*filter(None, records)]
                 number += len(again)
                 again.clear()
                 continue
@@ -183,11 +195,12 @@ def _records(
             if good:
                 yield [number], [record[:width]]
             elif "".join(taken).strip():
-                count = 1 if retries else len(taken)
+                is_retried = retries > 0 and left > 0
                 why = "with another number of columns than the first line"
-                refused.add(why, number, taken[0].strip(), count)
-                if len(taken) > 1 and retries:
+                refused.add(why, number, taken[0].strip(), 1 if is_retried else len(taken))
+                if len(taken) > 1 and is_retried:
                     retries -= 1
+                    left -= sum(map(len, taken))
                     again.extendleft(reversed(taken[1:]))
                     del taken[1:]
                     ended = False
@@ -196,12 +209,12 @@ def _records(
 
 
 def _plain_records(lines: list[str], delimiter: str, width: int) -> list[list[str]] | None:
-    """The records of lines that are each a good one; None where any is not."""
+    """The records of lines that are each a good one, or empty; None where any is not."""
     try:
         records = [*csv.reader(lines, delimiter=delimiter)]
     except csv.Error:
         return None
-    is_plain = len(records) == len(lines) and all(len(record) == width for record in records)
+    is_plain = len(records) == len(lines) and all(len(record) in (0, width) for record in records)
     return records if is_plain else None
 
 
@@ -230,9 +243,9 @@ def _objects(
         with _told(path):
             for number, row in rows(refused):
                 if not isinstance(row, dict):
-                    refused.add("that are no JSON object", number, str(row))
+                    refused.add("that are no JSON object", number, _shown(row))
                 elif row.get("type") == "image":
-                    refused.add("of an image, not of a video", number, str(row))
+                    refused.add("of an image, not of a video", number, _shown(row))
                 else:
                     location, caption, *times = (None if name is None else row.get(name) for name in names)
                     location = None if isinstance(location, dict | list) else location
@@ -240,6 +253,11 @@ def _objects(
                         yield number, location, each, *times
 
     return chosen, _by_columns(read())
+
+
+def _shown(row: Any) -> str:
+    """The beginning of a row; of one that nests, only its upper levels, however deep it is."""
+    return row if isinstance(row, str) else reprlib.repr(row)
 
 
 def _by_columns(rows: Iterator[tuple[Any, ...]]) -> Iterator[Rows]:
@@ -293,7 +311,8 @@ def _entries(data: Any) -> Iterator[Any]:
 
 def _without_sentences(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Videos of MSR-VTT that no sentence is about: rows without a caption."""
-    told = {str(row.get("video_id")) for row in data["sentences"] if isinstance(row, dict)}
+    named = (row.get("video_id") for row in data["sentences"] if isinstance(row, dict))
+    told = {name for name in named if isinstance(name, str)}
     videos = data.get("videos")
     for video in videos if isinstance(videos, list) else []:
         name = video.get("video_id") if isinstance(video, dict) else None

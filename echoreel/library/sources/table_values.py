@@ -91,6 +91,8 @@ def choose_columns(name: str, header: list[str], given: Mapping[str, str]) -> di
 
 def seconds(value: Any) -> float | None:
     """Seconds from a number, "7.5" or "0:00:07.5"; None for nothing. Raises ValueError for no time."""
+    if isinstance(value, list | dict):
+        raise ValueError("no time")
     if value is None or (text := str(value).strip().lower()) in UNKNOWN_TIMES:
         return None
     if not re.fullmatch(r"(\d{1,9}:){0,2}\d{1,20}(\.\d{0,400})?(e[+-]?\d{1,3})?", text):

@@ -1,0 +1,168 @@
+"""Files of others that are of the right kind and say what cannot be: schedules, LoRAs, indexes, tables."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.toy_models import save_toys
+from safetensors.torch import save_file
+
+from echoreel.bases.loading import load_base
+from echoreel.bases.noise_schedule import check_noise
+from echoreel.common.errors import BaseUnsupported, CheckpointError, EchoReelError
+from echoreel.library.sources import read_tables
+from echoreel.library.sources.catalogues import read_catalogue
+from echoreel.library.sources.table_values import CatalogueError
+from echoreel.released.convert_file import read_tensors
+
+CONFIG = "config.json"
+SCHEDULER = "scheduler/scheduler_config.json"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    save_toys(folder)
+    return folder / "base"
+
+
+@pytest.fixture
+def base(whole: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(whole, tmp_path / "base")
+
+
+def changed(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"trained_betas": [0.1, 0.2, 0.3]}, "has 3 betas for 1000 steps"),
+        ({"trained_betas": [float("nan")] * 1000}, "betas hold NaN"),
+        ({"beta_start": float("nan")}, "betas hold NaN"),
+        ({"beta_start": -1.0}, "betas are -1 to"),
+        ({"beta_end": 2.0}, "betas are .* to 2,"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": float("nan")}, "sigmas hold NaN"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": -5.0}, "sigmas are .* need 0 to 1"),
+    ],
+)
+def test_a_schedule_that_is_none_is_told(base: Path, values: dict[str, Any], why: str) -> None:
+    import diffusers
+
+    told = json.loads((base / SCHEDULER).read_text())
+    kind = getattr(diffusers, values.get("_class_name", told["_class_name"]))
+    (base / SCHEDULER).write_text(json.dumps({"num_train_timesteps": 1000} | values))
+    with pytest.raises(CheckpointError, match=f"its scheduler.*{why}"):
+        check_noise(kind.from_config(kind.load_config(str(base), subfolder="scheduler")))
+
+
+def test_a_base_of_three_betas_is_refused(base: Path) -> None:
+    changed(base / SCHEDULER, num_train_timesteps=1000, trained_betas=[0.1, 0.2, 0.3])
+    with pytest.raises(BaseUnsupported, match="has 3 betas for 1000 steps, need one for each"):
+        load_base(base)
+
+
+@pytest.mark.parametrize("facts", [{"unet.r": -1}, {"unet.r": 0}, {"unet.rank_pattern": {"to_q": -3}}])
+def test_a_lora_of_no_rank_is_told(whole: Path, tmp_path: Path, facts: dict[str, Any]) -> None:
+    file = tmp_path / "lora.safetensors"
+    save_file({"unet.x.lora_A.weight": torch.zeros(2, 8)}, file, {"lora_adapter_metadata": json.dumps(facts)})
+    with pytest.raises(EchoReelError, match="need at least 1, at most 4096"):
+        load_base(whole, loras=[file])
+
+
+@pytest.mark.parametrize(
+    "name", ["unet.lora_A.weight", "lora_unet_x.lora_down.weight", "lora_A", "a..b", "x"]
+)
+def test_a_lora_of_odd_names_is_told(whole: Path, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "lora.safetensors"
+    save_file({name: torch.zeros(2, 8)}, file)
+    with pytest.raises(EchoReelError) as told:
+        load_base(whole, loras=[file])
+    _, _, reason = str(told.value).partition(str(file))
+    assert len(reason.removeprefix(": cannot be loaded: ").split()) > 5, reason
+
+
+@pytest.mark.parametrize("value", [5, [], "x", {"quant_method": "x"}, {"quant_method": 5}, {}])
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_an_odd_quantization_is_told(base: Path, part: str, value: Any) -> None:
+    changed(base / part / CONFIG, quantization_config=value)
+    try:
+        load_base(base)
+    except BaseUnsupported as told:
+        assert "cannot be loaded: " in str(told)  # noqa: PT017
+
+
+@pytest.mark.parametrize("shard", ["/etc/passwd", "../../../../../etc/passwd", "", 5, None, "\0"])
+def test_an_index_that_names_another_file_is_told(base: Path, shard: Any) -> None:
+    name = "diffusion_pytorch_model.safetensors"
+    (base / "unet" / name).rename(base / "unet" / "other.safetensors")
+    told = {"metadata": {"total_size": 1}, "weight_map": {"conv_in.weight": shard}}
+    (base / "unet" / f"{name}.index.json").write_text(json.dumps(told))
+    with pytest.raises(BaseUnsupported, match="cannot be loaded: ") as error:
+        load_base(base)
+    assert "root:" not in str(error.value)
+
+
+def test_a_sparse_tensor_of_any_size_is_told(tmp_path: Path) -> None:
+    sparse = torch.sparse_coo_tensor([[0], [0]], [1.0], (10**6, 10**7), check_invariants=True)
+    torch.save({"state_dict": {"model.diffusion_model.x": sparse}}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match="x is a sparse tensor"):
+        read_tensors(tmp_path / "a.ckpt")
+
+
+def rows(path: Path, text: str) -> tuple[int, int]:
+    """Of a catalogue: rows, and rows that were refused."""
+    path.write_text(text)
+    batches, refused = read_catalogue(path)
+    return sum(map(len, batches)), refused.counts.total()
+
+
+def test_an_open_quote_costs_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = 0
+
+    def counted(*values: Any, **named: Any) -> bool:
+        nonlocal read
+        read += sum(map(len, values[0]))
+        return closed(*values, **named)
+
+    closed = read_tables._is_closed
+    monkeypatch.setattr(read_tables, "_is_closed", counted)
+    monkeypatch.setattr(read_tables, "RETRIED_CHARACTERS", 100_000)
+    monkeypatch.setattr(read_tables, "RECORD_CHARACTERS", 20_000)
+    text = "path,caption\n" + 'a.mp4,"a man, runs\n' + "b.mp4,x\n" * 50_000
+    assert sum(rows(tmp_path / "a.csv", text)) == 50_001
+    assert read < 150_000
+    many = "path,caption\n" + ('"' + "x" * 900 + "\n") * 900
+    assert rows(tmp_path / "a.csv", many) == (0, 900)
+    assert read < 400_000
+
+
+def test_a_table_of_any_number_of_columns_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="has 10002 columns, at most 10000"):
+        rows(tmp_path / "a.csv", "path,caption" + ",x" * 10_000 + "\n")
+
+
+def test_empty_lines_of_a_table_are_no_rows(tmp_path: Path) -> None:
+    text = "path,caption\n\na.mp4,a man runs\n\n\nb.mp4,a man sits\n\n"
+    assert rows(tmp_path / "a.csv", text) == (2, 0)
+    assert next(iter(read_tables.read_table(tmp_path / "a.csv").rows)).numbers == [3, 6]
+
+
+def deeper(frames: int, read: Callable[[], Any]) -> Any:
+    return deeper(frames - 1, read) if frames else read()
+
+
+@pytest.mark.parametrize(
+    "row", ["{}", '{"path": "a", "caption": "b", "start": {}}', '{"type": "image", "x": {}}']
+)
+def test_rows_that_nest_are_refused_wherever_they_are_read(tmp_path: Path, row: str) -> None:
+    first, nest = '{"path": "a.mp4", "caption": "a man runs"}', "[" * 600 + "]" * 600
+    (tmp_path / "a.json").write_text(f"[{first}, {row.replace('{}', nest)}]")
+    batches, refused = read_catalogue(tmp_path / "a.json")
+    assert deeper(400, lambda: sum(map(len, batches))) == 1
+    assert refused.counts.total() == 1
