@@ -193,7 +193,8 @@ def generate(
         files, during = parts_of(reference or [])
         wanted = orders(prompt, prompts, out)
         for order in wanted:
-            check_output(order.out, tuple(dict.fromkeys(seed or (0,))), [*files, *([image] if image else ())])
+            read_here = [each for each in (*files, image, prompts, replay) if each is not None]
+            check_output(order.out, tuple(dict.fromkeys(seed or (0,))), read_here)
         height, width = pixels(size) or (None, None)
         settings = checked(
             GenerationSettings,

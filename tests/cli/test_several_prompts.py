@@ -93,3 +93,15 @@ def test_all_is_checked_before_the_first_video(prompts: Path, tmp_path: Path) ->
     )
     assert "v-2.mp4: is an input, which is never replaced" in done.stderr
     assert not (tmp_path / "v-1.mp4").exists()
+
+
+def test_the_prompts_and_the_replayed_file_are_never_replaced(prompts: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "v-1.json"
+    prompts.rename(lines)
+    done = call("--prompts", str(lines), *CALL, "-o", str(tmp_path / "v.mp4"))
+    assert "v-1.json: is an input, which is never replaced" in done.stderr
+    assert lines.read_text().split() == " ".join(LINES).split()
+    told = {"prompt": LINES[0], "seeds": [0], "settings": {}, "references": []}
+    (tmp_path / "w.json").write_text(json.dumps(told))
+    done = call("--replay", str(tmp_path / "w.json"), "-o", str(tmp_path / "w.mp4"))
+    assert "w.json: is an input, which is never replaced" in done.stderr
