@@ -16,6 +16,7 @@ from echoreel.training.autoencoder_probe import check_pairs
 from echoreel.training.gradient_checkpointing import recompute_in_training
 from echoreel.training.pair_cache import Pairs, PairSet
 from echoreel.training.run_log import Headline
+from echoreel.training.spread_base import spread_over_processes
 from echoreel.training.step_pairs import TrainingPairs, adapter_batch
 
 
@@ -61,6 +62,10 @@ class AdapterTask:
     def batch(self, step: int) -> Pairs:
         """Pairs number `step`."""
         return adapter_batch(self._pairs, step, self.settings)
+
+    def spread(self, device: torch.device) -> None:
+        """Keep only this process's part of the base's weights. Raises BaseUnsupported."""
+        spread_over_processes(self.base, device)
 
     def told(self, step: int) -> str:
         """Which pairs these are."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -52,6 +52,7 @@ class RunState(Settings):
     elapsed: NonNegativeFloat  # seconds
     totals: dict[str, float]  # since the last log line
     ema: bool | None = None  # whether there are averaged weights; none = written before this was told
+    batches: PositiveInt | None = None  # of a step, over all processes; none = likewise
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import torch
+from diffusers import DiffusionPipeline
 
 from echoreel.bases.base import BaseLike
 from echoreel.bases.loading import load_base
@@ -22,6 +23,7 @@ from echoreel.training.loop import FREE, FitSettings, fit
 from echoreel.training.memory import check_memory
 from echoreel.training.pair_cache import PairSet
 from echoreel.training.run_folder import RunFolder, load_trained
+from echoreel.training.spread_base import process_device
 
 
 class AdapterRecipe(Settings):
@@ -43,6 +45,14 @@ class AdapterRecipe(Settings):
     validation: Path | None = None  # another one; none = the first of `pairs` are held back
     task: AdapterTaskSettings = AdapterTaskSettings()
     fit: FitSettings
+
+
+def _load(recipe: AdapterRecipe) -> DiffusionPipeline:
+    """The base on this process's device, or in main memory where its weights are to be spread from there."""
+    device = process_device()
+    dtype = torch.bfloat16 if device.type == "cuda" else None
+    place = torch.device("cpu") if recipe.fit.spread_base else device
+    return load_base(recipe.base, dtype, place, parts=recipe.base_parts)
 
 
 def first_process() -> bool:
@@ -106,7 +116,7 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
         with run.locked():
             run.check_result("adapter")
             run.bind(recipe, free=("folder", *(f"fit.{name}" for name in FREE)), file="recipe.json")
-    base = base_of(load_base(recipe.base, parts=recipe.base_parts))
+    base = base_of(_load(recipe))
     adapter = adapter_to_train(
         base, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
     )

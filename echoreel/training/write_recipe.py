@@ -60,6 +60,7 @@ precision = "bf16"  # or "fp32": slower, more memory
 # betas = [0.9, 0.99]  # of AdamW
 # weight_decay = 0.01  # of AdamW, on matrices only
 # prefetch = 1  # batches that are read ahead
+# spread_base = false  # several GPUs: each keeps a part of the base's weights (FSDP2), not all of them
 # minutes = 0  # stop with a checkpoint after so long; 0 = never
 # checkpoint_every = 500  # steps; 0 = only at the end
 # checkpoint_minutes = 10  # also after so long, so that a crash costs no more; 0 = off
