@@ -420,7 +420,7 @@ def _check_launcher() -> None:
 
 
 def _spread(task: Task, accelerator: Accelerator) -> bool:
-    """Whether the base's weights were spread over the processes. Raises SettingsError for a task without one."""
+    """Whether the base's weights were spread over the processes. Raises SettingsError where there is none."""
     if not isinstance(task, SpreadsBase):
         raise SettingsError(f"spread_base: {task.name} has no frozen base to spread; leave it out")
     if accelerator.num_processes == 1:

@@ -1,4 +1,4 @@
-"""A frozen base whose weights several processes share: each keeps a part, and fetches the rest when it computes.
+"""A frozen base whose weights several processes share: each keeps a part, and fetches the rest to compute.
 
 torch's FSDP2, for the base alone. The adapter is small, so every process has all of it (DDP), and checkpoints
 and the optimizer are as with one process.
@@ -26,14 +26,14 @@ def process_device() -> torch.device:
 def spread_over_processes(base: BaseLike, device: torch.device) -> None:
     """Spread the denoiser's weights, block by block, for good. All processes must call it.
 
-    Raises BaseUnsupported for a base with two denoisers: each process chooses one of them by itself, and would
-    wait for weights of the other.
+    Raises BaseUnsupported for a base with two denoisers: each process chooses one of them by itself, and
+    would wait for weights of the other.
     """
     base = base_of(base)
     if len(base.denoisers) > 1:
         raise BaseUnsupported(
-            f"spread_base: got a {base.name} with {len(base.denoisers)} denoisers, need one; leave it out, and "
-            "set quantize or offload in the recipe to save memory"
+            f"spread_base: got a {base.name} with {len(base.denoisers)} denoisers, need one; leave it out, "
+            "and set quantize or offload to save memory"
         )
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     denoiser = base.denoiser

@@ -95,9 +95,7 @@ def test_a_step_that_processes_cannot_share_is_refused(
 ) -> None:
     fit(plain_task(), PLAIN.model_copy(update={"accumulate": 6, "steps": 1}), tmp_path)
     monkeypatch.setattr("echoreel.training.loop._Training.world", 4)
-    with pytest.raises(
-        CheckpointError, match="6 batches a step, which 4 processes cannot share .* 1 or 2 or 3"
-    ):
+    with pytest.raises(CheckpointError, match=r"6 batches a step, which 4 processes cannot share .* 1 or 2"):
         fit(plain_task(), PLAIN.model_copy(update={"accumulate": 6}), tmp_path)
 
 
@@ -107,7 +105,7 @@ def test_what_cannot_be_spread_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(BaseUnsupported, match="got a Wan with 2 denoisers, need one"):
         spread_over_processes(toy_wan_22(), torch.device("cpu"))
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(SettingsError, match="accelerate was told to use DeepSpeed.*start with torchrun"):
+    with pytest.raises(SettingsError, match=r"accelerate was told to use DeepSpeed.*start with torchrun"):
         fit(ToyTask(), PLAIN, tmp_path)
 
 

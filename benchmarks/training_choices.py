@@ -1,7 +1,8 @@
 """What the choices in training an adapter do, each changed alone, on actions that this training never saw.
 
-    python benchmarks/training.py prism --out prism.md        # a Prism alone: some 6 minutes a row
-    python benchmarks/training.py adapter --out actions.md    # Prism, integrations, videos: 20 minutes a row
+    python benchmarks/training_choices.py prism --out prism.md      # a Prism alone: some 6 minutes a row
+    python benchmarks/training_choices.py adapter --out actions.md  # Prism, integrations, videos: 20 minutes
+    python benchmarks/training_choices.py slots --pairs 400 --steps 120  # should a larger grid have more?
 
 16 of the library's `train` actions are set apart as `dev`, by a fixed seed; rows train on the other ones, and
 `heldout` is not touched. Runs and pairs stay in the folder, so the same command goes on where it stopped.
@@ -56,6 +57,12 @@ PRISM: tuple[Variant, ...] = (
     Variant("4 layers", prism={"depth": 4}),
     Variant("tokens of 128 channels", prism={"token_width": 128}),
 )
+LARGER = {"size": 64, "distance": (5.8, 6.6)}  # 16 x 16 latents, and an actor half as tall as the picture
+SLOTS: tuple[Variant, ...] = (
+    Variant("16x16 latents, 4 x 4 slots", actors=LARGER, prism={"slots": 16, "rows": 4}),
+    Variant("16x16 latents, 8 x 8 slots", actors=LARGER, prism={"slots": 64, "rows": 8}),
+)
+FRAMING = ("size", "distance")  # of a row's actors that its validation pairs share
 COUNTS = (4, 16)  # of training actions, beside all
 USUAL = {"hide_action": 0.4, "camera_spread_degrees": 8.0}
 
@@ -105,11 +112,12 @@ class Bench:
 
     def prism(self, variant: Variant, steps: int) -> PrismRecipe:
         """The finished training of a row's Prism."""
+        framing = {name: variant.actors[name] for name in FRAMING if name in variant.actors}
         recipe = PrismRecipe.model_validate(
             {
                 "folder": self.folder / "prism" / variant.name.replace(" ", "-"),
                 "pairs": self.pairs(variant.split, variant.actors, self.count),
-                "validation": self.pairs("dev", {"splice": 0.0, "reverse": 0.0}, DEV_PAIRS),
+                "validation": self.pairs("dev", {"splice": 0.0, "reverse": 0.0, **framing}, DEV_PAIRS),
                 "held_back": DEV_PAIRS,
                 "batch": 16,
                 "moments": 4,
@@ -216,7 +224,7 @@ ADAPTER_COLUMNS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("prism", "adapter"))
+    parser.add_argument("what", choices=("prism", "adapter", "slots"))
     parser.add_argument("--motions", type=Path, default=Path("../shared/motion"))
     parser.add_argument("--folder", type=Path, default=Path("runs/training"))
     parser.add_argument("--pairs", type=int, default=2000, help="that a row trains on")
@@ -227,15 +235,15 @@ def main() -> None:
     options = parser.parse_args()
     fit = {"schedule": "cosine", "warmup": 30, "ema": 0.98, "checkpoint_every": 100, "seed": options.seed}
     bench = Bench(options.folder, options.motions, options.pairs, fit)
-    if options.what == "prism":
-        variants, columns = PRISM, PRISM_COLUMNS
+    if options.what != "adapter":
+        variants, columns = PRISM if options.what == "prism" else SLOTS, PRISM_COLUMNS
     else:
         splits = {f"{count} actions": f"train-{count}" for count in COUNTS} | {"all other 107 actions": ALL}
         variants = tuple(Variant(name, split) for name, split in splits.items())
         columns = ADAPTER_COLUMNS
     lines = [f"| {' | '.join(['what changes', *columns])} |", f"|{' --- |' * (1 + len(columns))}"]
     for variant in variants:
-        if options.what == "prism":
+        if options.what != "adapter":
             row = prism_row(bench, variant, options.steps)
         else:
             row = adapter_row(bench, variant, options.steps, options.prompts)
