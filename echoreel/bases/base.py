@@ -47,6 +47,7 @@ class Base(ABC):
     translated: ClassVar[Mapping[str, str | None]] = {}
     """usual words of a call that the pipeline does not know -> its own, if it has one"""
     reads_text: ClassVar[bool] = True
+    encodes_alone: ClassVar[bool] = True  # can its pipeline be made without its denoiser?
     fps: ClassVar[float] = 8.0  # frames a second of the videos it was trained on
     checkpoints: ClassVar[str | None] = None
     """regular expression of the whole paths of modules to recompute in training, where the denoiser's own

@@ -33,6 +33,8 @@ preset = "compact"  # sizes of a new adapter: compact, which fits the base, dens
 # prism = {prism}
 # integration = {integration}
 #   (sizes instead of the preset's; these are what compact has for this base, docs/adapter-sizes.md)
+# quantize = "int8"  # the base in fewer bits, for less memory: int8, fp8, nf4 or fp8-storage; default: none
+# stream_base = false  # keep its blocks in main memory, and bring each to the GPU when it computes
 # start = "runs/other/adapter"  # go on from these weights instead of a new adapter
 # freeze_prism = false  # train only the layers inside the base, not the Prism
 

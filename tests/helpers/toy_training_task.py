@@ -76,12 +76,14 @@ def together(folder: Path) -> None:
     with the base whole in each process and spread over both."""
     fit(plain_task(), PLAIN, folder / "two")
     fit(plain_task(), PLAIN.model_copy(update={"accumulate": 2}), folder / "begun")
-    bases, load = [], train_adapter.load_base
-    train_adapter.load_base = lambda *a, **k: bases.append(load(*a, **k)) or bases[-1]
+    loaded, load = [], train_adapter.load_frozen
+    train_adapter.load_frozen = lambda *a: loaded.append(load(*a)) or loaded[-1]
     for spread in ("false", "true"):
         told = [f"folder={folder}/spread-{spread}", f"fit.spread_base={spread}", "fit.accumulate=1"]
         train_adapter.train(load_settings(folder / "adapter.toml", train_adapter.AdapterRecipe, told))
-    held = [[getattr(p, "_local_tensor", p).numel() for p in base.unet.parameters()] for base in bases]
+    held = [
+        [getattr(p, "_local_tensor", p).numel() for p in each.base.denoiser.parameters()] for each in loaded
+    ]
     (folder / f"held-{os.environ['RANK']}.json").write_text(json.dumps([sum(each) for each in held]))
 
 
