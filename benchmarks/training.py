@@ -1,0 +1,210 @@
+"""A step of adapter training: ours against the paper's schedule on the same widths.
+
+    python benchmarks/training.py [--size reduced|modelscope|wan] [--device cpu|cuda] [--repeats N]
+        [--peak TFLOPS]
+
+Ours: latents and captions were encoded before, the Prism makes a few slots a frame, and neither autoencoder
+nor text encoder is there. The paper's: both work in every step, and the Prism keeps all places of the
+latents. Prism and base have the same width and depth. Weights are random; nothing is downloaded. Each row is
+a process of its own, of one pair; "time" is the processor's on a CPU. --peak: of the GPU in bfloat16, for the
+share reached.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, TextToVideoSDPipeline, UNet3DConditionModel
+from overhead import quartiles, timed
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from echoreel.bases.base import Base
+from echoreel.bases.encoding import encode_video
+from echoreel.bases.known_bases import KNOWN
+from echoreel.bases.lookup import base_of
+from echoreel.bases.sketch import parameters
+from echoreel.common.randomness import seeded
+from echoreel.method.adapter import ActionAdapter
+from echoreel.method.compact_prism import CompactPrismSettings
+from echoreel.method.dense_prism import DensePrismSettings
+from echoreel.method.integration import IntegrationSettings
+from echoreel.method.networks import preset_sizes
+from echoreel.training.adapter_loss import FrozenBase, adapter_loss
+from echoreel.training.adapter_settings import AdapterTaskSettings
+from echoreel.training.gradient_checkpointing import recompute_in_training
+from echoreel.training.pair_cache import Pairs
+from echoreel.training.precision import fast_kernels
+
+ROWS = ("paper", "ours", "ours, checkpointed")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A base with random weights, and the clip that it trains on."""
+
+    make: Callable[[], Any]
+    frames: int
+    pixels: tuple[int, int]  # height, width
+    text_tokens: int
+
+
+def reduced() -> Any:
+    """ModelScope, all of whose parts have half their channels."""
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    vae = AutoencoderKL(block_out_channels=(64, 128, 256, 256), layers_per_block=2, **blocks)
+    text = CLIPTextConfig(
+        hidden_size=512, intermediate_size=2048, num_hidden_layers=23, num_attention_heads=8
+    )
+    unet = UNet3DConditionModel(
+        sample_size=16,
+        block_out_channels=(160, 320, 640, 640),
+        cross_attention_dim=512,
+        attention_head_dim=32,
+    )
+    return TextToVideoSDPipeline(vae, CLIPTextModel(text), None, unet, DDIMScheduler())
+
+
+CASES = {
+    "reduced": Case(reduced, 16, (128, 128), 77),
+    "modelscope": Case(KNOWN["modelscope"].make, 16, (256, 256), 77),
+    "wan": Case(KNOWN["wan-1.3b"].make, 33, (240, 416), 512),
+}
+
+
+class Schedule:
+    """A row: how a pair comes to the loss."""
+
+    def __init__(self, row: str, case: Case, device: torch.device, dtype: torch.dtype) -> None:
+        torch.manual_seed(0)
+        with device:
+            pipe = case.make()
+        pipe.to(device, dtype)
+        self.base, self.case, self.device, self.paper = base_of(pipe), case, device, row == "paper"
+        self.chance, self.step = np.random.default_rng(0), 0
+        for part in (p for p in pipe.components.values() if isinstance(p, nn.Module)):
+            part.eval().requires_grad_(False)
+        if row == "ours, checkpointed":
+            recompute_in_training(self.base)
+            self.base.denoiser.train()  # diffusers checkpoints only then; nothing here has dropout
+        frames = self.filmed()
+        latents = encode_video(self.base, frames[None]).float()
+        self.known = latents, self.tokens("known")
+        self.adapter = self.fresh(latents.shape[-2:]).to(device).train()
+        if not self.paper:
+            names = [n for n, p in pipe.components.items() if isinstance(p, nn.Module) and "text" in n]
+            pipe.register_modules(**dict.fromkeys([*names, *(["vae"] if not self.base.needs_image else [])]))
+        self.frozen = FrozenBase(self.adapter, self.base, cast(Any, self.tokens))
+        self.settings = AdapterTaskSettings(batch=1)
+        self.optimizer = torch.optim.AdamW(self.adapter.parameters(), lr=1e-5, fused=True)
+
+    def fresh(self, size: tuple[int, int]) -> ActionAdapter:
+        """The paper's Prism has the width and depth of ours, and all places; Integration the sites' width."""
+        ours = cast(CompactPrismSettings, preset_sizes(self.base)[0])
+        if not self.paper:
+            return ActionAdapter.for_base(self.base)
+        dense = DensePrismSettings(
+            width=ours.width, depth=ours.depth, heads=ours.heads, caption_width=ours.width, latent_size=size
+        )
+        integration = IntegrationSettings(inner_width=None, heads=8)
+        adapter: ActionAdapter = ActionAdapter(
+            family=self.base.name,
+            sites=ActionAdapter.for_base(self.base).config["sites"],
+            latent_channels=self.base.latent_channels,
+            caption_width=self.base.caption_width,
+            prism_config=dense.model_dump(mode="json"),
+            integration_config=integration.model_dump(mode="json"),
+        )
+        return adapter
+
+    def filmed(self) -> Any:
+        """Frames as a decoder would give them; reading files is not counted."""
+        return self.chance.integers(0, 255, (self.case.frames, *self.case.pixels, 3), dtype=np.uint8)
+
+    @torch.no_grad()
+    def tokens(self, caption: str) -> Tensor:
+        """Text tokens (L, D): in the paper's schedule of a caption that was never seen."""
+        encoder = getattr(self.base.pipe, "text_encoder", None)
+        if encoder is None:
+            return self.known[1]
+        ids = torch.randint(0, 1000, (1, self.case.text_tokens), device=self.device)
+        return encoder(ids)[0][0].float().cpu()
+
+    def batch(self) -> Pairs:
+        self.step += 1
+        target, reference = self.known[0], self.known[0]
+        if self.paper:
+            target, reference = (encode_video(self.base, self.filmed()[None]).float() for _ in range(2))
+        captions = [f"{self.step} target"], [[f"{self.step} reference"]]
+        return Pairs(target.to(self.device), reference[:, None].to(self.device), *captions)
+
+    def train(self) -> None:
+        """One step."""
+        with fast_kernels(self.device, "bf16" if self.device.type == "cuda" else "fp32"):
+            loss = adapter_loss(self.frozen, self.batch(), self.settings, seeded(self.step))
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def measured(row: str, case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
+    """Seconds (lower quartile, median, upper), most memory, operations of one step."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    schedule = Schedule(row, case, device, dtype)
+    with FlopCounterMode(display=False) as counter:
+        schedule.train()
+    found = [timed(schedule.train, device) for _ in range(repeats)]
+    return {
+        "seconds": quartiles([seconds for seconds, _ in found]),
+        "peak_bytes": max(most for _, most in found),
+        "flop": counter.get_total_flops(),
+        "adapter": parameters(schedule.adapter),
+        "base": parameters(cast(Base, schedule.base).denoiser),
+    }
+
+
+def report(row: str, facts: dict[str, Any], paper: dict[str, Any], peak: float | None) -> str:
+    low, middle, high = facts["seconds"]
+    faster, less = paper["seconds"][1] / middle, facts["peak_bytes"] / paper["peak_bytes"]
+    share = f"{facts['flop'] / middle / peak / 1e12:.0%}" if peak else ""
+    return (
+        f"| {row} | {middle:.2f} s ({low:.2f} to {high:.2f}) | {faster:.1f} x | "
+        f"{facts['peak_bytes'] / 2**30:.2f} GiB | {less:.0%} | {facts['flop'] / 1e12:.2f} TFLOP | "
+        f"{facts['adapter'] / 1e6:.1f} M | {share} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--size", choices=CASES, default="reduced")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peak", type=float, help="TFLOP/s of the GPU in bfloat16")
+    parser.add_argument("--row", choices=ROWS, help="one row alone, as JSON")
+    options = parser.parse_args()
+    if options.row:
+        torch.set_num_threads(1)
+        device = torch.device(options.device)
+        print(json.dumps(measured(options.row, CASES[options.size], device, options.repeats)))
+        return
+    print(
+        "| schedule | a step | faster | most memory | of the paper's | operations | adapter | of the peak |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    paper: dict[str, Any] = {}
+    for row in ROWS:
+        done = subprocess.run([sys.executable, *sys.argv, "--row", row], stdout=subprocess.PIPE, check=True)
+        facts = json.loads(done.stdout.splitlines()[-1])
+        paper = paper or facts
+        print(report(row, facts, paper, options.peak), flush=True)
+
+
+if __name__ == "__main__":
+    main()
