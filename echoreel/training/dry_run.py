@@ -95,15 +95,17 @@ ADVICE = (
 )
 
 
-def dry_run(recipe: AdapterRecipe) -> Needs:
+def dry_run(recipe: AdapterRecipe, gpu: float | None = None) -> Needs:
     """What `train` needs for a recipe; where the pairs are there, also a sheet of the first batch.
+
+    gpu: GiB of a GPU to count for, above 0, in place of this machine.
 
     Weights are neither read nor downloaded; the sheet takes the autoencoder, if it is on this machine.
     Raises EchoReelError's family as `train` does.
     """
     recipe.weights().check(recipe.task.gradient_checkpointing, here=False)
     base, source = sketched(recipe.base)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() or gpu is not None else "cpu")
     data = PairSet.open(recipe.pairs) if shards_in(recipe.pairs) else None
     sheet = _sheet(base, source, recipe, data) if data else None
     adapter = _adapter(base, recipe)
@@ -138,10 +140,16 @@ def dry_run(recipe: AdapterRecipe) -> Needs:
         optimizer=parameters(adapter) * BYTES_PER_PARAMETER,
         activations=cost.memory,
         flop_per_step=cost.flop * recipe.fit.accumulate,
-        device=torch.cuda.get_device_name() if device.type == "cuda" else "no GPU; main memory",
-        free=free_memory(device),
+        device=_told(device, gpu),
+        free=free_memory(device) if gpu is None else int(gpu * 2**30),
         sheet=sheet,
     )
+
+
+def _told(device: torch.device, gpu: float | None) -> str:
+    if gpu is not None:
+        return "a GPU"
+    return torch.cuda.get_device_name() if device.type == "cuda" else "no GPU; main memory"
 
 
 def held_bytes(base: Base, recipe: AdapterRecipe, whole: int) -> tuple[int, int]:
