@@ -87,7 +87,7 @@ def load_base(
     LOG.info(
         "base: %s from %s, in %s%s on %s%s, loaded in %.1f s",
         type(pipe).__name__,
-        model_name(pipe),
+        pipe.config["_name_or_path"],
         str(pipe.dtype).removeprefix("torch."),
         "" if kind is None else f" and {kind}",
         device,
