@@ -77,7 +77,7 @@ class TextEncoders:
     @contextmanager
     def present(self, base: Base) -> Iterator[None]:
         """Within, the base has them."""
-        others = [name for name in base.pipe.components if name not in self._names]
+        others = [name for name, part in base.pipe.components.items() if isinstance(part, nn.Module)]
         device = process_device()
         read = load_parts(self._weights.name, others, None, device, self._weights.parts)
         base.pipe.register_modules(**{name: getattr(read, name).to(device) for name in self._names})
@@ -107,7 +107,8 @@ def load_frozen(weights: FrozenWeights, captions: Callable[[], Sequence[str]], f
         or not (sketch.reads_text and sketch.encodes_alone)
         or not next(sketch.denoiser.parameters()).is_meta
     ):
-        pipe = load_base(weights.name, dtype, place, parts=weights.parts, quantize=weights.packed)
+        usual = None if place == device else dtype  # of a base of ours by itself, also on a GPU
+        pipe = load_base(weights.name, usual, place, parts=weights.parts, quantize=weights.packed)
         return Loaded(_placed(pipe, weights, device))
     store = CaptionStore(folder / "captions")
     rank, world = (int(os.environ.get(name, usual)) for name, usual in (("RANK", "0"), ("WORLD_SIZE", "1")))

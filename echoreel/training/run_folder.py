@@ -5,6 +5,7 @@ run/
 ├── settings.json       what the run was started with; compared on resume
 ├── metrics.jsonl       one line per log interval (run_log.py)
 ├── sheets/             pictures of progress
+├── captions/           text tokens, of a base whose text encoders are freed (caption_store.py)
 └── step-000123/        weights.safetensors, ema.safetensors, optimizer.pt, state.json
 ```
 A checkpoint is written beside, flushed to disk and renamed, so a folder named `step-…` is complete by
