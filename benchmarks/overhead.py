@@ -2,6 +2,7 @@
 
     python benchmarks/overhead.py [BASE ...] [--size toy|small|full] [--device cpu|cuda] [--repeats N]
         [--out FILE]
+    python benchmarks/overhead.py --sizes
 
 A step is guided: both branches, in one call of the denoiser or in two, as the base's pipeline does it.
 "base" is the base alone, "1" and "4" read so many references, whose tokens are there; "paper" runs the Prism
@@ -26,8 +27,12 @@ import torch
 from bases import CASES, Case
 from torch import Tensor
 
+from echoreel.bases.known_bases import KNOWN
 from echoreel.bases.lookup import base_of
+from echoreel.bases.sketch import parameters, sketched
 from echoreel.method.adapter import ActionAdapter
+from echoreel.method.fitted_sizes import token_grid
+from echoreel.method.networks import preset_sizes
 from echoreel.method.references import ReferenceSet
 from echoreel.training.gradient_checkpointing import recompute_in_training
 
@@ -165,8 +170,36 @@ def training(bench: Bench, repeats: int, device: torch.device) -> dict[str, Any]
     return facts
 
 
-def parameters(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def sizes() -> None:
+    """Sizes of the adapters of all bases that have a short name, as a table."""
+    print(
+        "| base | tokens a frame | slots a frame | Prism | tokens | Integration | sites | adapter | share |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name in KNOWN:
+        print(sizes_row(name))
+
+
+def sizes_row(name: str) -> str:
+    """Of one of them."""
+    base = sketched(name)[0]
+    with torch.device("meta"):
+        adapter = ActionAdapter.for_base(base)
+    grid, sites = token_grid(base), len(adapter.config["sites"])
+    prism, integration = preset_sizes(base)
+    mine, theirs = parameters(adapter), parameters(base.denoiser)
+    cells = (
+        name,
+        f"{grid.rows} x {grid.columns}",
+        f"{prism.rows} x {prism.slots // prism.rows}",
+        f"{prism.depth} layers of {prism.width}",
+        prism.token_width,
+        f"{integration.inner_width}, {integration.feed_forward}",
+        f"{sites} of {len(base.find_sites())}",
+        f"{mine / 1e6:.1f} M",
+        f"{mine / theirs:.1%}",
+    )
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def report(name: str, facts: dict[str, Any]) -> None:
@@ -190,8 +223,12 @@ def main() -> None:
     parser.add_argument("--dtype", default=None, help="default: bfloat16 on a GPU, else float32")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--skip-training", action="store_true")
+    parser.add_argument("--sizes", action="store_true", help="sizes that fit each known base, nothing else")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    if arguments.sizes:
+        sizes()
+        return
     device = torch.device(arguments.device)
     dtype = getattr(torch, arguments.dtype or ("bfloat16" if device.type == "cuda" else "float32"))
     found: dict[str, Any] = {"machine": platform.platform(), "torch": torch.__version__, "dtype": str(dtype)}

@@ -1,248 +1,209 @@
-"""What the choices in training an adapter do, each changed alone, on actions that this training never saw.
+"""A step of adapter training: ours against the paper's schedule on the same widths.
 
-    python benchmarks/training.py prism --out prism.md        # a Prism alone: some 6 minutes a row
-    python benchmarks/training.py adapter --out actions.md    # Prism, integrations, videos: 20 minutes a row
+    python benchmarks/training.py [--size reduced|modelscope|wan] [--device cpu|cuda] [--repeats N]
+        [--peak TFLOPS]
 
-16 of the library's `train` actions are set apart as `dev`, by a fixed seed; rows train on the other ones, and
-`heldout` is not touched. Runs and pairs stay in the folder, so the same command goes on where it stopped.
+Ours: latents and captions were encoded before, the Prism makes a few slots a frame, and neither autoencoder
+nor text encoder is there. The paper's: both work in every step, and the Prism keeps all places of the
+latents. Prism and base have the same width and depth. Weights are random; nothing is downloaded. Each row is
+a process of its own, of one pair; "time" is the processor's on a CPU. --peak: of the GPU in bfloat16, for the
+share reached.
 """
 
 import argparse
-import csv
 import json
-from collections.abc import Mapping
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL, DDIMScheduler, TextToVideoSDPipeline, UNet3DConditionModel
+from overhead import quartiles, timed
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPTextConfig, CLIPTextModel
 
-from echoreel.actors.actor_clips import ActorSettings
-from echoreel.bases.loading import load_base
-from echoreel.embedded_base.train_base import BaseRecipe, make_pairs
-from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, evaluate
-from echoreel.training.loop import load_trained
-from echoreel.training.pair_cache import PairSet
-from echoreel.training.train_adapter import AdapterRecipe, train
-from echoreel.training.train_prism import PrismRecipe, PrismTask, train_prism
+from echoreel.bases.base import Base
+from echoreel.bases.encoding import encode_video
+from echoreel.bases.known_bases import KNOWN
+from echoreel.bases.lookup import base_of
+from echoreel.bases.sketch import parameters
+from echoreel.common.randomness import seeded
+from echoreel.method.adapter import ActionAdapter
+from echoreel.method.compact_prism import CompactPrismSettings
+from echoreel.method.dense_prism import DensePrismSettings
+from echoreel.method.integration import IntegrationSettings
+from echoreel.method.networks import preset_sizes
+from echoreel.training.adapter_loss import FrozenBase, adapter_loss
+from echoreel.training.adapter_settings import AdapterTaskSettings
+from echoreel.training.gradient_checkpointing import recompute_in_training
+from echoreel.training.pair_cache import Pairs
+from echoreel.training.precision import fast_kernels
 
-DEV_ACTIONS = 16
-DEV_PAIRS = 128
-ALL = "train-all"  # the split of all other actions
-
-
-class Variant(NamedTuple):
-    """A row: what its pairs and its Prism have that the first row's have not."""
-
-    name: str
-    split: str = ALL
-    actors: Mapping[str, Any] = MappingProxyType({})
-    prism: Mapping[str, Any] = MappingProxyType({})
-    recipe: Mapping[str, Any] = MappingProxyType({})
-
-
-PRISM: tuple[Variant, ...] = (
-    Variant("as shipped: 16 slots a frame of 64 channels, width 128, 2 layers, pairs spliced and mirrored"),
-    Variant("4 slots a frame", prism={"slots": 4}),
-    Variant("tokens of 16 channels", prism={"token_width": 16}),
-    Variant("actions never told", actors={"hide_action": 1.0}),
-    Variant("actions always told", actors={"hide_action": 0.0}),
-    Variant("no splices", actors={"splice": 0.0}),
-    Variant("references disturbed", actors={"disturb": 1.0}),
-    Variant("width 256", prism={"width": 256, "heads": 8}),
-    Variant("dense", prism={"kind": "dense", "width": 128, "depth": 3, "heads": 4, "caption_width": 128}),
-    Variant("cameras up to 30 degrees apart", actors={"camera_spread_degrees": 30.0}),
-    Variant("4 layers", prism={"depth": 4}),
-    Variant("tokens of 128 channels", prism={"token_width": 128}),
-)
-COUNTS = (4, 16)  # of training actions, beside all
-USUAL = {"hide_action": 0.4, "camera_spread_degrees": 8.0}
+ROWS = ("paper", "ours", "ours, checkpointed")
 
 
-def write_splits(motions: Path, folder: Path) -> None:
-    """A motion library with the splits `dev`, `train-all` and `train-N`, each of the last within the next."""
-    with (motions / "motions.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
-    actions = sorted({row["action"] for row in rows})
-    order = [actions[i] for i in np.random.default_rng(0).permutation(len(actions))]
-    dev, rest = order[:DEV_ACTIONS], order[DEV_ACTIONS:]
-    splits = {"dev": dev, ALL: rest} | {f"train-{count}": rest[:count] for count in COUNTS}
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "motions.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        for name, chosen in splits.items():
-            writer.writerows(row | {"split": name} for row in rows if row["action"] in chosen)
-    if not (folder / "motions.npz").exists():
-        (folder / "motions.npz").symlink_to((motions / "motions.npz").resolve())
+@dataclass(frozen=True)
+class Case:
+    """A base with random weights, and the clip that it trains on."""
+
+    make: Callable[[], Any]
+    frames: int
+    pixels: tuple[int, int]  # height, width
+    text_tokens: int
 
 
-class Bench:
-    """The folder of all rows."""
-
-    def __init__(self, folder: Path, motions: Path, pairs: int, fit: dict[str, Any]) -> None:
-        """pairs: how many each row trains on. fit: settings that all trainings have."""
-        write_splits(motions, folder / "motion")
-        self.folder, self.count, self.fit = folder, pairs, fit
-
-    def pairs(self, split: str, actors: Mapping[str, Any], count: int) -> Path:
-        """A folder of pairs of a split; the same ones for the same settings."""
-        changed = USUAL | dict(actors)
-        name = "-".join([split, *(f"{key}={value}" for key, value in sorted(changed.items()))])
-        recipe = BaseRecipe(
-            motions=self.folder / "motion",
-            split=split,
-            folder=self.folder / "pairs" / name,
-            pairs=count,
-            references=1,
-            seed=20_000_000 if split == "dev" else 30_000_000,
-            actors=ActorSettings.model_validate(changed),
-        )
-        pipe: Any = load_base("embedded")
-        make_pairs(recipe, pipe.vae)
-        return recipe.folder / "pairs"
-
-    def prism(self, variant: Variant, steps: int) -> PrismRecipe:
-        """The finished training of a row's Prism."""
-        recipe = PrismRecipe.model_validate(
-            {
-                "folder": self.folder / "prism" / variant.name.replace(" ", "-"),
-                "pairs": self.pairs(variant.split, variant.actors, self.count),
-                "validation": self.pairs("dev", {"splice": 0.0, "reverse": 0.0}, DEV_PAIRS),
-                "held_back": DEV_PAIRS,
-                "batch": 16,
-                "moments": 4,
-                "prism": {"kind": "compact", **variant.prism},
-                "fit": self.fit
-                | {"steps": steps, "learning_rate": 1.5e-3, "ema": 0.98, "validate_every": steps},
-            }
-            | dict(variant.recipe)
-        )
-        train_prism(recipe)
-        return recipe
-
-
-def minutes(run: Path) -> float:
-    """That a finished training took, from its last start on."""
-    last: dict[str, float] = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    return last["elapsed"] / 60
-
-
-def prism_row(bench: Bench, variant: Variant, steps: int) -> list[str]:
-    """What a reader guesses of pairs of dev actions, with the right reference and with another one."""
-    recipe = bench.prism(variant, steps)
-    task = PrismTask(load_base("embedded"), PairSet.open(recipe.pairs), recipe)
-    load_trained(recipe.folder, task.module)
-    task.module.eval()
-    with torch.no_grad():
-        found = task.validate()
-    told = [1 - found[f"{name}_motion"] / found["motion"] for name in ("right", "shuffled")]
-    parameters = sum(each.numel() for each in task.adapter.prism.parameters()) / 1e6
-    return [
-        f"{parameters:.2f} M",
-        f"{minutes(recipe.folder):.0f}",
-        f"{found['right']:.3f}",
-        f"{found['shuffled']:.3f}",
-        *(f"{100 * share:.1f} %" for share in told),
-    ]
-
-
-PRISM_COLUMNS = (
-    "Prism",
-    "minutes",
-    "error",
-    "with another reference",
-    "motion explained",
-    "by another one",
-)
-
-
-def adapter_row(bench: Bench, variant: Variant, steps: int, prompts: int) -> list[str]:
-    """Prism, then integrations, then videos of dev actions."""
-    prism = bench.prism(variant, steps)
-    recipe = AdapterRecipe.model_validate(
-        {
-            "folder": bench.folder / "adapter" / prism.folder.name,
-            "start": str(prism.folder / "adapter"),
-            "pairs": prism.pairs,
-            "validation": prism.validation,
-            "task": {
-                "batch": 8,
-                "references": 1,
-                "swap_roles": True,
-                "high_noise": 4.0,
-                "motion_loss": 4.0,
-                "held_back": 64,
-                "validation_levels": [0.8, 0.95, 0.999],
-            },
-            "fit": bench.fit | {"steps": steps // 2, "learning_rate": 1e-3, "validate_every": steps},
-        }
+def reduced() -> Any:
+    """ModelScope, all of whose parts have a quarter of their channels, or nearly."""
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    vae = AutoencoderKL(block_out_channels=(32, 64, 128, 128), layers_per_block=2, **blocks)
+    text = CLIPTextConfig(
+        hidden_size=256, intermediate_size=1024, num_hidden_layers=23, num_attention_heads=4
     )
-    adapter = train(recipe)
-    studied = EvaluateSettings.model_validate(
-        {
-            "motions": bench.folder / "motion",
-            "splits": ["dev"],
-            "folder": bench.folder / "videos" / prism.folder.name,
-            "adapter": str(adapter),
-            "conditions": ["ours", "shuffled"],
-            "actions": DEV_ACTIONS,
-            "prompts": prompts,
-            "seed": 100,
-            "generation": {"steps": 8},
-        }
+    unet = UNet3DConditionModel(
+        sample_size=16,
+        block_out_channels=(96, 160, 320, 320),
+        cross_attention_dim=256,
+        attention_head_dim=32,
     )
-    ours, shuffled = evaluate(studied).rows
-    return [
-        f"{minutes(prism.folder) + minutes(recipe.folder):.0f}",
-        str(ours.n),
-        str(ours.action_accuracy),
-        str(ours.classifier_accuracy),
-        str(ours.motion_fidelity),
-        str(shuffled.action_accuracy),
-    ]
+    return TextToVideoSDPipeline(vae, CLIPTextModel(text), None, unet, DDIMScheduler())
 
 
-ADAPTER_COLUMNS = (
-    "minutes",
-    "videos",
-    "action accuracy",
-    "classifier accuracy",
-    "motion fidelity",
-    "accuracy with another action's reference",
-)
+CASES = {
+    "reduced": Case(reduced, 16, (128, 128), 77),
+    "modelscope": Case(KNOWN["modelscope"].make, 16, (256, 256), 77),
+    "wan": Case(KNOWN["wan-1.3b"].make, 33, (240, 416), 512),
+}
+
+
+class Schedule:
+    """A row: how a pair comes to the loss."""
+
+    def __init__(self, row: str, case: Case, device: torch.device, dtype: torch.dtype) -> None:
+        torch.manual_seed(0)
+        with device:
+            pipe = case.make()
+        pipe.to(device, dtype)
+        self.base, self.case, self.device, self.paper = base_of(pipe), case, device, row == "paper"
+        self.chance, self.step = np.random.default_rng(0), 0
+        for part in (p for p in pipe.components.values() if isinstance(p, nn.Module)):
+            part.eval().requires_grad_(False)
+        if row == "ours, checkpointed":
+            recompute_in_training(self.base)
+            self.base.denoiser.train()  # diffusers checkpoints only then; nothing here has dropout
+        frames = self.filmed()
+        latents = encode_video(self.base, frames[None]).float()
+        self.known = latents, self.tokens("known")
+        self.adapter = self.fresh(latents.shape[-2:]).to(device).train()
+        if not self.paper:
+            names = [n for n, p in pipe.components.items() if isinstance(p, nn.Module) and "text" in n]
+            pipe.register_modules(**dict.fromkeys([*names, *(["vae"] if not self.base.needs_image else [])]))
+        self.frozen = FrozenBase(self.adapter, self.base, cast(Any, self.tokens))
+        self.settings = AdapterTaskSettings(batch=1)
+        self.optimizer = torch.optim.AdamW(self.adapter.parameters(), lr=1e-5, fused=True)
+
+    def fresh(self, size: tuple[int, int]) -> ActionAdapter:
+        """The paper's Prism has the width and depth of ours, and all places; Integration the sites' width."""
+        ours = cast(CompactPrismSettings, preset_sizes(self.base)[0])
+        if not self.paper:
+            return ActionAdapter.for_base(self.base)
+        dense = DensePrismSettings(
+            width=ours.width, depth=ours.depth, heads=ours.heads, caption_width=ours.width, latent_size=size
+        )
+        integration = IntegrationSettings(inner_width=None, heads=8)
+        adapter: ActionAdapter = ActionAdapter(
+            family=self.base.name,
+            sites=ActionAdapter.for_base(self.base).config["sites"],
+            latent_channels=self.base.latent_channels,
+            caption_width=self.base.caption_width,
+            prism_config=dense.model_dump(mode="json"),
+            integration_config=integration.model_dump(mode="json"),
+        )
+        return adapter
+
+    def filmed(self) -> Any:
+        """Frames as a decoder would give them; reading files is not counted."""
+        return self.chance.integers(0, 255, (self.case.frames, *self.case.pixels, 3), dtype=np.uint8)
+
+    @torch.no_grad()
+    def tokens(self, caption: str) -> Tensor:
+        """Text tokens (L, D): in the paper's schedule of a caption that was never seen."""
+        encoder = getattr(self.base.pipe, "text_encoder", None)
+        if encoder is None:
+            return self.known[1]
+        ids = torch.randint(0, 1000, (1, self.case.text_tokens), device=self.device)
+        return encoder(ids)[0][0].float().cpu()
+
+    def batch(self) -> Pairs:
+        self.step += 1
+        target, reference = self.known[0], self.known[0]
+        if self.paper:
+            target, reference = (encode_video(self.base, self.filmed()[None]).float() for _ in range(2))
+        captions = [f"{self.step} target"], [[f"{self.step} reference"]]
+        return Pairs(target.to(self.device), reference[:, None].to(self.device), *captions)
+
+    def train(self) -> None:
+        """One step."""
+        with fast_kernels(self.device, "bf16" if self.device.type == "cuda" else "fp32"):
+            loss = adapter_loss(self.frozen, self.batch(), self.settings, seeded(self.step))
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def measured(row: str, case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
+    """Seconds (lower quartile, median, upper), most memory, operations of one step."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    schedule = Schedule(row, case, device, dtype)
+    with FlopCounterMode(display=False) as counter:
+        schedule.train()
+    found = [timed(schedule.train, device) for _ in range(repeats)]
+    return {
+        "seconds": quartiles([seconds for seconds, _ in found]),
+        "peak_bytes": max(most for _, most in found),
+        "flop": counter.get_total_flops(),
+        "adapter": parameters(schedule.adapter),
+        "base": parameters(cast(Base, schedule.base).denoiser),
+    }
+
+
+def report(row: str, facts: dict[str, Any], paper: dict[str, Any], peak: float | None) -> str:
+    low, middle, high = facts["seconds"]
+    faster, less = paper["seconds"][1] / middle, facts["peak_bytes"] / paper["peak_bytes"]
+    share = f"{facts['flop'] / middle / peak / 1e12:.0%}" if peak else ""
+    return (
+        f"| {row} | {middle:.2f} s ({low:.2f} to {high:.2f}) | {faster:.1f} x | "
+        f"{facts['peak_bytes'] / 2**30:.2f} GiB | {less:.0%} | {facts['flop'] / 1e12:.2f} TFLOP | "
+        f"{facts['adapter'] / 1e6:.1f} M | {share} |"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=("prism", "adapter"))
-    parser.add_argument("--motions", type=Path, default=Path("../shared/motion"))
-    parser.add_argument("--folder", type=Path, default=Path("runs/training"))
-    parser.add_argument("--pairs", type=int, default=2000, help="that a row trains on")
-    parser.add_argument("--steps", type=int, default=600, help="of the Prism; half as many of integrations")
-    parser.add_argument("--prompts", type=int, default=6, help="of each of 16 actions, for videos")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="a Markdown file")
+    parser.add_argument("--size", choices=CASES, default="reduced")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peak", type=float, help="TFLOP/s of the GPU in bfloat16")
+    parser.add_argument("--row", choices=ROWS, help="one row alone, as JSON")
     options = parser.parse_args()
-    fit = {"schedule": "cosine", "warmup": 30, "ema": 0.98, "checkpoint_every": 100, "seed": options.seed}
-    bench = Bench(options.folder, options.motions, options.pairs, fit)
-    if options.what == "prism":
-        variants, columns = PRISM, PRISM_COLUMNS
-    else:
-        splits = {f"{count} actions": f"train-{count}" for count in COUNTS} | {"all other 107 actions": ALL}
-        variants = tuple(Variant(name, split) for name, split in splits.items())
-        columns = ADAPTER_COLUMNS
-    lines = [f"| {' | '.join(['what changes', *columns])} |", f"|{' --- |' * (1 + len(columns))}"]
-    for variant in variants:
-        if options.what == "prism":
-            row = prism_row(bench, variant, options.steps)
-        else:
-            row = adapter_row(bench, variant, options.steps, options.prompts)
-        lines.append(f"| {' | '.join([variant.name, *row])} |")
-        print(lines[-1], flush=True)
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.row:
+        torch.set_num_threads(1)
+        device = torch.device(options.device)
+        print(json.dumps(measured(options.row, CASES[options.size], device, options.repeats)))
+        return
+    print(
+        "| schedule | a step | faster | most memory | of the paper's | operations | adapter | of the peak |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    paper: dict[str, Any] = {}
+    for row in ROWS:
+        done = subprocess.run([sys.executable, *sys.argv, "--row", row], stdout=subprocess.PIPE, check=True)
+        facts = json.loads(done.stdout.splitlines()[-1])
+        paper = paper or facts
+        print(report(row, facts, paper, options.peak), flush=True)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ class Base(ABC):
     """usual words of a call that the pipeline does not know -> its own, if it has one"""
     reads_text: ClassVar[bool] = True
     image_is_first: ClassVar[bool] = True  # of image-to-video pipelines: not a mere likeness
+    encodes_alone: ClassVar[bool] = True  # can its pipeline be made without its denoiser?
     fps: ClassVar[float] = 8.0  # frames a second of the videos it was trained on
     checkpoints: ClassVar[str | None] = None
     """regular expression of the whole paths of modules to recompute in training, where the denoiser's own

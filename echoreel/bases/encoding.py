@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -94,8 +94,9 @@ class CaptionTokens:
     By itself: in another batch its last bits could differ, and a resumed run with it.
     """
 
-    def __init__(self, base: BaseLike) -> None:
-        self._base = base_of(base)
+    def __init__(self, base: BaseLike, stored: Callable[[str], Tensor | None] | None = None) -> None:
+        """stored: tokens (L, D) of captions that were encoded before; None for others."""
+        self._base, self._stored = base_of(base), stored
         self._known: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes = 0
 
@@ -106,8 +107,10 @@ class CaptionTokens:
         if caption in self._known:
             self._known.move_to_end(caption)
             return self._known[caption]
-        with torch.autocast(self._base.device.type, enabled=False):
-            tokens = encode_captions(self._base, [caption])[0].float().cpu()
+        tokens = None if self._stored is None else self._stored(caption)
+        if tokens is None:
+            with torch.autocast(self._base.device.type, enabled=False):
+                tokens = encode_captions(self._base, [caption])[0].float().cpu()
         self._known[caption] = tokens
         self._bytes += tokens.nbytes
         while self._bytes > CAPTION_MEMORY:

@@ -21,6 +21,7 @@ class HunyuanVideo15(TransformerBase):
     negative = ("pred_uncond",)
     translated = {"guidance_scale": None}  # noqa: RUF012 - declared a ClassVar above
     fps = 24.0
+    encodes_alone = False
 
     def call_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Guidance is no argument of its call."""

@@ -22,8 +22,15 @@ from echoreel.bases.noise_schedule import check_noise
 from echoreel.bases.part_sizes import check_layers, check_lora, check_parts, check_schedule
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
+from echoreel.bases.quantize import (
+    Quantize,
+    checked_quantize,
+    names_of,
+    quantization,
+    store_as_fp8,
+)
 from echoreel.bases.single_file import SUFFIXES, denoiser_name, denoiser_of, parts_around, single_file
-from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra
+from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra, SettingsError
 from echoreel.common.extras import needs
 from echoreel.common.places import WEIGHTS
 
@@ -45,6 +52,7 @@ def load_base(
     offload: Offload | None = None,
     loras: Sequence[str | Path] = (),
     parts: str | Path | None = None,
+    quantize: str | None = None,
 ) -> DiffusionPipeline:
     """Load a supported video pipeline from a folder, the Hugging Face Hub, or this package.
 
@@ -61,6 +69,8 @@ def load_base(
             "transformer=FILE" or "transformer_2=FILE".
         parts: of a denoiser in one file: the folder or hub id of a pipeline with the rest. Default: the one
             that the file lies in.
+        quantize: the denoiser's weights in fewer bits: "int8", "fp8" (both by torchao), "nf4" (bitsandbytes,
+            on GPUs), or "fp8-storage", which needs no package and computes in `dtype`. Default: none.
 
     Returns:
         A diffusers pipeline.
@@ -68,37 +78,11 @@ def load_base(
     Raises:
         BaseUnsupported: it is no pipeline of a supported family, or cannot be loaded.
         EchoReelError: a LoRA or an offloading does not work with it.
+        MissingExtra: `quantize` needs a package.
     """
-    began, file = time.perf_counter(), single_file(name)
-    if file is None and parts is not None:
-        raise EchoReelError("--base-parts completes a base in one file, and this base is none; leave it out")
-    whole = name if file is None else parts or parts_around(file)
-    source = find_model("base", whole, "model_index.json")
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if dtype is None:
-        dtype = torch.bfloat16 if device.type == "cuda" and source != WEIGHTS / "base" else torch.float32
-    try:
-        config: Any = DiffusionPipeline.load_config(str(source))
-        kind = pipeline_class(config)
-        own = {} if file is None else {denoiser_name(config): (str(source), file)}
-        folder = _folder(source, kind, own)
-        check_schedule(folder, config)
-        check_layers(folder)
-        if source != WEIGHTS / "base":
-            check_parts(folder, config, own)
-        with _any_text_encoder():
-            read = dict(transformers_parts(folder, config, dtype))
-            if file is not None:
-                read |= denoiser_of(file, source, config, dtype)
-            pipe = kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **read)
-        check_complete(pipe.components)
-        if pipe.components.get("scheduler"):
-            check_noise(pipe.scheduler)
-    except MissingExtra:
-        raise
-    except Exception as error:  # the hub, the disk or any class that the folder names: no common type
-        raise BaseUnsupported(why_not_loaded("base", file or source, error)) from error
-    pipe.register_to_config(_name_or_path=str(file or source))
+    began, kind = time.perf_counter(), checked_quantize(quantize)
+    device = device_of(device)
+    pipe = load_parts(name, (), dtype, device, parts, kind)
     base = base_of(pipe)
     for number, lora in enumerate(loras):
         _add_lora(base, str(lora), f"lora-{number}")
@@ -106,16 +90,80 @@ def load_base(
         pipe.set_adapters([f"lora-{number}" for number in range(len(loras))])
     _place(pipe, device, offload)
     LOG.info(
-        "base: %s from %s%s, in %s on %s%s, loaded in %.1f s",
+        "base: %s from %s, in %s%s on %s%s, loaded in %.1f s",
         type(pipe).__name__,
-        source,
-        "" if file is None else f" and {file}",
-        str(dtype).removeprefix("torch."),
+        pipe.config["_name_or_path"],
+        str(pipe.dtype).removeprefix("torch."),
+        "" if kind is None else f" and {kind}",
         device,
         "".join(f", LoRA {lora}" for lora in loras),
         time.perf_counter() - began,
     )
     return pipe  # type: ignore[no-any-return]
+
+
+def device_of(device: torch.device | str | None) -> torch.device:
+    """Itself, or the GPU if there is one."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def load_parts(
+    name: str | Path | None,
+    without: Collection[str],
+    dtype: torch.dtype | None,
+    device: torch.device,
+    parts: str | Path | None = None,
+    quantize: Quantize | None = None,
+) -> Any:
+    """The pipeline in main memory, but for the parts that it is asked to be without.
+
+    Raises as `load_base` does.
+    """
+    file = single_file(name)
+    if file is None and parts is not None:
+        raise EchoReelError("--base-parts completes a base in one file, and this base is none; leave it out")
+    if quantize is not None and file is not None and file.suffix.lower() == ".gguf":
+        raise SettingsError(f"quantize: {file.name} is in fewer bits already; leave it out")
+    whole = name if file is None else parts or parts_around(file)
+    source = find_model("base", whole, "model_index.json")
+    if dtype is None:
+        dtype = torch.bfloat16 if device.type == "cuda" and source != WEIGHTS / "base" else torch.float32
+    try:
+        config: Any = DiffusionPipeline.load_config(str(source))
+        kind = pipeline_class(config)
+        own = {} if file is None else {denoiser_name(config): (str(source), file)}
+        folder = _folder(source, kind, {*own, *without})
+        check_schedule(folder, config)
+        check_layers(folder)
+        wanted = {part: entry for part, entry in config.items() if part not in without}
+        if source != WEIGHTS / "base":
+            check_parts(folder, wanted, own)
+        few = None if quantize is None else quantization(quantize, dtype, device)
+        with _any_text_encoder():
+            read = dict(transformers_parts(folder, wanted, dtype))
+            if file is not None and denoiser_name(config) not in without:
+                read |= denoiser_of(file, source, config, dtype, few)
+            read |= dict.fromkeys(without)
+            more = {} if few is None else {"quantization_config": _for_denoisers(few, wanted)}
+            pipe = kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **read, **more)
+        check_complete(pipe.components)
+        if pipe.components.get("scheduler"):
+            check_noise(pipe.scheduler)
+    except (MissingExtra, SettingsError):
+        raise
+    except Exception as error:  # the hub, the disk or any class that the folder names: no common type
+        raise BaseUnsupported(why_not_loaded("base", file or source, error)) from error
+    pipe.register_to_config(_name_or_path=str(file or source))
+    if quantize == "fp8-storage" and not {*names_of(config)} & {*without}:
+        base = base_of(pipe)
+        store_as_fp8(base.denoisers, base.checkpoints or base.sites, dtype)
+    return pipe
+
+
+def _for_denoisers(few: Any, parts: Mapping[str, Any]) -> Any:
+    """What diffusers loads a pipeline with, so that its denoisers alone are quantised."""
+    own: Any = diffusers
+    return own.PipelineQuantizationConfig(quant_mapping=dict.fromkeys(names_of(parts), few))
 
 
 def pipeline_class(config: Mapping[str, Any]) -> Any:

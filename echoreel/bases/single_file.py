@@ -37,19 +37,20 @@ def denoiser_name(parts: Mapping[str, Any]) -> str:
 
 
 def denoiser_of(
-    file: Path, source: str | Path, parts: Mapping[str, Any], dtype: torch.dtype
+    file: Path, source: str | Path, parts: Mapping[str, Any], dtype: torch.dtype, quantization: Any = None
 ) -> dict[str, Any]:
     """The denoiser in a file, under its name in `parts`, the pipeline's `model_index.json`.
 
-    source: the pipeline that has its configuration. Raises BaseUnsupported for a kind that is never in one
-    file. Raises MissingExtra without the package for .gguf. Passes on what diffusers raises for other files.
+    source: the pipeline that has its configuration. quantization: what diffusers makes it smaller with.
+    Raises BaseUnsupported for a kind that is never in one file. Raises MissingExtra without the package for
+    .gguf. Passes on what diffusers raises for other files.
     """
     component = denoiser_name(parts)
     entry = parts.get(component) or [None, None]
     load: Any = getattr(getattr(diffusers, str(entry[1]), None), "from_single_file", None)
     if load is None:
         raise BaseUnsupported(f"a {entry[1]} cannot be read from one file; give the folder of its pipeline")
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {} if quantization is None else {"quantization_config": quantization}
     if file.suffix.lower() == ".gguf":
         with needs("gguf", "a base in a .gguf file"):
             import_module("gguf")  # diffusers uses it

@@ -9,9 +9,18 @@ from torch import nn
 
 from echoreel.bases.base import Base
 from echoreel.bases.known_bases import known_base
-from echoreel.bases.loading import PIPELINES, find_model, load_base, pipeline_class, why_not_loaded
+from echoreel.bases.loading import (
+    PIPELINES,
+    device_of,
+    find_model,
+    load_base,
+    load_parts,
+    pipeline_class,
+    why_not_loaded,
+)
 from echoreel.bases.lookup import base_of
 from echoreel.bases.part_sizes import check_schedule, is_part, made_empty
+from echoreel.bases.single_file import parts_around, single_file
 from echoreel.common.errors import BaseUnsupported, EchoReelError
 from echoreel.common.places import WEIGHTS
 
@@ -44,6 +53,21 @@ def sketched(name: str) -> tuple[Base, str]:
         raise
     except Exception as error:  # as in load_base
         raise BaseUnsupported(why_not_loaded("base", source, error)) from error
+
+
+def only_autoencoder(name: str | Path | None, parts: str | Path | None = None) -> Base:
+    """The base with its autoencoder alone, on the GPU if there is one: what encodes clips needs no more.
+
+    Bases of ours are small, and some pipelines cannot be made without their denoiser: these are loaded whole.
+    Raises as `load_base` does.
+    """
+    file, device = single_file(name), device_of(None)
+    sketch, _ = sketched(str(name or "embedded") if file is None else str(parts or parts_around(file)))
+    if not (sketch.encodes_alone and next(sketch.denoiser.parameters()).is_meta):
+        return base_of(load_base(name, parts=parts))
+    modules = [part for part, module in sketch.pipe.components.items() if isinstance(module, nn.Module)]
+    pipe = load_parts(name, [part for part in modules if part != "vae"], None, device, parts)
+    return type(sketch)(sketch.denoiser, pipe.to(device))
 
 
 def parameters(module: nn.Module) -> int:

@@ -25,6 +25,7 @@ from echoreel.cli.options import (
     Frames,
     Lora,
     Offloading,
+    Quantized,
     Seconds,
     Size,
     Speeds,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from echoreel.media.reference_video import ReferenceVideo
 
 PART = re.compile(r"(?P<file>.+)@(?P<first>\d{1,3}(\.\d+)?)-(?P<last>\d{1,3}(\.\d+)?)%", re.DOTALL)
+QUANTIZE = ("int8", "fp8", "nf4", "fp8-storage")
 EACH = "Once for all references, or once for each."
 
 
@@ -144,6 +146,7 @@ def generate(
     ] = None,
     dtype: Dtype = None,
     offload: Offloading = None,
+    quantize: Quantized = None,
     lora: Lora = None,
     image: FirstFrame = None,
     frames: Frames = None,
@@ -210,7 +213,7 @@ def generate(
             compare=compare,
             **settings_of(replay),
         )
-        loading_options = checked_loading(dtype, offload, lora, base_parts)
+        loading_options = checked_loading(dtype, offload, lora, base_parts, quantize)
         of_library = {"--references": count, "--action": action, "--min-score": min_score}
         check_needs_library(library, of_library | {"--skip-bad": skip_bad or None})
         many = len(files) + (library is not None)
@@ -260,13 +263,19 @@ def generate(
 
 
 def checked_loading(
-    dtype: str | None, offload: str | None, loras: Sequence[str] | None, parts: str | None
+    dtype: str | None,
+    offload: str | None,
+    loras: Sequence[str] | None,
+    parts: str | None,
+    quantize: str | None = None,
 ) -> "Callable[[str | None], Any]":
     """`load_base` with these options. Raises SettingsError."""
     if dtype not in (None, "float32", "bfloat16", "float16"):
         raise SettingsError(f"--dtype: got {dtype}, need float32, bfloat16 or float16")
     if offload not in (None, "model", "layers"):
         raise SettingsError(f"--offload: got {offload}, need model or layers")
+    if quantize not in (None, *QUANTIZE):
+        raise SettingsError(f"--quantize: got {quantize}, need one of {', '.join(QUANTIZE)}")
 
     def load(base: str | None) -> Any:
         import torch
@@ -274,7 +283,8 @@ def checked_loading(
         from echoreel.bases.loading import load_base
 
         kind = None if dtype is None else getattr(torch, dtype)
-        return load_base(base, kind, offload=offload, loras=loras or (), parts=parts)  # type: ignore[arg-type]
+        more = {"loras": loras or (), "parts": parts, "quantize": quantize}
+        return load_base(base, kind, offload=offload, **more)  # type: ignore[arg-type]
 
     return load
 

@@ -53,6 +53,15 @@ Offloading = Annotated[
         "slowest, least memory).",
     ),
 ]
+Quantized = Annotated[
+    str | None,
+    typer.Option(
+        "--quantize",
+        metavar="HOW",
+        help="Save memory: the base's denoiser in fewer bits, by int8, fp8 or nf4 (extra quantize), or "
+        "fp8-storage.",
+    ),
+]
 Lora = Annotated[
     list[str] | None,
     typer.Option(

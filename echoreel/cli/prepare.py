@@ -47,13 +47,13 @@ def pairs(
     """Encode pairs of ordinary videos, of one action each, for `train`. If interrupted, rerun to resume."""
     with answering(as_json, debug) as answer:
         hush()
-        from echoreel.bases.loading import load_base
+        from echoreel.bases.sketch import only_autoencoder
         from echoreel.common.settings import checked
         from echoreel.training.encode_pairs import PrepareSettings, prepare_pairs
 
         settings = checked(PrepareSettings, frames=frames, fps=fps, references=references, size=pixels(size))
         with answer.busy("encoding"):
-            found = prepare_pairs(load_base(base, parts=base_parts), manifest, folder, settings, root)
+            found = prepare_pairs(only_autoencoder(base, base_parts), manifest, folder, settings, root)
         for line in found.told():
             answer.say(line)
         answer.facts = {"folder": str(folder)} | found.counts()

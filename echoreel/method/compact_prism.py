@@ -27,6 +27,7 @@ from echoreel.common.attention import (
 from echoreel.common.settings import Layers, Settings, Width
 
 FRAMES_UNIT = 16  # frames over which the Prism's time axis runs from -0.5 to 0.5
+ROWS = 4  # of slots, for which slopes are written down
 MOTION_GAIN = 4.0  # latents differ about so much less from their mean over time than clips do from each other
 
 
@@ -40,6 +41,7 @@ class CompactPrismSettings(Settings):
     patch: Width = 2  # latent places to a side of one token
     feed_forward: Width = 2  # its hidden width, in widths
     slots: Width = 16  # action tokens per frame (K)
+    rows: Width | None = None  # in which slots lie; None: as many as columns
     token_width: Width = 64  # channels of an action token (A)
 
 
@@ -93,8 +95,8 @@ class CompactPrism(nn.Module):
         )  # tells the prompt's tokens from others
         self.layers = nn.ModuleList(CompactLayer(settings, caption_width) for _ in range(settings.depth))
         self.slots = nn.Parameter(torch.randn(settings.slots, width) * 0.02)
-        self.slot_centres = nn.Parameter(slot_grid(settings.slots))
-        self.log_slopes = nn.Parameter(cycle([64.0, 64.0, 16.0, 1.0], heads).log())
+        self.slot_centres = nn.Parameter(slot_grid(settings.slots, settings.rows))
+        self.log_slopes = nn.Parameter(cycle(sharpened([64.0, 64.0, 16.0, 1.0], settings.rows), heads).log())
         self.norm_slots = nn.LayerNorm(width)
         self.norm_places = nn.LayerNorm(width)
         self.gather = Attention(width, heads, width // heads, places=2)
@@ -159,9 +161,14 @@ class CompactPrism(nn.Module):
         return rearrange(slots_NKD, "(b t) k d -> b t k d", t=frames)
 
 
-def slot_grid(count: int) -> Tensor:
-    """Centres (row, column) of `count` slots on a near-square grid over the picture: (count, 2)."""
-    rows = max(1, round(math.sqrt(count)))
+def sharpened(slopes: list[float], rows: int | None) -> list[float]:
+    """Slopes of the squared distance for 4 rows of slots -> those that part slots of `rows` rows as much."""
+    return [slope * ((rows or ROWS) / ROWS) ** 2 for slope in slopes]
+
+
+def slot_grid(count: int, rows: int | None = None) -> Tensor:
+    """Centres (row, column) of `count` slots over the picture, in rows, or near-square: (count, 2)."""
+    rows = rows or max(1, round(math.sqrt(count)))
     sizes = [count // rows + (row < count % rows) for row in range(rows)]
     grid = [
         ((row + 0.5) / rows - 0.5, (column + 0.5) / size - 0.5)

@@ -28,6 +28,7 @@ from echoreel.common.attention import (
     query_places,
 )
 from echoreel.common.settings import Settings, Width
+from echoreel.method.compact_prism import sharpened
 
 # Initial sharpness of the heads, as slopes of the squared distance where the clip and the picture are 1 long.
 # 1024 makes the neighbouring frame of 16 e^4 times less likely, 64 the next slot of a 4 x 4 grid as well.
@@ -46,6 +47,7 @@ class IntegrationSettings(Settings):
     kind: Literal["places"] = "places"
     inner_width: Width | None = 64  # of the attention; None: the site's own width
     heads: Width = 4  # fewer at sites where a head would have under `LEAST_HEAD` channels
+    slot_rows: Width | None = None  # of the Prism's slots, for how sharply heads look at first; None: 4
     feed_forward: Width | None = None  # width of a hidden layer behind the attention; None: the paper's
 
 
@@ -228,7 +230,7 @@ class ActionIntegration(nn.Module):
         self.query_place = PlaceEmbedding(heads * self.attention.content)
         self.token_place = PlaceEmbedding(token_width)
         self.log_time_slopes = nn.Parameter(cycle(TIME_SLOPES, heads).log())
-        self.log_space_slopes = nn.Parameter(cycle(SPACE_SLOPES, heads).log())
+        self.log_space_slopes = nn.Parameter(cycle(sharpened(SPACE_SLOPES, settings.slot_rows), heads).log())
         last = self.attention.out if self.feed is None else self.feed.out
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

@@ -19,8 +19,8 @@ from echoreel.bases.missing_tensors import check_complete, check_finite
 from echoreel.common.errors import AdapterMismatch, OutputError, SettingsError
 from echoreel.common.files import make_readable
 from echoreel.method.adapter_sizes import check_numbers, check_sizes
-from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.dense_prism import DensePrismSettings
+from echoreel.method.fitted_sizes import fitted_sizes
 from echoreel.method.integration import (
     FrameIntegrationSettings,
     Integration,
@@ -90,9 +90,8 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
             SettingsError: there is no such preset, or it does not fit the base.
         """
         found = base_of(base)
-        if preset not in PRESETS:
-            raise SettingsError(f"got preset {preset!r}, need one of {', '.join(PRESETS)}")
-        prism, integration = prism or PRESETS[preset][0], integration or PRESETS[preset][1]
+        usual = preset_sizes(found, preset)
+        prism, integration = prism or usual[0], integration or usual[1]
         if isinstance(prism, DensePrismSettings):
             size = found.latent_size
             if size is None:
@@ -241,8 +240,10 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 )
 
 
-PRESETS: dict[str, tuple[PrismSettings, IntegrationSettings | FrameIntegrationSettings]] = {
-    "compact": (CompactPrismSettings(), IntegrationSettings(feed_forward=96)),
+Sizes: TypeAlias = tuple[PrismSettings, IntegrationSettings | FrameIntegrationSettings]
+
+PRESETS: dict[str, Sizes | None] = {
+    "compact": None,  # what fits the base
     "dense": (DensePrismSettings(width=128, depth=3, heads=4, caption_width=128), IntegrationSettings()),
     "paper": (DensePrismSettings(), IntegrationSettings(inner_width=None, heads=8)),
     "paper-lvdm": (DensePrismSettings(), FrameIntegrationSettings()),  # to the letter, as released
@@ -279,6 +280,13 @@ def _check_config(made: Any, folder: Path) -> None:
         check_numbers(asked, sum(file.stat().st_size for file in folder.glob("*.safetensors")))
     except (ValueError, TypeError, KeyError) as error:
         raise AdapterMismatch(str(error) or type(error).__name__) from error
+
+
+def preset_sizes(base: BaseLike, preset: Preset = "compact") -> Sizes:
+    """Sizes of Prism and Integration that a preset has for a base. Raises SettingsError for another name."""
+    if preset not in PRESETS:
+        raise SettingsError(f"got preset {preset!r}, need one of {', '.join(PRESETS)}")
+    return PRESETS[preset] or fitted_sizes(base_of(base))
 
 
 def _some(sites: dict[str, int], every: int) -> dict[str, int]:

@@ -11,6 +11,8 @@ from echoreel.bases.noise_schedule import NoiseSchedule, sample_levels
 from echoreel.common.randomness import noise_like
 from echoreel.method.adapter import ActionAdapter
 from echoreel.training.adapter_settings import AdapterTaskSettings
+from echoreel.training.caption_store import CaptionStore
+from echoreel.training.held_blocks import are_held
 from echoreel.training.motion_loss import changing, motion_weights
 from echoreel.training.pair_cache import Pairs
 
@@ -20,11 +22,14 @@ Span = tuple[float, float]  # noise levels, from the first to before the second
 class FrozenBase:
     """A base whose denoising errors are measured while it reads references, or none."""
 
-    def __init__(self, adapter: ActionAdapter, base: Base) -> None:
-        """Raises BaseUnsupported for a scheduler that cannot train."""
+    def __init__(self, adapter: ActionAdapter, base: Base, stored: CaptionStore | None = None) -> None:
+        """stored: tokens of all captions, where the base has no text encoders.
+
+        Raises BaseUnsupported for a scheduler that cannot train.
+        """
         self.adapter, self.base = adapter, base
         self._schedule = NoiseSchedule(base.pipe.scheduler)
-        self._captions = CaptionTokens(base)
+        self._captions = CaptionTokens(base, stored)
         boundary = base.boundary if len(base.denoisers) > 1 else None
         self._spans: list[tuple[ModelMixin, Span]] = [(base.denoiser, (0.0, 1.0))]
         if boundary is not None:
@@ -38,7 +43,7 @@ class FrozenBase:
 
     def place(self) -> None:
         """Bring the base to the adapter's device, which others may have moved."""
-        if self.base.pipe.device != self.device:
+        if self.base.pipe.device != self.device and not are_held(self.base.denoiser):
             self.base.pipe.to(self.device)
 
     def levels(self, count: int, high_noise: float, generator: torch.Generator) -> Tensor:

@@ -1,5 +1,6 @@
 """Training an adapter, as `fit` wants it; each of its four parts is a module of its own."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -14,8 +15,10 @@ from echoreel.training.adapter_sheet import AdapterSheet
 from echoreel.training.adapter_validation import AdapterValidation
 from echoreel.training.autoencoder_probe import check_pairs
 from echoreel.training.gradient_checkpointing import recompute_in_training
+from echoreel.training.load_frozen import Loaded
 from echoreel.training.pair_cache import Pairs, PairSet
 from echoreel.training.run_log import Headline
+from echoreel.training.spread_base import spread_over_processes
 from echoreel.training.step_pairs import TrainingPairs, adapter_batch
 
 
@@ -35,19 +38,21 @@ class AdapterTask:
     def __init__(
         self,
         adapter: ActionAdapter,
-        base: BaseLike,
+        base: BaseLike | Loaded,
         data: PairSet,
         settings: AdapterTaskSettings,
         validation: PairSet | None = None,
     ) -> None:
         """`validation`: pairs of other actions, say; without it the first pairs of `data` are held back.
+        `base` may be without text encoders, as `load_frozen` returns it.
 
         Raises AdapterMismatch, BaseUnsupported, PairSetError when the parts do not fit each other.
         """
         adapter.detach()
-        self.base = base_of(base)
+        loaded = base if isinstance(base, Loaded) else Loaded(base_of(base))
+        self.base, self._text = loaded.base, loaded.text
         self.module, self.settings = adapter, settings
-        self._frozen = FrozenBase(adapter, self.base)
+        self._frozen = FrozenBase(adapter, self.base, loaded.stored)
         self._pairs = TrainingPairs(data, validation, settings.held_back, settings.batch, settings.seed)
         for pairs in (data, validation) if validation else (data,):
             check_pairs(pairs, self.base, adapter.config["latent_channels"])
@@ -61,6 +66,10 @@ class AdapterTask:
     def batch(self, step: int) -> Pairs:
         """Pairs number `step`."""
         return adapter_batch(self._pairs, step, self.settings)
+
+    def spread(self, device: torch.device) -> None:
+        """Keep only this process's part of the base's weights. Raises BaseUnsupported."""
+        spread_over_processes(self.base, device)
 
     def told(self, step: int) -> str:
         """Which pairs these are."""
@@ -77,4 +86,5 @@ class AdapterTask:
 
     def sheet(self, path: Path) -> None:
         """References | base | ours for the first held-back pairs."""
-        self._sheet.write(path)
+        with nullcontext() if self._text is None else self._text.present(self.base):
+            self._sheet.write(path)

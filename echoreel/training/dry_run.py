@@ -9,12 +9,14 @@ from torch import nn
 from echoreel.bases.base import Base
 from echoreel.bases.encoding import decode_video
 from echoreel.bases.loading import find_model
+from echoreel.bases.quantize import quantized_bytes
 from echoreel.bases.sketch import parameters, sketched
 from echoreel.media.drawing import contact_sheet
 from echoreel.media.video_files import write_image
 from echoreel.method.adapter import ActionAdapter
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.clip_shape import clip_shape, latent_shape
+from echoreel.training.held_blocks import blocks_of
 from echoreel.training.memory import BYTES_PER_PARAMETER, free_memory
 from echoreel.training.pair_cache import Pairs, PairSet, shards_in
 from echoreel.training.step_cost import META, step_cost, text_tokens_of
@@ -36,7 +38,9 @@ class Needs:
     latents: tuple[int, ...]  # of a step: (B, C, T, h, w)
     references: int
     steps: int
-    weights: int  # bytes
+    weights: int  # bytes where they compute
+    text_encoders: int  # bytes of those that encode all captions first, and are freed
+    waiting: int  # bytes of blocks in main memory
     optimizer: int  # bytes of the adapter, its gradients, AdamW's moments and the average
     activations: int  # bytes that a step holds at most
     flop_per_step: float
@@ -46,7 +50,7 @@ class Needs:
 
     @property
     def peak(self) -> int:
-        return self.weights + self.optimizer + self.activations
+        return max(self.weights + self.optimizer + self.activations, self.text_encoders)
 
     @property
     def fits(self) -> bool:
@@ -71,7 +75,13 @@ class Needs:
             f"step        {batch} pairs of {frames} latent frames of {width}x{height}, {self.references} "
             f"references each; {self.flop_per_step / 1e12:.3g} TFLOP",
             f"memory      {_gib(self.weights)} weights, {_gib(self.optimizer)} adapter and optimizer, "
-            f"{_gib(self.activations)} a step: {_gib(self.peak)} in all",
+            f"{_gib(self.activations)} a step: {_gib(self.peak)} at most",
+            *(
+                [f"before      {_gib(self.text_encoders)} of text encoders, then freed"]
+                if self.text_encoders
+                else []
+            ),
+            *([f"waiting     {_gib(self.waiting)} of blocks in main memory"] if self.waiting else []),
             f"machine     {self.device} with {_gib(self.free)} free: {verdict}",
             f"time        {self.steps} steps take {hours:.1f} hours at 100 TFLOP/s, which large GPUs reach "
             "(computed, not measured)",
@@ -79,17 +89,23 @@ class Needs:
         ]
 
 
-ADVICE = "set gradient_checkpointing = true, lower `batch`, encode fewer frames or a smaller size"
+ADVICE = (
+    "set gradient_checkpointing = true, quantize or stream_base, lower `batch`, encode fewer frames or a "
+    "smaller size"
+)
 
 
-def dry_run(recipe: AdapterRecipe) -> Needs:
+def dry_run(recipe: AdapterRecipe, gpu: float | None = None) -> Needs:
     """What `train` needs for a recipe; where the pairs are there, also a sheet of the first batch.
+
+    gpu: GiB of a GPU to count for, above 0, in place of this machine.
 
     Weights are neither read nor downloaded; the sheet takes the autoencoder, if it is on this machine.
     Raises EchoReelError's family as `train` does.
     """
+    recipe.weights().check(recipe.task.gradient_checkpointing, here=False)
     base, source = sketched(recipe.base)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() or gpu is not None else "cpu")
     data = PairSet.open(recipe.pairs) if shards_in(recipe.pairs) else None
     sheet = _sheet(base, source, recipe, data) if data else None
     adapter = _adapter(base, recipe)
@@ -101,6 +117,10 @@ def dry_run(recipe: AdapterRecipe) -> Needs:
     names = (base.component, *base.more)
     denoisers = sum(parameters(parts[name]) for name in names if name in parts)
     others = sum(map(parameters, parts.values())) - denoisers
+    ahead = base.reads_text and base.encodes_alone and next(base.denoiser.parameters()).is_meta
+    text = sum(parameters(part) for name, part in parts.items() if ahead and name.startswith("text_encoder"))
+    whole = 2 if device.type == "cuda" else 4
+    held, waiting = held_bytes(base, recipe, whole)
     low = torch.bfloat16 if device.type == "cuda" or recipe.fit.precision == "bf16" else torch.float32
     for part in (base.denoiser, adapter):
         nn.Module.to(part, META, low)  # diffusers' own `to` has notes for those who compute with it
@@ -114,14 +134,33 @@ def dry_run(recipe: AdapterRecipe) -> Needs:
         latents=latents,
         references=references,
         steps=recipe.fit.steps,
-        weights=(denoisers + others) * (2 if device.type == "cuda" else 4),
+        weights=held + (others - text) * whole,
+        text_encoders=text * whole,
+        waiting=waiting,
         optimizer=parameters(adapter) * BYTES_PER_PARAMETER,
         activations=cost.memory,
         flop_per_step=cost.flop * recipe.fit.accumulate,
-        device=torch.cuda.get_device_name() if device.type == "cuda" else "no GPU; main memory",
-        free=free_memory(device),
+        device=_told(device, gpu),
+        free=free_memory(device) if gpu is None else int(gpu * 2**30),
         sheet=sheet,
     )
+
+
+def _told(device: torch.device, gpu: float | None) -> str:
+    if gpu is not None:
+        return "a GPU"
+    return torch.cuda.get_device_name() if device.type == "cuda" else "no GPU; main memory"
+
+
+def held_bytes(base: Base, recipe: AdapterRecipe, whole: int) -> tuple[int, int]:
+    """Bytes of the denoisers where they compute, and in main memory. whole: bytes of a usual number."""
+    blocks = [b for d in base.denoisers for b in blocks_of(d, base.checkpoints or base.sites)]
+    held = sum(quantized_bytes(denoiser, recipe.quantize, whole) for denoiser in base.denoisers)
+    if not recipe.stream_base and recipe.quantize != "fp8-storage":
+        return held, 0
+    stored = sum(quantized_bytes(block, recipe.quantize, whole) for block in blocks)
+    one = max(parameters(block) for block in blocks) * whole  # that computes
+    return (held - stored + one, stored) if recipe.stream_base else (held + one, 0)
 
 
 def _gib(size: int) -> str:

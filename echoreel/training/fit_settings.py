@@ -11,6 +11,7 @@ FREE = (
     "steps",
     "minutes",
     "prefetch",
+    "spread_base",
     "tensorboard",
     "trackers",
     "log_every",
@@ -44,6 +45,7 @@ class FitSettings(Settings):
     precision: Precision = "fp32"
     seed: NonNegativeInt = 0
     prefetch: int = Field(default=1, ge=0, le=64)  # batches made ahead, each in a thread of its own; 0 = none
+    spread_base: bool = False  # over all processes, each of which keeps a part of its weights (FSDP2)
     minutes: NonNegativeFloat = 0  # stop with a checkpoint after so long; 0 = no limit
     log_every: PositiveInt = 50
     validate_every: NonNegativeInt = 500

@@ -6,6 +6,8 @@ under `torchrun`. A file longer than others, so that the whole of a training can
 """
 
 import math
+import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -78,6 +80,14 @@ class TellsBatches(Protocol):
 
 
 @runtime_checkable
+class SpreadsBase(Protocol):
+    """A task with a frozen base, whose weights several processes can share."""
+
+    def spread(self, device: torch.device) -> None:
+        """Keep only this process's part of the base's weights, on the device. Called once, by all."""
+
+
+@runtime_checkable
 class HasHeadline(Protocol):
     """A task with more validation numbers than people read."""
 
@@ -96,6 +106,7 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a batch may leave parts untouched
     run = RunFolder(Path(folder))
     _check_trackers(settings)
+    _check_launcher()
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),
         kwargs_handlers=[unused],
@@ -106,7 +117,8 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
         if accelerator.is_main_process:
             run.bind(settings, free=FREE)
         accelerator.wait_for_everyone()
-        training = _Training(task, settings, accelerator, run)
+        spread = settings.spread_base and _spread(task, accelerator)
+        training = _Training(task, settings, accelerator, run, spread)
         start = training.resume()
         steps = range(start, settings.steps)
         if settings.trackers:
@@ -162,8 +174,12 @@ def _loop(training: "_Training", log: RunLog, signals: list[str], feed: "Feed") 
 class _Training:
     """The state of one training: weights, their average, the optimizer, and running numbers."""
 
-    def __init__(self, task: Task, settings: FitSettings, accelerator: Accelerator, run: RunFolder) -> None:
+    def __init__(
+        self, task: Task, settings: FitSettings, accelerator: Accelerator, run: RunFolder, spread: bool
+    ) -> None:
         self.task, self.settings, self.accelerator, self.run = task, settings, accelerator, run
+        self.spread = spread  # the base's weights over the processes: what computes with it needs them all
+        self.accumulate = settings.accumulate  # batches that this process takes in a step
         self.loss = accelerator.prepare(_Loss(task, settings.precision))
         self.state = trained_state(task.module)
         self.parameters = {name: t for name, t in self.state.items() if isinstance(t, nn.Parameter)}
@@ -186,6 +202,7 @@ class _Training:
                 raise CheckpointError(
                     f"{self.run.path} trains {state.task!r}, not {self.task.name!r}; choose another folder"
                 )
+            self.accumulate = self._share(state.batches or self.settings.accumulate * self.world)
             copy_state(snapshot.weights, self.state)
             self._resume_optimizer(snapshot)
             self.step, self.elapsed, self.totals = state.step, state.elapsed, self.totals | state.totals
@@ -199,6 +216,24 @@ class _Training:
             }
         train_mode(self.task.module)
         return self.step
+
+    @property
+    def world(self) -> int:
+        """How many processes train."""
+        return int(self.accelerator.num_processes)
+
+    def _share(self, batches: int) -> int:
+        """How many batches of a step this process takes, of so many: a step stays the same step.
+
+        Raises CheckpointError when the processes cannot share them equally.
+        """
+        if batches % self.world:
+            some = [str(count) for count in range(1, batches + 1) if batches % count == 0]
+            raise CheckpointError(
+                f"{self.run.path} was started with {batches} batches a step, which {self.world} processes "
+                f"cannot share equally; start {' or '.join(some)}, or choose another folder"
+            )
+        return batches // self.world
 
     def _resume_optimizer(self, snapshot: Snapshot) -> None:
         """Raises CheckpointError when its state is of other parameters."""
@@ -217,8 +252,8 @@ class _Training:
 
     def indices(self, steps: range) -> range:
         """Numbers of the batches that this process takes in `steps`: another set in every process."""
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        first, last = (step * self.settings.accumulate * world for step in (steps.start, steps.stop))
+        world, rank = self.world, self.accelerator.process_index
+        first, last = (step * self.accumulate * world for step in (steps.start, steps.stop))
         return range(first + rank, last + rank, world)
 
     def optimize(self, feed: "Feed") -> None:
@@ -227,13 +262,13 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         losses = []
-        for micro in range(self.settings.accumulate):
+        for micro in range(self.accumulate):
             index, batch = feed.next()
-            self._samples += count_samples(batch) * self.accelerator.num_processes
+            self._samples += count_samples(batch) * self.world
             batch = send_to_device(batch, self.accelerator.device)
-            final = micro == self.settings.accumulate - 1
+            final = micro == self.accumulate - 1
             with nullcontext() if final else self.accelerator.no_sync(self.loss):
-                loss = self.loss(batch, *_chance(self.settings.seed, index)) / self.settings.accumulate
+                loss = self.loss(batch, *_chance(self.settings.seed, index)) / self.accumulate
                 self.accelerator.backward(loss)
             losses.append(loss.detach())
         limit = self.settings.gradient_clip or math.inf
@@ -247,7 +282,7 @@ class _Training:
 
     def agree(self, flag: bool) -> bool:
         """True in every process as soon as it is in one."""
-        if self.accelerator.num_processes == 1:
+        if self.world == 1:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.accelerator.device)).item())
 
@@ -273,11 +308,13 @@ class _Training:
 
     def sheet(self) -> None:
         """sheets/step-….png, from the first process, written beside and renamed."""
-        if not self.accelerator.is_main_process:
-            return
         path = self.run.path / "sheets" / f"step-{self.step:06d}.png"
-        with self._exported(), written_beside(path) as partial:
-            self.task.sheet(partial)
+        if self.accelerator.is_main_process:
+            with self._exported(), written_beside(path) as partial:
+                self.task.sheet(partial)
+        elif self.spread:  # the first one needs the weights of all
+            with self._exported(), tempfile.TemporaryDirectory() as folder:
+                self.task.sheet(Path(folder) / path.name)
 
     def save(self) -> None:
         """Write a checkpoint. Raises TrainingDiverged first, so that none holds broken weights."""
@@ -288,6 +325,7 @@ class _Training:
             elapsed=self._seconds(),
             totals=self.totals,
             ema=bool(self.ema),
+            batches=self.accumulate * self.world,
         )
         if self.accelerator.is_main_process:
             self.run.save(Snapshot(self.state, self.ema, self.optimizer.state_dict(), state))
@@ -369,6 +407,26 @@ def _due(step: int, every: int) -> bool:
 
 def _passed(minutes: float, seconds: float) -> bool:
     return minutes > 0 and seconds > minutes * 60
+
+
+def _check_launcher() -> None:
+    """Raises SettingsError for ways to share out weights that accelerate has beside ours."""
+    for name, told in (("ACCELERATE_USE_DEEPSPEED", "DeepSpeed"), ("ACCELERATE_USE_FSDP", "FSDP")):
+        if os.environ.get(name, "").lower() == "true":
+            raise SettingsError(
+                f"accelerate was told to use {told}, which shares out what trains, and an adapter is small; "
+                "start with torchrun, and set spread_base = true in [fit] to share out the frozen base"
+            )
+
+
+def _spread(task: Task, accelerator: Accelerator) -> bool:
+    """Whether the base's weights were spread over the processes. Raises SettingsError where there is none."""
+    if not isinstance(task, SpreadsBase):
+        raise SettingsError(f"spread_base: {task.name} has no frozen base to spread; leave it out")
+    if accelerator.num_processes == 1:
+        return False
+    task.spread(accelerator.device)
+    return True
 
 
 def _check_trackers(settings: FitSettings) -> None:

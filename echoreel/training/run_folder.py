@@ -5,6 +5,7 @@ run/
 ├── settings.json       what the run was started with; compared on resume
 ├── metrics.jsonl       one line per log interval (run_log.py)
 ├── sheets/             pictures of progress
+├── captions/           text tokens, of a base whose text encoders are freed (caption_store.py)
 └── step-000123/        weights.safetensors, ema.safetensors, optimizer.pt, state.json
 ```
 A checkpoint is written beside, flushed to disk and renamed, so a folder named `step-…` is complete by
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -53,6 +54,7 @@ class RunState(Settings):
     elapsed: NonNegativeFloat  # seconds
     totals: dict[str, float]  # since the last log line
     ema: bool | None = None  # whether there are averaged weights; none = written before this was told
+    batches: PositiveInt | None = None  # of a step, over all processes; none = likewise
 
 
 @dataclass(frozen=True)

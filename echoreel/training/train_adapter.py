@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from echoreel.bases.base import BaseLike
-from echoreel.bases.loading import load_base
 from echoreel.bases.lookup import base_of
+from echoreel.bases.quantize import Quantize
 from echoreel.common.errors import SettingsError
 from echoreel.common.files import written_beside
 from echoreel.common.settings import Settings, load_settings
@@ -18,6 +18,7 @@ from echoreel.method.networks import Preset
 from echoreel.method.prism import PrismSettings
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
+from echoreel.training.load_frozen import FrozenWeights, load_frozen
 from echoreel.training.loop import FREE, FitSettings, fit
 from echoreel.training.memory import check_memory
 from echoreel.training.pair_cache import PairSet
@@ -34,6 +35,8 @@ class AdapterRecipe(Settings):
     folder: Path  # of the run; `adapter/` in it is the result
     base: str = "embedded"  # or a folder, a hub id, or a single file
     base_parts: str | None = None  # of a single file: a pipeline with the rest of it
+    quantize: Quantize | None = None  # the denoiser's weights in fewer bits, to save memory
+    stream_base: bool = False  # its blocks wait in main memory, and come to the GPU one by one
     start: str | None = None  # an adapter to go on from: "embedded", a folder or a hub id; none = a fresh one
     preset: Preset = "compact"  # of a fresh one
     prism: PrismSettings | None = None  # instead of the preset's
@@ -43,6 +46,12 @@ class AdapterRecipe(Settings):
     validation: Path | None = None  # another one; none = the first of `pairs` are held back
     task: AdapterTaskSettings = AdapterTaskSettings()
     fit: FitSettings
+
+    def weights(self) -> FrozenWeights:
+        """How the base's weights are to be held."""
+        return FrozenWeights(
+            self.base, self.base_parts, self.quantize, self.stream_base, self.fit.spread_base
+        )
 
 
 def first_process() -> bool:
@@ -101,19 +110,25 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
         KeyboardInterrupt: a signal stopped it, after a checkpoint.
     """
     recipe = recipe if isinstance(recipe, AdapterRecipe) else load_settings(recipe, AdapterRecipe)
-    first, run = first_process(), RunFolder(recipe.folder)
+    first, run, weights = first_process(), RunFolder(recipe.folder), recipe.weights()
+    weights.check(recipe.task.gradient_checkpointing)
     if first:
         with run.locked():
             run.check_result("adapter")
-            run.bind(recipe, free=("folder", *(f"fit.{name}" for name in FREE)), file="recipe.json")
-    base = base_of(load_base(recipe.base, parts=recipe.base_parts))
-    adapter = adapter_to_train(
-        base, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
-    )
-    adapter.prism.requires_grad_(not recipe.freeze_prism)
+            free = ("folder", "stream_base", *(f"fit.{name}" for name in FREE))
+            run.bind(recipe, free=free, file="recipe.json")
     data = PairSet.open(recipe.pairs)
     validation = PairSet.open(recipe.validation) if recipe.validation else None
-    task = AdapterTask(adapter, base, data, recipe.task, validation)
+
+    def captions() -> list[str]:
+        return ["", *data.all_captions(), *(validation.all_captions() if validation else ())]
+
+    loaded = load_frozen(weights, captions, recipe.folder)
+    adapter = adapter_to_train(
+        loaded.base, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
+    )
+    adapter.prism.requires_grad_(not recipe.freeze_prism)
+    task = AdapterTask(adapter, loaded, data, recipe.task, validation)
     fit(task, recipe.fit, recipe.folder)
     adapter.detach()
     load_trained(recipe.folder, adapter)

@@ -7,6 +7,8 @@ from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.loading import model_name
 from echoreel.bases.lookup import base_of
 from echoreel.bases.sketch import parameters
+from echoreel.common.settings import Settings
+from echoreel.method.networks import preset_sizes
 from echoreel.training.clip_shape import clip_shape
 
 LARGE = 2e8  # parameters of a denoiser from which on memory counts
@@ -27,7 +29,12 @@ base = {base}  # a folder, a hub id or a single file; it stays as it is
 # base_parts = "a/pipeline"  # where `base` is a single file: a folder or hub id with the rest; default: none
 pairs = "{pairs}"  # what `prepare pairs` wrote, with this base
 # validation = "runs/more-pairs"  # pairs of actions that are never trained; default: the first of `pairs`
-preset = "compact"  # sizes of a new adapter: compact, dense, paper or paper-lvdm
+preset = "compact"  # sizes of a new adapter: compact, which fits the base, dense, paper or paper-lvdm
+# prism = {prism}
+# integration = {integration}
+#   (sizes instead of the preset's; these are what compact has for this base, docs/adapter-sizes.md)
+# quantize = "int8"  # the base in fewer bits, for less memory: int8, fp8, nf4 or fp8-storage; default: none
+# stream_base = false  # keep its blocks in main memory, and bring each to the GPU when it computes
 # start = "runs/other/adapter"  # go on from these weights instead of a new adapter
 # freeze_prism = false  # train only the layers inside the base, not the Prism
 
@@ -60,6 +67,7 @@ precision = "bf16"  # or "fp32": slower, more memory
 # betas = [0.9, 0.99]  # of AdamW
 # weight_decay = 0.01  # of AdamW, on matrices only
 # prefetch = 1  # batches that are read ahead
+# spread_base = false  # several GPUs: each keeps a part of the base's weights (FSDP2), not all of them
 # minutes = 0  # stop with a checkpoint after so long; 0 = never
 # checkpoint_every = 500  # steps; 0 = only at the end
 # checkpoint_minutes = 10  # also after so long, so that a crash costs no more; 0 = off
@@ -77,7 +85,10 @@ def recipe_for(base: BaseLike) -> str:
     base = base_of(base)
     shape, name, size = clip_shape(base), model_name(base.pipe), parameters(base.denoiser)
     large, short = size > LARGE, _short(name, base)
+    prism, integration = (_inline(sizes) for sizes in preset_sizes(base))
     return TEMPLATE.format(
+        prism=prism,
+        integration=integration,
         name=name,
         family=base.name,
         size=size / 1e9,
@@ -90,6 +101,12 @@ def recipe_for(base: BaseLike) -> str:
         steps=20_000 if large else 5_000,
         sheets=2_000 if large else 500,
     )
+
+
+def _inline(sizes: Settings) -> str:
+    """As a table of TOML in one line."""
+    told = sizes.model_dump(mode="json", exclude_none=True)
+    return "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in told.items()) + " }"
 
 
 def _short(name: str, base: Base) -> str:

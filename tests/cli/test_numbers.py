@@ -26,6 +26,7 @@ CALLS = {  # what is right ends in a sentence about NONE, which there is not, be
     "prepare manifest": ["NONE", "pairs.jsonl"],
     "reference save": ["a.safetensors", "-r", CARTWHEEL, "--base", "NONE"],
     "prepare pairs": ["pairs.jsonl", "pairs", "--base", "NONE"],
+    "train": ["NONE.toml", "--dry-run"],
     "ui": ["--no-browser"],
 }
 MAY_BE_NOTHING = {"seed", "holdout", "start", "strength", "guidance_scale", "scale", "still", "similar"}

@@ -14,13 +14,16 @@ from echoreel.training.train_prism import PrismRecipe
 KINDS: dict[str, type[Settings]] = {
     "actorbench": EvaluateSettings,
     "adapter": AdapterRecipe,
+    "animatediff": AdapterRecipe,
     "embedded": BaseRecipe,
     "judges": JudgeRecipe,
+    "ltx": AdapterRecipe,
     "more": BaseRecipe,
     "prism": PrismRecipe,
     "prompts": PromptRecipe,
     "rivals": EvaluateSettings,
     "wan": AdapterRecipe,
+    "wan2.2": AdapterRecipe,
 }
 """By the first word of its name."""
 

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from echoreel.bases.lookup import base_of
 from echoreel.bases.sketch import parameters, sketched
 from echoreel.cli import app
-from echoreel.common.settings import load_settings
+from echoreel.common.settings import load_settings, validated
 from echoreel.method.adapter import ActionAdapter
 from echoreel.training import dry_run as module
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
-from echoreel.training.dry_run import dry_run
+from echoreel.training.dry_run import dry_run, held_bytes
 from echoreel.training.memory import BYTES_PER_PARAMETER
 from echoreel.training.pair_cache import PairSet, PairSetWriter
 from echoreel.training.step_cost import META, step_cost
@@ -123,3 +123,27 @@ def test_a_large_base_is_counted_without_its_weights(world: Path) -> None:
     assert parameters(sketched("modelscope")[0].denoiser) == needs["denoiser_parameters"] > 1.4e9
     assert needs["weights"] > 4 * 1.4e9
     assert not (world / "run").exists()
+
+
+def test_memory_follows_how_the_base_is_held(world: Path) -> None:
+    """Of Wan 2.1 1.3B: 1.42 B parameters, in 30 blocks."""
+    base = sketched("wan-1.3b")[0]
+
+    def held(**more: object) -> tuple[int, int]:
+        told = {"folder": "run", "base": "base", "pairs": "none", "fit": {"steps": 1}}
+        return held_bytes(base, validated(AdapterRecipe, told | more), 2)
+
+    assert held() == (2 * parameters(base.denoiser), 0)
+    assert 1.4e9 < held(quantize="int8")[0] < 1.5e9
+    assert 0.8e9 < held(quantize="nf4")[0] < 0.9e9
+    assert held(quantize="fp8-storage")[0] == pytest.approx(1.419e9 + 2 * 1.4e9 / 30, rel=0.02)
+    on_gpu, waiting = held(stream_base=True)
+    assert on_gpu < 0.25e9
+    assert waiting > 0.95 * 2 * 1.4e9
+    task = {"batch": 2, "gradient_checkpointing": True}
+    told = {"folder": "run", "base": "base", "pairs": "pairs", "fit": {"steps": 1}, "task": task}
+    needs = dry_run(validated(AdapterRecipe, told | {"stream_base": True}))
+    assert needs.text_encoders == 4 * parameters(toy_pipeline().text_encoder)
+    assert needs.waiting > 0
+    assert "of text encoders, then freed" in " ".join(needs.told())
+    assert "of blocks in main memory" in " ".join(needs.told())

@@ -20,7 +20,7 @@ from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
 from echoreel.training.autoencoder_probe import check_pairs, probe_of, same_probe
 from echoreel.training.encode_pairs import PrepareSettings, prepare_pairs, read_manifest
-from echoreel.training.pair_cache import PairSetError
+from echoreel.training.pair_cache import PairSet, PairSetError
 
 SETTINGS = PrepareSettings(frames=4, shard=2)
 
@@ -196,6 +196,26 @@ def test_a_clip_that_is_too_short_is_left_out_and_counted(manifest: Path, tmp_pa
     manifest.write_text(json.dumps(rows[0]))
     with pytest.raises(PairSetError, match=r"no pair is left; manifest\.jsonl line 1: a\.mp4 gives 2 frames"):
         prepare_pairs(toy_pipeline(), manifest, tmp_path / "alone", SETTINGS)
+
+
+def test_after_a_missing_clip_and_a_corrupt_shard_the_same_command_goes_on(
+    manifest: Path, tmp_path: Path
+) -> None:
+    """Line 3, the second shard, names a film that comes later."""
+    pipe, folder = toy_pipeline(), tmp_path / "pairs"
+    changed(manifest, '"target": "c.mp4"', '"target": "d.mp4"')
+    with pytest.raises(VideoMissing, match=r"line 3: .*d\.mp4"):
+        prepare_pairs(pipe, manifest, folder, SETTINGS)
+    before = stamps(folder)
+    film(tmp_path / "d.mp4", counting(16, 40, 40))
+    assert prepare_pairs(pipe, manifest, folder, SETTINGS).made == 1
+    assert {name: stamp for name, stamp in stamps(folder).items() if name in before} == before != {}
+    whole = (folder / "shard-00000.safetensors").read_bytes()
+    (folder / "shard-00000.safetensors").write_bytes(whole[:-10])
+    with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged .*; delete it and run"):
+        PairSet.open(folder)
+    assert prepare_pairs(pipe, manifest, folder, SETTINGS).made == 2
+    assert (folder / "shard-00000.safetensors").read_bytes() == whole
 
 
 def test_too_few_references_and_missing_manifests_are_named(manifest: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 import safetensors.torch
 import torch
 from helpers.places import ROOT
-from helpers.toy_training_task import SETTINGS, ToyTask, plain_task
+from helpers.toy_training_task import SETTINGS, ToyTask
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -105,16 +105,6 @@ def test_accumulating_equals_the_big_batch(tmp_path: Path) -> None:
     fit(big, plain, tmp_path / "big")
     for a, b in zip(small.module.parameters(), big.module.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-
-
-def test_two_processes_equal_one_that_accumulates(tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([*torchrun, TOY, tmp_path / "two", "plain"], check=True, timeout=120)
-    plain = FitSettings(steps=6, warmup=0, learning_rate=1e-2, accumulate=2)
-    fit(plain_task(), plain, tmp_path / "one")
-    two, one = newest(tmp_path / "two"), newest(tmp_path / "one")
-    for name in one:
-        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6)
 
 
 def test_a_run_can_be_extended_and_its_learning_rate_cannot_change(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from echoreel.bases.sketch import parameters, sketched
 from echoreel.cli import app
 from echoreel.common.errors import BaseUnsupported
 from echoreel.common.settings import load_settings, validated
+from echoreel.method.networks import preset_sizes
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.clip_shape import ClipShape, clip_shape
 from echoreel.training.fit_settings import FitSettings
@@ -39,6 +40,9 @@ def test_published_bases_are_known_without_any_download(name: str) -> None:
     base, source = sketched(name)
     assert (round(parameters(base.denoiser) / 1e6), clip_shape(base)) == PUBLISHED[name]
     assert sketched(source)[0].name == base.name
+    text = re.sub(r"^# (prism|integration) =", r"\1 =", recipe_for(base), flags=re.MULTILINE)
+    sized = validated(AdapterRecipe, tomllib.loads(text))
+    assert (sized.prism, sized.integration) == preset_sizes(base)
     settings = validated(AdapterRecipe, tomllib.loads(recipe_for(base)))
     assert (settings.base, settings.task.gradient_checkpointing) == (source, True)
 
@@ -51,11 +55,10 @@ def test_the_recipe_in_the_repository_is_what_the_command_writes() -> None:
 
 
 def test_a_recipe_tells_every_key_and_its_default() -> None:
-    """All but the sizes of networks, which replace a preset."""
     told = re.sub(r"^# (\w+ = )", r"\1", TEMPLATE, flags=re.MULTILINE)
     values = dict.fromkeys(re.findall(r"{(\w+)(?::\S+)?}", told), "1")
     data = tomllib.loads(re.sub(r"{(\w+)(?::\S+)?}", lambda found: values[found[1]], told))
-    assert data.keys() | {"prism", "integration"} == AdapterRecipe.model_fields.keys()
+    assert data.keys() == AdapterRecipe.model_fields.keys()
     assert data["task"].keys() == AdapterTaskSettings.model_fields.keys()
     assert data["fit"].keys() == FitSettings.model_fields.keys()
     for table, cls in (("task", AdapterTaskSettings), ("fit", FitSettings)):

@@ -1,0 +1,110 @@
+"""Text tokens of captions on disk, so that a base trains without its text encoders, often larger than it.
+
+```
+captions/tokens-<digest>.safetensors    tokens (n, D) of some captions by a digest of each; rows of zeros that
+                                        only fill up to the common length are left out
+```
+A file is renamed into place, so a killed encoding goes on, and any number of processes share the work.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import track
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from echoreel.common.errors import CheckpointError
+from echoreel.common.files import remove_leftovers, write_atomic
+from echoreel.common.places import check_ends
+
+CHUNK = 32  # captions in a file
+
+
+class CaptionStore:
+    """Tokens (L, D) float32 of captions, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises CheckpointError for a damaged file."""
+        self.folder = folder
+        self._files: dict[str, tuple[Any, int]] = {}  # by a caption's digest, with the common length
+        self._read: set[Path] = set()
+        self._look()
+
+    def missing(self, captions: Iterable[str]) -> list[str]:
+        """Those that are not there yet, each once, in order."""
+        self._look()
+        return sorted(each for each in {*captions} if _digest(each) not in self._files)
+
+    def __call__(self, caption: str) -> Tensor | None:
+        """Its tokens, if they are there."""
+        found = self._files.get(_digest(caption))
+        if found is None:
+            return None
+        file, length = found
+        tokens: Tensor = file.get_tensor(_digest(caption)).float()
+        return F.pad(tokens, (0, 0, 0, length - len(tokens)))
+
+    def write(self, tokens: dict[str, Tensor]) -> None:
+        """Tokens (L, D) of captions. Raises OutputError."""
+        length = len(next(iter(tokens.values())))
+        kept = {_digest(caption): _few(each) for caption, each in tokens.items()}
+        name = sha256("".join(kept).encode()).hexdigest()[:16]
+        write_atomic(self.folder / f"tokens-{name}.safetensors", save(kept, {"length": str(length)}))
+
+    def _look(self) -> None:
+        for path in sorted({*self.folder.glob("tokens-*.safetensors")} - self._read):
+            try:
+                check_ends(path)
+                file = safe_open(path, framework="pt")
+                length = int((file.metadata() or {})["length"])
+                self._files |= dict.fromkeys(file.keys(), (file, length))
+            except (OSError, SafetensorError, KeyError, ValueError) as error:
+                reason = " ".join(str(error).split("\n")[:1])
+                raise CheckpointError(
+                    f"{path} is damaged ({reason}); delete it and run the same command"
+                ) from error
+            self._read.add(path)
+
+
+def encode_ahead(
+    store: CaptionStore,
+    captions: Sequence[str],
+    encoder: Callable[[], Callable[[str], Tensor]],
+    rank: int,
+    world: int,
+) -> None:
+    """Encode what the store lacks, together with the other processes. Returns when all is there.
+
+    encoder: makes what encodes a caption to tokens (L, D); called only where there is something to do.
+    """
+    missing = store.missing(captions)
+    chunks = [missing[first : first + CHUNK] for first in range(0, len(missing), CHUNK)][rank::world]
+    if rank == 0:
+        remove_leftovers(store.folder, r"tokens-[0-9a-f]+")
+    if chunks:
+        encode = encoder()
+        console = Console(stderr=True)
+        for chunk in track(chunks, f"encoding {len(missing)} captions", console=console, transient=True):
+            store.write({caption: encode(caption) for caption in chunk})
+    while store.missing(captions):  # others are still at it
+        time.sleep(0.2)
+
+
+def _digest(caption: str) -> str:
+    return sha256(caption.encode()).hexdigest()[:32]
+
+
+def _few(tokens: Tensor) -> Tensor:
+    """Without the zeros that it ends with, and in bfloat16 where that holds the same numbers."""
+    filled = tokens.any(-1).nonzero()
+    tokens = tokens[: int(filled.max()) + 1 if len(filled) else 0].cpu()
+    half = tokens.bfloat16()
+    return half if torch.equal(half.float(), tokens) else tokens.contiguous()
