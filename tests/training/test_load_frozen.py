@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.toy_bases import CALLS, TOYS
+from helpers.toy_bases import TOYS, call_of
 from helpers.toy_models import FRAMES
 from torch import Tensor, nn
 
@@ -213,7 +213,7 @@ def test_a_base_in_fewer_bits_makes_nearly_the_same_video(world: Path, kind: str
     made = []
     for quantize in (None, kind):
         pipe = load_base(world / "base", quantize=quantize)
-        call = CALLS[type(pipe).__name__] | {"generator": seeded(0), "output_type": "latent"}
+        call = call_of(pipe) | {"generator": seeded(0), "output_type": "latent"}
         made.append(pipe("a man dancing", **call).frames)
     assert not torch.equal(*made)
     assert torch.cosine_similarity(*(each.flatten() for each in made), dim=0) > 0.99
