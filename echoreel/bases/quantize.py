@@ -1,13 +1,13 @@
 """A base's denoiser in fewer bits: by the quantisers that diffusers has, or stored as fp8."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import diffusers
 import torch
-from diffusers.hooks import apply_layerwise_casting
+from diffusers.hooks.layerwise_casting import apply_layerwise_casting
 from torch import nn
 
 from echoreel.common.errors import BaseUnsupported, SettingsError
@@ -67,7 +67,7 @@ def quantized_bytes(denoiser: nn.Module, kind: Quantize | None, whole: int) -> i
 
 
 def names_of(
-    parts: dict[str, Any], names: Sequence[str] = ("transformer", "transformer_2", "unet")
+    parts: Mapping[str, Any], names: Sequence[str] = ("transformer", "transformer_2", "unet")
 ) -> list[str]:
     """The denoisers among the parts of a `model_index.json`."""
     return [name for name in names if isinstance(parts.get(name), list | tuple) and parts[name][0]]

@@ -63,9 +63,9 @@ def token_grid(base: Base) -> Grid:
     places = base.latent_size
     if places is None and base.pipe is not None:
         asked = inspect.signature(type(base.pipe).__call__).parameters
-        sides = [asked[name].default if name in asked else None for name in ("height", "width")]
-        if all(isinstance(side, int) for side in sides):
-            places = (sides[0] // base.pixels_per_place, sides[1] // base.pixels_per_place)
+        height, width = (asked[name].default if name in asked else None for name in ("height", "width"))
+        if isinstance(height, int) and isinstance(width, int):
+            places = (height // base.pixels_per_place, width // base.pixels_per_place)
     if places is None:
         return Grid(*USUAL_GRID)
     patch = _patch(base)

@@ -28,7 +28,7 @@ class _Held(ModelHook):
     """A module's weights are there only during its forward, and until its gradients are."""
 
     def __init__(self, device: torch.device, in_main_memory: bool, as_fp8: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # of diffusers, which has no types
         self.device, self.in_main_memory, self.as_fp8 = device, in_main_memory, as_fp8
         self.kept: dict[nn.Parameter, tuple[Tensor, torch.dtype]] = {}
 
@@ -83,7 +83,7 @@ def hold_blocks(base: BaseLike, device: torch.device, in_main_memory: bool, as_f
             registry = HookRegistry.check_if_exists_or_initialize(block)
             if registry.get_hook(NAME) is None:
                 hook = _Held(device, in_main_memory, as_fp8)
-                registry.register_hook(hook, NAME)  # type: ignore[no-untyped-call]
+                registry.register_hook(hook, NAME)
         held = {id(tensor) for block in blocks for tensor in (*block.parameters(), *block.buffers())}
         for tensor in (*denoiser.parameters(), *denoiser.buffers()):
             if id(tensor) not in held:

@@ -14,7 +14,7 @@ ALLOWED_IN_CI = {
     NEEDS_GPU: "its machines have none",
     NEEDS_CHROMIUM: "no package of Python's brings it",
     NEEDS_MOTIONS: "its recordings are not ours to publish in the repository",
-    "needs torchao": "no extra brings it: it quantizes bases, which is the user's choice",
+    "needs torchao": "it prints where there is no GPU; pip install it, and these run",
 }
 
 
