@@ -69,7 +69,7 @@ def load_base(
     """
     began, file = time.perf_counter(), single_file(name)
     if file is None and parts is not None:
-        raise EchoReelError("--base-parts completes a base in one file, and this base is none; leave it out")
+        raise EchoReelError("--base-parts is for a base in one file, and this is not one; leave it out")
     whole = name if file is None else parts or parts_around(file)
     source = find_model("base", whole, "model_index.json")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -123,7 +123,7 @@ def pipeline_class(config: Mapping[str, Any]) -> Any:
     found = PIPELINES.get(name, getattr(diffusers, name, DiffusionPipeline))
     if not (isinstance(found, type) and issubclass(found, DiffusionPipeline)):
         raise BaseUnsupported(
-            f"{name} is no pipeline; give a folder that save_pretrained of a pipeline wrote"
+            f"{name} is not a pipeline; give a folder that save_pretrained of a pipeline wrote"
         )
     return found
 

@@ -112,8 +112,7 @@ def _check_kinds(folder: Path, files: Sequence[Path]) -> None:
         for name, kind in kinds.items():
             if name.endswith((".weight", ".bias")) and not FLOATING.match(kind):
                 raise CheckpointError(
-                    f"{folder.name} has the tensor {name} of {kind}, need floating numbers; get the "
-                    "files again"
+                    f"{folder.name} has the tensor {name} of {kind}, need floating-point; get the files again"
                 )
 
 

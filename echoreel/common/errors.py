@@ -66,4 +66,4 @@ class CheckpointError(EchoReelError):
 
 
 class ModelMissing(EchoReelError):
-    """A model that a metric needs is not on this machine and cannot be had, or is of another kind."""
+    """A model that a metric needs is unavailable, or is of another kind."""

@@ -96,7 +96,7 @@ def check_own(path: Path, keys: Collection[str]) -> None:
     except (OSError, ValueError):
         told = None
     if not isinstance(told, dict) or not {*keys} <= told.keys():
-        raise OutputError(f"{path}: would be replaced, and is not of this command; choose another name")
+        raise OutputError(f"{path}: already exists, and this command did not write it; choose another name")
 
 
 def _first_value(text: str) -> Any:
@@ -137,7 +137,7 @@ def _check_room(place: Path, file: Path) -> None:
     """Raises OutputError unless a little can be written to the folder; whatever its permissions say."""
     if not place.is_dir():
         raise OutputError(
-            f"{file}: cannot be written, {place.name} is no writable folder; choose another place"
+            f"{file}: cannot be written, {place.name} is not a writable folder; choose another place"
         )
     trial = place / f".{token_hex(6)}{PARTIAL}"
     try:

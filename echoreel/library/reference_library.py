@@ -194,10 +194,10 @@ class ReferenceLibrary:
             count: how many references; no part of a video is taken twice.
             action: as in `search`.
             min_score: the least score that fits. Default: 0.42.
-            skip_bad: pass over clips in which the camera cuts, too.
+            skip_bad: also skip clips in which the camera cuts.
 
         Returns:
-            References, and the clips that were passed over.
+            References, and the clips that were skipped.
 
         Raises:
             LibraryError: the library cannot be read.

@@ -321,8 +321,8 @@ class ActionAdapter(AdapterNetworks):
             and any(isinstance(layer, FrameIntegration) for layer in self.layers().values())
         ):
             raise AdapterMismatch(
-                "got a reference for a part of the video; this adapter has the paper's form, which counts "
-                "frames and knows no parts. Leave the part away"
+                "got a reference for a part of the video, and an adapter of the paper's form, which counts "
+                "frames and knows no parts; leave the part out"
             )
         like = next(self.integrations.parameters())
         learns = torch.is_grad_enabled() and (self.training or any(part.requires_grad for part in parts))

@@ -252,7 +252,7 @@ PRESETS: dict[str, tuple[PrismSettings, IntegrationSettings | FrameIntegrationSe
 def adapter_folder(name: str, options: Mapping[str, Any]) -> Path:
     """The folder, or that of a hub id's files, which are downloaded.
 
-    options: of diffusers' `from_pretrained`. Raises OSError where it cannot be had.
+    options: of diffusers' `from_pretrained`. Raises OSError where it is unavailable.
     """
     if Path(name).is_dir():
         return Path(name)

@@ -62,7 +62,7 @@ def check_json(body: bytes) -> None:
             if isinstance(value, int | float) and not _ordinary(value):
                 raise NotAnswered(f"the request has a number over {MOST_WHOLE}; reload the page")
             if isinstance(value, str) and (found := NO_TEXT.search(value)):
-                raise NotAnswered(f"a text has {found[0]!r}, which is no character; write it without")
+                raise NotAnswered(f"a text has {found[0]!r}, which is not a character; leave it out")
         level = [inside for value in level for inside in _inside(value)]
 
 

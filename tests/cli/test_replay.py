@@ -81,12 +81,12 @@ def test_a_changed_reference_is_told(made: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "why"),
     [
-        (lambda told: told.pop("seeds"), "got no .json of a video"),
-        (lambda told: told.update(references=[7]), "tells of a reference that was no file"),
-        (lambda told: told["references"][0].update(file=None), "tells of a reference that was no file"),
+        (lambda told: told.pop("seeds"), "is not the .json of a video"),
+        (lambda told: told.update(references=[7]), "a reference was not a file"),
+        (lambda told: told["references"][0].update(file=None), "a reference was not a file"),
         (
             lambda told: told["references"][0].update(timestamps=["x"]),
-            "tells of a reference that was no file",
+            "a reference was not a file",
         ),
         (lambda told: told.update(seeds=["x"]), "'--seed'"),
         (lambda told: told["settings"].update(scale="x"), "'--scale'"),

@@ -119,7 +119,7 @@ class FolderCaptions:
                 columns = ", ".join(column[:40] for column in error.header[:20])
                 raise CatalogueError(
                     f"{path.name}: got columns {columns}; need a file (file_name) and a caption; "
-                    "rename them, or the table if it is none of captions"
+                    "rename them, or the table, if it does not hold captions"
                 ) from error
             self._tell(path, "holds no rows; it is skipped", 0)
         except CatalogueError as error:
