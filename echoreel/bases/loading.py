@@ -64,7 +64,7 @@ def load_base(
         A diffusers pipeline.
 
     Raises:
-        BaseUnsupported: it is no pipeline of a supported family, or cannot be loaded.
+        BaseUnsupported: it is not a pipeline of a supported family, or cannot be loaded.
         EchoReelError: a LoRA or an offloading does not work with it.
     """
     began, file = time.perf_counter(), single_file(name)

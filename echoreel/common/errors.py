@@ -18,7 +18,7 @@ class MissingExtra(EchoReelError):
 
 
 class OutputError(EchoReelError):
-    """A file cannot be written where it was asked for, or another one is there."""
+    """A file cannot be written there, or would replace another one."""
 
 
 class VideoError(EchoReelError):
@@ -50,7 +50,7 @@ class MotionLibraryError(EchoReelError):
 
 
 class BaseUnsupported(EchoReelError):
-    """The base is of no supported family, or is not a base at all."""
+    """The base is not of a supported family, or is not a base at all."""
 
 
 class AdapterMismatch(EchoReelError):

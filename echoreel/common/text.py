@@ -52,7 +52,7 @@ def encoding_of(data: bytes, whole: bool = True) -> Encoding:
     except UnicodeDecodeError:
         if data.decode("utf-8", "ignore").isascii():
             return Encoding("cp1252", "read as Windows-1252; save it as UTF-8 if letters are wrong")
-        return Encoding("utf-8", "some bytes are no UTF-8 and became \ufffd; save it as UTF-8")
+        return Encoding("utf-8", "some bytes are not UTF-8 and became \ufffd; save it as UTF-8")
     return Encoding("utf-8")
 
 

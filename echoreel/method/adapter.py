@@ -46,7 +46,7 @@ class ActionAdapter(AdapterNetworks):
 
         Raises:
             AdapterMismatch: the adapter was made for another base.
-            BaseUnsupported: the base is of no supported family.
+            BaseUnsupported: the base is not of a supported family.
             InUse: another thread generates with the base or the adapter.
         """
         self._join(base_of(base))
@@ -99,7 +99,7 @@ class ActionAdapter(AdapterNetworks):
 
         Raises:
             AdapterMismatch: the adapter was made for another base, or there is no pipeline.
-            BaseUnsupported: the base is of no supported family.
+            BaseUnsupported: the base is not of a supported family.
             InUse: another thread generates with the base or the adapter.
             SettingsError: the base does not say its size, and none is given; or a side is below 1.
         """
@@ -241,7 +241,7 @@ class ActionAdapter(AdapterNetworks):
         strengths: Sequence[float] | None = None,
         during: Sequence[Part] | None = None,
     ) -> None:
-        """Let the base read action tokens that you have.
+        """Let the base read action tokens that you made yourself.
 
         Args:
             tokens: (B, T * K, A), of one reference, or a sequence with those of each.

@@ -86,7 +86,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
             The adapter, with random weights.
 
         Raises:
-            BaseUnsupported: the base is of no supported family.
+            BaseUnsupported: the base is not of a supported family.
             SettingsError: there is no such preset, or it does not fit the base.
         """
         found = base_of(base)
@@ -126,7 +126,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
             The adapter.
 
         Raises:
-            AdapterMismatch: it is damaged, or asks for more than its weights are, or these hold NaN.
+            AdapterMismatch: it is damaged, needs more weights than it has, or they hold NaN.
             OSError: it cannot be found.
         """
         name = pretrained_model_name_or_path
@@ -147,7 +147,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return adapter
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """As diffusers'; its files can be read by all who may read other new files there.
+        """As diffusers' own; other users may read the files, as any new file there.
 
         Args:
             save_directory: the folder, which is made where it is not there.
@@ -171,7 +171,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Raises:
             AdapterMismatch: it was made for another family, or for other widths.
-            BaseUnsupported: the base is of no supported family.
+            BaseUnsupported: the base is not of a supported family.
         """
         base, config = base_of(base), self.config
         if base.name != config["family"]:

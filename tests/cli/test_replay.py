@@ -72,6 +72,12 @@ def test_settings_without_an_option_are_kept(made: Path) -> None:
     )
 
 
+def test_a_missing_file_is_told() -> None:
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["generate", "--replay", "nothing.json"])
+    assert done.exit_code == 2
+    assert "nothing.json: there is no such file; give the path of the .json beside a video" in done.stderr
+
+
 def test_a_changed_reference_is_told(made: Path) -> None:
     film(made.with_name("b.mp4"), counting(12), fps=10)
     said = call("--replay", str(made), "-o", "again.mp4").output

@@ -264,7 +264,7 @@ def _values(entry: Any, names: Iterable[str]) -> Iterator[Any]:
 def _subtitles(text: str) -> tuple[list[Said], list[str]]:
     cues, wrong = subtitles(text)
     found = [said for cue in cues for said in _said(*cue)[0]]
-    return found, [f"{wrong} cues end before they start; they are passed over"] if wrong else []
+    return found, [f"{wrong} cues end before they start; they are skipped"] if wrong else []
 
 
 def _said(caption: Any, start: Any = None, end: Any = None) -> tuple[list[Said], list[str]]:

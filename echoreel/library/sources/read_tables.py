@@ -230,7 +230,7 @@ def _objects(
         with _told(path):
             for number, row in rows(refused):
                 if not isinstance(row, dict):
-                    refused.add("that are no JSON object", number, str(row))
+                    refused.add("that are not JSON objects", number, str(row))
                 elif row.get("type") == "image":
                     refused.add("of an image, not of a video", number, str(row))
                 else:

@@ -54,7 +54,7 @@ def test_parquet_and_json_lines_say_the_same(tmp_path: Path) -> None:
     assert why == ["1 rows without a caption (the first: row 2, 'b.mp4')"]
     again, why = rows_of(tmp_path / "a.jsonl")
     assert again == rows
-    assert why[0].startswith("2 rows that are no JSON object")
+    assert why[0].startswith("2 rows that are not JSON objects")
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ SAME: dict[str, tuple[str, str | bytes, str]] = {  # name of the file, its data,
         lines({"path": "a.mp4", "text": RUN})
         + f'{"[" * 60_000}\n{{"path": {"9" * 5000}\n{{"path": null, "text": "x"}}\n[1]\nnull\n'
         + lines({"path": "b.mp4", "text": DANCE}),
-        "4 rows that are no JSON object",
+        "4 rows that are not JSON objects",
     ),
     "backslashes": ("c.csv", PLAIN_CSV.replace("a.mp4", ".\\a.mp4").replace(".\\", ""), ""),
     "quotes that never close": (
@@ -114,7 +114,7 @@ SAME: dict[str, tuple[str, str | bytes, str]] = {  # name of the file, its data,
     "odd values in a list": (
         "c.json",
         json.dumps([1, None, [], {"path": {}, "text": {}}, *({"path": p, "text": t} for p, t in BOTH)]),
-        "3 rows that are no JSON object (the first: row 1, '1')",
+        "3 rows that are not JSON objects (the first: row 1, '1')",
     ),
     "a half character in a place": (
         "c.jsonl",
@@ -260,7 +260,7 @@ BESIDE: dict[str, tuple[str, str | bytes, list[Said], str]] = {  # file beside v
         "v.txt",
         b"a caf\xc3\xa9 \xff",
         [Said("a caf\u00e9 \ufffd")],
-        "some bytes are no UTF-8",
+        "some bytes are not UTF-8",
     ),
     "right to left": (
         "v.txt",
