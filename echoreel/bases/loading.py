@@ -115,9 +115,9 @@ def load_base(
 
 
 def pipeline_class(config: Mapping[str, Any]) -> Any:
-    """By its own class: DiffusionPipeline would load its optional parts anew, not take those that are read.
+    """By its own class: DiffusionPipeline would load its optional parts again, not take those that are read.
 
-    Raises BaseUnsupported for a class that is no pipeline.
+    Raises BaseUnsupported for a class that is not a pipeline.
     """
     name = config["_class_name"]
     found = PIPELINES.get(name, getattr(diffusers, name, DiffusionPipeline))

@@ -86,7 +86,7 @@ def check_outputs(files: Sequence[Path], inputs: Sequence[Path | str] = (), over
 
 
 def check_own(path: Path, keys: Collection[str]) -> None:
-    """Raises OutputError for a file that is there and is no JSON, whole or a line each, with these keys:
+    """Raises OutputError for a file that exists and is not JSON, whole or a line each, with these keys:
     somebody else wrote it, so it is not replaced."""
     if not os.path.lexists(path):
         return

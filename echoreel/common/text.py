@@ -63,7 +63,7 @@ def decoded(data: bytes) -> tuple[str, str]:
 
 
 def one_line(text: str) -> str:
-    """The text with single spaces for all white space and line ends, and \ufffd for what is no text."""
+    """The text with single spaces for all white space and line ends, and \ufffd for what is not text."""
     return " ".join(NO_TEXT.sub("\ufffd", text).replace("\ufeff", "").split())
 
 

@@ -46,7 +46,7 @@ def again(body: bytes, receive: Receive) -> Receive:
 
 
 def check_json(body: bytes) -> None:
-    """Raises NotAnswered for what is no JSON, nests deep, or has numbers or texts that no field can have."""
+    """Raises NotAnswered for what is not JSON, nests deep, or has numbers or texts that no field can have."""
     try:
         told = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:

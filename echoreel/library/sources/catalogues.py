@@ -216,7 +216,7 @@ def _caption(rows: Batch, refused: Refused) -> "pa.Array":
     caption = rows.caption
     for what, odd in (
         (f"whose caption was cut to {CAPTION_CHARACTERS} characters", _longer(caption)),
-        ("whose caption has bytes that are no text", pc.match_substring(caption, "\ufffd")),
+        ("whose caption has bytes that are not text", pc.match_substring(caption, "\ufffd")),
     ):
         if count := pc.sum(odd).as_py():
             first = pc.index(odd, pa.scalar(True)).as_py()

@@ -57,7 +57,7 @@ class Table(NamedTuple):
 def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Table:
     """The rows of a table, whoever wrote it.
 
-    columns: as of `read_catalogue`. Raises CatalogueError for a file that is no table, or lacks a column.
+    columns: as of `read_catalogue`. Raises CatalogueError for a file that is not a table, or lacks a column.
     """
     refused = Refused()
     regular_file(path, CatalogueError, "a table")
