@@ -274,7 +274,7 @@ def _said(caption: Any, start: Any = None, end: Any = None) -> tuple[list[Said],
         if until is not None and until <= begin:
             raise ValueError("no part")
     except ValueError:
-        return [], ["with times that cannot be"]
+        return [], ["with impossible times"]
     texts = [text for each in captions_in(caption) if (text := one_line(each))]
     problems = [] if texts else ["without a caption"]
     if any(len(text) > CAPTION_CHARACTERS for text in texts):

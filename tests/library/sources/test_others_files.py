@@ -145,9 +145,7 @@ def test_times_that_cannot_be_leave_out_their_row_alone(text: str, tmp_path: Pat
     )
     right = [] if TIMES[text] == "no" else [("a.mp4", RUN, TIMES[text], 100.0)]
     assert rows == [*right, BOTH[1]]
-    assert why.startswith(
-        f"{2 - len(right)} rows with times that cannot be (the first: row {2 + 2 * len(right)}"
-    )
+    assert why.startswith(f"{2 - len(right)} rows with impossible times (the first: row {2 + 2 * len(right)}")
     number = text if re.fullmatch(r"[0-9.e]+", text) else json.dumps(text)
     rows, why = catalogue(tmp_path, "c.json", f'[{{"path": "a.mp4", "text": "x", "start": {number}}}]')
     assert bool(rows) == (TIMES[text] != "no")
@@ -274,7 +272,7 @@ BESIDE: dict[str, tuple[str, str | bytes, list[Said], str]] = {  # file beside v
         "v.json",
         json.dumps([{"caption": RUN, "start": 0, "end": 2}, {"caption": "x", "start": "nan", "end": -1}]),
         [Said(RUN, 0, 2)],
-        "1 entries with times that cannot be",
+        "1 entries with impossible times",
     ),
     "half a character": ("v.json", '{"caption": "a \\ud800 b"}', [Said("a \ufffd b")], ""),
     "nested JSON": ("v.json", "[" * 60_000, [], "not JSON (nested too deep)"),
