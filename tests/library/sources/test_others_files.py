@@ -220,7 +220,7 @@ def test_a_small_parquet_file_of_great_cost_is_refused(
 ) -> None:
     path = tmp_path / "c.parquet"
     pq.write_table(table(), path, compression="zstd", use_dictionary=name != "plain")
-    with pytest.raises(CatalogueError, match="that is no table of captions"):
+    with pytest.raises(CatalogueError, match="this is not a table of captions"):
         read_catalogue(path)
 
 
