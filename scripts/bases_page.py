@@ -45,7 +45,7 @@ tests need what some bases do not have: *caches* of diffusers, *LoRA*, *compiled
 on top: `echoreel info BASE` counts the first two, `echoreel train my.toml --dry-run` a training step.
 Training adds 20 bytes for each parameter of the adapter.
 
-**Sizes from** says how sure they are, since the published files were not at hand:
+**Sizes from** says how sure they are, since we had no published files:
 
 {sources}
 

@@ -1,9 +1,10 @@
-"""List every string that a user can read: errors, what commands print, help texts, public docstrings.
+"""List every string that a user can read: errors, what commands print, help, public docstrings, other text.
 
     python scripts/strings.py [--long] [PATH...]
 
-A line is `file:line kind text`. `--long` shows only those with a sentence of over 25 words. F-strings show
-their holes as `{}`.
+A line is `file:line kind text`. Kind `text` is any further string of three words or more: parts of messages,
+labels of the page, and some that no user sees. `--long` shows only those of the other kinds with a sentence
+of over 25 words. F-strings show their holes as `{}`.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 MOST_WORDS = 25  # of a sentence (CONTRIBUTING.md)
 HELP = {"help", "epilog", "short_help"}
 SAYS = {"say", "echo", "print", "busy", "warn"}
+WORD = re.compile(r"[^\W\d_]{2,}")  # axes of einops have one letter
 
 
 def main() -> int:
@@ -26,7 +28,7 @@ def main() -> int:
     arguments = parser.parse_args()
     found = [one for path in files(arguments.paths) for one in strings(path)]
     if arguments.long:
-        found = [one for one in found if too_long(one[2])]
+        found = [one for one in found if one[1] != "text" and too_long(one[2])]
     for place, kind, text in found:
         print(f"{place} {kind}: {text}")
     print(f"{len(found)} strings", file=sys.stderr)
@@ -42,6 +44,21 @@ def files(paths: list[Path]) -> Iterator[Path]:
 def strings(path: Path) -> Iterator[tuple[str, str, str]]:
     """(file:line, kind, text) of each string of one file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = list(sure(path, tree))
+    yield from found
+    told_already = {text for _, _, text in found}
+    nodes = list(ast.walk(tree))
+    comments = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}  # docstrings
+    parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
+        if isinstance(node, ast.JoinedStr | ast.Constant) and id(node) not in comments | parts:
+            for place, kind, text in told(path, "text", node):
+                if text not in told_already and sum(map(bool, map(WORD.search, text.split()))) >= 3:
+                    yield place, kind, " ".join(text.split())
+
+
+def sure(path: Path, tree: ast.AST) -> Iterator[tuple[str, str, str]]:
+    """What is a string of that kind by where it stands."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             for argument in node.exc.args[:1]:

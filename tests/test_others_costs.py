@@ -120,7 +120,7 @@ SKETCHES: dict[str, tuple[str, dict[str, Any], str]] = {
     "steps": ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**9}, "num_train_timesteps"),
     "layers": ("unet/config.json", {"layers_per_block": 10**8}, "unet has layers_per_block"),
     "blocks": ("unet/config.json", {"block_out_channels": [8] * 5000}, "block_out_channels has 5000 entries"),
-    "a model": ("model_index.json", {"_class_name": "CogVideoXTransformer3DModel"}, "is no pipeline"),
+    "a model": ("model_index.json", {"_class_name": "CogVideoXTransformer3DModel"}, "is not a pipeline"),
     "modules": (
         "unet/config.json",
         {"layers_per_block": 1000, "transformer_layers_per_block": 1000},
@@ -148,7 +148,7 @@ def test_weights_of_another_type_are_told(base: Path, part: str, kind: torch.dty
     held = load_file(file)
     name = next(name for name in sorted(held) if name.endswith(".weight"))
     save_file(held | {name: held[name].to(kind)}, file, {"format": "pt"})
-    with pytest.raises(BaseUnsupported, match=f"has the tensor {name} of .*, need floating numbers"):
+    with pytest.raises(BaseUnsupported, match=f"has the tensor {name} of .*, need floating-point"):
         load_base(base)
 
 
@@ -207,7 +207,7 @@ def test_prepare_replaces_only_its_own_files(tmp_path: Path, name: str, text: st
     (tmp_path / name).unlink()
     (tmp_path / "theirs").write_text(text)
     (tmp_path / name).symlink_to(tmp_path / "theirs")
-    with pytest.raises(OutputError, match="would be replaced, and is not of this command"):
+    with pytest.raises(OutputError, match="already exists, and this command did not write it"):
         write()
     assert (tmp_path / name).is_symlink()
     assert (tmp_path / "theirs").read_text() == text
@@ -215,7 +215,7 @@ def test_prepare_replaces_only_its_own_files(tmp_path: Path, name: str, text: st
 
 def test_a_manifest_replaces_no_video_of_the_library(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"\0video")
-    with pytest.raises(OutputError, match=r"a\.mp4: would be replaced"):
+    with pytest.raises(OutputError, match=r"a\.mp4: already exists"):
         write_manifest(pairs(tmp_path), tmp_path / "a.mp4")
 
 
@@ -236,9 +236,9 @@ def test_an_evaluation_replaces_only_reports(tmp_path: Path, name: str) -> None:
     EvaluationReport.check_places(tmp_path, tmp_path / "also.json")
     (tmp_path / "report.json").unlink()
     (tmp_path / name).write_text("mine")
-    with pytest.raises(OutputError, match="would be replaced"):
+    with pytest.raises(OutputError, match="already exists"):
         EvaluationReport.check_places(tmp_path)
-    with pytest.raises(OutputError, match="would be replaced"):
+    with pytest.raises(OutputError, match="already exists"):
         EvaluationReport.check_places(tmp_path / "new", tmp_path / name)
 
 

@@ -24,7 +24,7 @@ class HunyuanVideo15(TransformerBase):
     encodes_alone = False
 
     def call_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Guidance is no argument of its call."""
+        """Its call takes no guidance."""
         scale = arguments.pop("guidance_scale", None)
         if scale is not None and scale != self.pipe.guider.guidance_scale:
             self.pipe.guider = self.pipe.guider.new(guidance_scale=scale)

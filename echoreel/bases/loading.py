@@ -76,7 +76,7 @@ def load_base(
         A diffusers pipeline.
 
     Raises:
-        BaseUnsupported: it is no pipeline of a supported family, or cannot be loaded.
+        BaseUnsupported: it is not a pipeline of a supported family, or cannot be loaded.
         EchoReelError: a LoRA or an offloading does not work with it.
         MissingExtra: `quantize` needs a package.
     """
@@ -121,7 +121,7 @@ def load_parts(
     """
     file = single_file(name)
     if file is None and parts is not None:
-        raise EchoReelError("--base-parts completes a base in one file, and this base is none; leave it out")
+        raise EchoReelError("--base-parts is for a base in one file, and this is not one; leave it out")
     if quantize is not None and file is not None and file.suffix.lower() == ".gguf":
         raise SettingsError(f"quantize: {file.name} is in fewer bits already; leave it out")
     whole = name if file is None else parts or parts_around(file)
@@ -167,15 +167,15 @@ def _for_denoisers(few: Any, parts: Mapping[str, Any]) -> Any:
 
 
 def pipeline_class(config: Mapping[str, Any]) -> Any:
-    """By its own class: DiffusionPipeline would load its optional parts anew, not take those that are read.
+    """By its own class: DiffusionPipeline would load its optional parts again, not take those that are read.
 
-    Raises BaseUnsupported for a class that is no pipeline.
+    Raises BaseUnsupported for a class that is not a pipeline.
     """
     name = config["_class_name"]
     found = PIPELINES.get(name, getattr(diffusers, name, DiffusionPipeline))
     if not (isinstance(found, type) and issubclass(found, DiffusionPipeline)):
         raise BaseUnsupported(
-            f"{name} is no pipeline; give a folder that save_pretrained of a pipeline wrote"
+            f"{name} is not a pipeline; give a folder that save_pretrained of a pipeline wrote"
         )
     return found
 

@@ -112,14 +112,15 @@ def _check_kinds(folder: Path, files: Sequence[Path]) -> None:
         for name, kind in kinds.items():
             if name.endswith((".weight", ".bias")) and not FLOATING.match(kind):
                 raise CheckpointError(
-                    f"{folder.name} has the tensor {name} of {kind}, need floating numbers; get the "
-                    "files again"
+                    f"{folder.name} has the tensor {name} of {kind}, need floating-point; get the files again"
                 )
 
 
 def check_lora(source: str) -> None:
-    """Raises CheckpointError for a LoRA on this machine whose facts ask for giant ranks, or name layers by
-    patterns, on which a match may spend any time; or whose weights hold NaN."""
+    """Raises CheckpointError for a LoRA on this machine with giant ranks, or with NaN in its weights.
+
+    So it does where layers are named by patterns: a match may take any time.
+    """
     place = Path(source)
     for file in place.glob("*.safetensors") if place.is_dir() else [place] if place.is_file() else []:
         with safe_open(str(file), "pt") as held:

@@ -128,7 +128,7 @@ def generate(
     ] = None,
     skip_bad: Annotated[
         bool,
-        typer.Option("--skip-bad", help="With --library: pass over clips in which the camera cuts."),
+        typer.Option("--skip-bad", help="With --library: skip clips in which the camera cuts."),
     ] = False,
     require_reference: Annotated[
         bool,

@@ -151,7 +151,7 @@ def list_clips(
     action: Annotated[str | None, typer.Option(metavar="TEXT", help="Only those of this action.")] = None,
     removed: Annotated[
         bool,
-        typer.Option("--removed", help="Those that `remove` took out, and no others."),
+        typer.Option("--removed", help="List only clips that `remove` took out."),
     ] = False,
     as_json: AsJson = False,
     debug: Debug = False,

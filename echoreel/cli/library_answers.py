@@ -194,5 +194,5 @@ def export_references(
     files, problems = export(found, folder, clips, pipe, size)
     answer.say(f"wrote {len(files)} reference files to {folder}")
     if there := len(clips) - len(files) - len(problems):
-        answer.say(f"{there} were there already and are left as they are")
+        answer.say(f"{there} already existed and were kept")
     return files, problems

@@ -37,7 +37,7 @@ def measure(
         Path | None, typer.Option(metavar="FOLDER", help="Real videos to take the Fréchet distance to.")
     ] = None,
     clip: Annotated[
-        str | None, typer.Option(metavar="DIR|ID", help="A CLIP. Default: openai/clip-vit-base-patch32.")
+        str | None, typer.Option(metavar="DIR|ID", help="CLIP model. Default: openai/clip-vit-base-patch32.")
     ] = None,
     videomae: Annotated[
         str | None,

@@ -17,7 +17,7 @@ def clock(text: str | float) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(
-            f"{str(text)[:40]!r} is no time; give seconds (75.5) or a clock's time (1:15.5)"
+            f"{str(text)[:40]!r} is not a time; give seconds (75.5) or minutes:seconds (1:15.5)"
         ) from None
 
 

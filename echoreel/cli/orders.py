@@ -27,8 +27,8 @@ Prompts = Annotated[
     typer.Option(
         "--prompts",
         metavar="FILE",
-        help="A text file, one prompt a line, in place of PROMPT: one video each. The same command goes on "
-        "where it stopped.",
+        help="A text file, one prompt a line, in place of PROMPT: one video each. If interrupted, rerun to "
+        "resume.",
     ),
 ]
 
@@ -146,7 +146,7 @@ class Work:
 
         shown, asked = order.shown(self.references), self._asked(order)
         if self.prompts is not None and order.is_made(self.seeds, asked):
-            answer.say(f"{order.out} is there, made in the same way")
+            answer.say(f"{order.out} already exists, made in the same way")
             return asked | {"files": [str(file) for file in output_files(order.out, self.seeds)]}
         for line in introduction(
             self.base, self.adapter if shown else None, order.prompt, self.settings.size

@@ -34,7 +34,7 @@ class Answer:
             print(printable(line), flush=True)  # typer's echo would write UTF-8 to an ASCII terminal
 
     def note(self, line: str) -> None:
-        """What is no result of the command; `--quiet` leaves it out."""
+        """A line that is not a result of the command; `--quiet` leaves it out."""
         if LOUDNESS.get() != "quiet":
             self.say(line)
 

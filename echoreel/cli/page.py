@@ -15,20 +15,23 @@ from echoreel.common.extras import needs
 @app.command(epilog="Example: echoreel ui --library references --outputs outputs")
 def ui(
     port: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=65535, help="Default: the first free from 7860 on.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=65535, help="Port. Default: the first free one from 7860 on."),
     ] = None,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
     library: Annotated[
-        Path, typer.Option(metavar="DIR", help="Reference videos; made when you add the first.")
+        Path, typer.Option(metavar="DIR", help="Library of references; made when you add the first clip.")
     ] = Path("references"),
-    outputs: Annotated[Path, typer.Option(metavar="DIR", help="Where results go.")] = Path("outputs"),
+    outputs: Annotated[Path, typer.Option(metavar="DIR", help="Folder of results.")] = Path("outputs"),
     bench: Annotated[
         Path, typer.Option(metavar="DIR", help="Where `echoreel evaluate` wrote its report.")
     ] = Path("runs/actorbench"),
     base: Annotated[
-        list[str] | None, typer.Option(metavar="DIR|ID", help="Offered beside those installed; repeatable.")
+        list[str] | None, typer.Option(metavar="DIR|ID", help="A further base to choose from; repeatable.")
     ] = None,
-    adapter: Annotated[list[str] | None, typer.Option(metavar="DIR|ID", help="Likewise; repeatable.")] = None,
+    adapter: Annotated[
+        list[str] | None, typer.Option(metavar="DIR|ID", help="A further adapter to choose from; repeatable.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Open the page: prompt, references and settings in a browser, on this machine alone."""

@@ -18,7 +18,7 @@ def publish(
         str, typer.Option("--license", metavar="ID", help="How others may use it, such as apache-2.0.")
     ],
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="DIR", help="Where to. Default: a folder named NAME.")
+        Path | None, typer.Option("--to", metavar="DIR", help="Output folder. Default: one named NAME.")
     ] = None,
     data: Annotated[
         str, typer.Option("--data", metavar="TEXT", help="Which videos it learned from, and their licences.")

@@ -38,19 +38,19 @@ Replay = Annotated[
 
 def told_by(file: Path) -> dict[str, Any]:
     """What the .json beside a video tells of how it was made. Raises SettingsError for any other file."""
+    from echoreel.common.places import regular_file
     from echoreel.generation.notes import is_notes, read_details
 
+    regular_file(file, SettingsError, "the .json beside a video")
     told = read_details(file)
     parts = {"prompt": str, "seeds": list, "settings": dict, "references": list}
     fits = all(isinstance(told.get(key), kind) for key, kind in parts.items())
     if not (file.is_file() and is_notes(file) and fits):
         raise SettingsError(
-            f"{file}: got no .json of a video; give one that `generate` wrote beside its video"
+            f"{file}: is not the .json of a video; give one that `generate` wrote beside its video"
         )
     if not all(isinstance(each, dict) and _whole(each) for each in told["references"]):
-        raise SettingsError(
-            f"{file}: tells of a reference that was no file; leave out --replay, give --reference"
-        )
+        raise SettingsError(f"{file}: a reference was not a file; leave out --replay, and give --reference")
     return told
 
 

@@ -18,7 +18,7 @@ class MissingExtra(EchoReelError):
 
 
 class OutputError(EchoReelError):
-    """A file cannot be written where it was asked for, or another one is there."""
+    """A file cannot be written there, or would replace another one."""
 
 
 class VideoError(EchoReelError):
@@ -50,7 +50,7 @@ class MotionLibraryError(EchoReelError):
 
 
 class BaseUnsupported(EchoReelError):
-    """The base is of no supported family, or is not a base at all."""
+    """The base is not of a supported family, or is not a base at all."""
 
 
 class AdapterMismatch(EchoReelError):
@@ -66,4 +66,4 @@ class CheckpointError(EchoReelError):
 
 
 class ModelMissing(EchoReelError):
-    """A model that a metric needs is not on this machine and cannot be had, or is of another kind."""
+    """A model that a metric needs is unavailable, or is of another kind."""

@@ -86,7 +86,7 @@ def check_outputs(files: Sequence[Path], inputs: Sequence[Path | str] = (), over
 
 
 def check_own(path: Path, keys: Collection[str]) -> None:
-    """Raises OutputError for a file that is there and is no JSON, whole or a line each, with these keys:
+    """Raises OutputError for a file that exists and is not JSON, whole or a line each, with these keys:
     somebody else wrote it, so it is not replaced."""
     if not os.path.lexists(path):
         return
@@ -96,7 +96,7 @@ def check_own(path: Path, keys: Collection[str]) -> None:
     except (OSError, ValueError):
         told = None
     if not isinstance(told, dict) or not {*keys} <= told.keys():
-        raise OutputError(f"{path}: would be replaced, and is not of this command; choose another name")
+        raise OutputError(f"{path}: already exists, and this command did not write it; choose another name")
 
 
 def _first_value(text: str) -> Any:
@@ -137,7 +137,7 @@ def _check_room(place: Path, file: Path) -> None:
     """Raises OutputError unless a little can be written to the folder; whatever its permissions say."""
     if not place.is_dir():
         raise OutputError(
-            f"{file}: cannot be written, {place.name} is no writable folder; choose another place"
+            f"{file}: cannot be written, {place.name} is not a writable folder; choose another place"
         )
     trial = place / f".{token_hex(6)}{PARTIAL}"
     try:

@@ -56,7 +56,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def load_settings(path: Path | str, cls: type[Model], overrides: Sequence[str] = ()) -> Model:
-    """Settings from a TOML file, with `overrides` such as "train.steps=100" put over it.
+    """Settings from a TOML file, with `overrides` such as "fit.steps=100" put over it.
 
     An override's value is read as TOML, or as plain text where it is none. Raises SettingsError naming every
     mistake by its dotted path, and for an unknown key the nearest known one.
@@ -127,7 +127,7 @@ def _put(data: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     *tables, key = (part.strip() for part in name.split("."))
     if not equals or not all([*tables, key]):
-        raise SettingsError(f"override {override!r}: need key=value, such as train.steps=100")
+        raise SettingsError(f"override {override!r}: need key=value, such as fit.steps=100")
     table = data
     for depth, part in enumerate(tables, 1):
         table = table.setdefault(part, {})

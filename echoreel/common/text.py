@@ -52,7 +52,7 @@ def encoding_of(data: bytes, whole: bool = True) -> Encoding:
     except UnicodeDecodeError:
         if data.decode("utf-8", "ignore").isascii():
             return Encoding("cp1252", "read as Windows-1252; save it as UTF-8 if letters are wrong")
-        return Encoding("utf-8", "some bytes are no UTF-8 and became \ufffd; save it as UTF-8")
+        return Encoding("utf-8", "some bytes are not UTF-8 and became \ufffd; save it as UTF-8")
     return Encoding("utf-8")
 
 
@@ -63,7 +63,7 @@ def decoded(data: bytes) -> tuple[str, str]:
 
 
 def one_line(text: str) -> str:
-    """The text with single spaces for all white space and line ends, and \ufffd for what is no text."""
+    """The text with single spaces for all white space and line ends, and \ufffd for what is not text."""
     return " ".join(NO_TEXT.sub("\ufffd", text).replace("\ufeff", "").split())
 
 

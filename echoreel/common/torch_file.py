@@ -31,7 +31,7 @@ def load_tensors(path: Path, mmap: bool = False) -> Any:
         raise
     except UnpicklingError as error:  # torch's own message advises to unpickle it all the same
         raise TorchFileError(
-            f"{path.name} is no file of plain tensors and could run code, so it was not read"
+            f"{path.name} is not a file of plain tensors and could run code, so it was not read"
         ) from error
     except BadZipFile as error:
         raise TorchFileError(f"{path.name} is a damaged archive") from error

@@ -179,7 +179,7 @@ def more_pairs(recipe: BaseRecipe) -> Path:
 def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
     """Render and encode the training pairs into `folder/pairs`, by shards.
 
-    Those on disk are kept while motions and autoencoder are the same, others made anew. Raises
+    Those on disk are kept while motions and autoencoder are the same, others made again. Raises
     CheckpointError when they were made with other settings, OutputError.
     """
     folder = recipe.folder / "pairs"

@@ -119,7 +119,7 @@ def generate(
         SettingsError: a setting is unknown or out of range.
         VideoError: a reference or the image cannot be used.
         AdapterMismatch: the adapter does not fit the base, or none was given for it.
-        BaseUnsupported: the base cannot be loaded or is of no supported family.
+        BaseUnsupported: the base cannot be loaded, or is not of a supported family.
         InUse: another thread generates with the same pipeline or adapter.
         EchoReelError: anything else that you can mend; all of the above derive from it.
     """

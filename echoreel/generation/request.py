@@ -61,8 +61,8 @@ class GenerationRequest(Settings):
     def restored(cls, path: Path) -> Self:
         """The request that made a result, from its .json or the comment of its .mp4.
 
-        Files of references are named only, or lie where they lay. Of several seeds the first counts. Raises
-        SettingsError for a file without settings, VideoError for what is no video.
+        References are named, or lie where they lay. Of several seeds the first counts. Raises
+        SettingsError for a file without settings, VideoError for anything but a video.
         """
         if path.suffix.lower() == ".json":
             regular_file(path, SettingsError, "the .json of a result")

@@ -286,7 +286,7 @@ def check_output(path: Path | str, seeds: Sequence[int] = (0,), inputs: Sequence
     check_outputs([*output_files(path, seeds), notes, *beside], inputs, overwrite=True)
     if notes.exists() and not is_notes(notes):
         raise OutputError(
-            f"{notes}: would be replaced, and no generation wrote it; choose another name for {path.name}"
+            f"{notes}: already exists, and no generation wrote it; choose another name for {path.name}"
         )
 
 

@@ -72,7 +72,7 @@ class ResultsFolder:
     def keep(self, upload: Path, caption: str | None = None) -> Path:
         """Copy a video to `references/`, once for each content, and its caption beside it.
 
-        Raises VideoError for what is no video.
+        Raises VideoError for anything but a video.
         """
         probe(upload)
         with upload.open("rb") as stream:

@@ -135,7 +135,8 @@ def _device() -> Finding:
         name = torch.cuda.get_device_name()
         told = f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
         return Finding("GPU", "ok", told)
-    threads = f"{torch.get_num_threads()} threads of the processor"
+    count = torch.get_num_threads()
+    threads = f"{count} processor thread{'s' if count > 1 else ''}"
     if torch.backends.mps.is_available():
         return Finding("GPU", "note", f"Apple GPU, not tested and not used; {threads}")
     advice = "the embedded model needs none; for large bases install torch for your GPU (pytorch.org)"

@@ -157,7 +157,7 @@ def _by_action(
         if len(groups[key]) < settings.per_action:
             groups[key].append(clip)
             continue
-        found.dropped["beyond the most of one action"] += 1
+        found.dropped["over the most clips of one action"] += 1
         place = chance.randrange(counts[key])
         if place < settings.per_action:
             groups[key][place] = clip

@@ -149,7 +149,7 @@ def _looked_at(clips: list[DatasetClip], settings: PairSettings, lost: Counter[s
     """At most so many of an action, drawn by the seed, with look and motion."""
     drawn = random.Random(settings.seed).sample(clips, min(len(clips), settings.per_action))
     if len(drawn) < len(clips):
-        lost["beyond the most of one action"] += len(clips) - len(drawn)
+        lost["over the most clips of one action"] += len(clips) - len(drawn)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for seen in pool.map(_seen, drawn):
             if seen is None:

@@ -111,7 +111,9 @@ class _Download:
         except EchoReelError as error:
             self._error = error
         except OSError as error:
-            self._error = DownloadError(f"{self._url}: cannot be had ({error}); download it yourself")
+            self._error = DownloadError(
+                f"{self._url}: cannot be downloaded ({error}); get it yourself, and give the file"
+            )
         except (http.client.HTTPException, ValueError) as error:
             self._error = DownloadError(f"{self._url}: no proper answer ({type(error).__name__})")
 

@@ -39,7 +39,7 @@ def set_caption(store: Store, id: str, text: str) -> LibraryClip:
 
 
 def remove_clips(store: Store, ids: Sequence[str]) -> int:
-    """Take clips out for good; returns how many there were. Raises LibraryError for what is no id."""
+    """Take clips out for good; returns how many there were. Raises LibraryError for anything but an id."""
     if not ids:
         return 0
     where = one_of("id", [stored(id) for id in ids])
@@ -53,7 +53,7 @@ def remove_clips(store: Store, ids: Sequence[str]) -> int:
 
 
 def restore_clips(store: Store, ids: Sequence[str]) -> int:
-    """Put removed clips in again; returns how many there were. Raises LibraryError for what is no id."""
+    """Put removed clips in again; returns how many there were. Raises LibraryError for anything but an id."""
     numbers = [stored(id) for id in ids]
     if not ids or not store.has("removed"):
         return 0

@@ -25,7 +25,7 @@ def export_videos(
         raise OutputError(f"{folder}: cannot be written: {why_not_written(error)}") from error
     manifest = folder / "manifest.jsonl"
     if manifest.exists() and not _is_ours(manifest):
-        raise OutputError(f"{manifest}: would be replaced, and no export wrote it; choose another folder")
+        raise OutputError(f"{manifest}: already exists, and no export wrote it; choose another folder")
     written, lines, problems = [], [], []
     for clip in clips:
         try:

@@ -99,7 +99,7 @@ class Permissions:
         try:
             found = (top / path).resolve()
         except (OSError, ValueError, RuntimeError) as error:
-            raise LibraryError(f"{path!r}: no path that can be opened; rename the video") from error
+            raise LibraryError(f"{path!r}: this path cannot be opened; rename the video") from error
         if not found.is_relative_to(top):
             raise LibraryError(f"{path}: points outside its folder {root}; move the video there")
         return found

@@ -71,7 +71,7 @@ class ReferenceLibrary:
             The library.
 
         Raises:
-            LibraryError: there is none, or it cannot be read.
+            LibraryError: there is no library, or it cannot be read.
             MissingExtra: the extra `library` is not installed.
         """
         return cls(Store(uri, create), embedder, downloads or DownloadSettings())
@@ -79,11 +79,11 @@ class ReferenceLibrary:
     def add(
         self, sources: Sequence[Path | str], settings: AddSettings | None = None, quiet: bool = False
     ) -> Added:
-        """Add videos with their captions; those that are there already are brought up to date.
+        """Add videos with their captions, and update those that the library has.
 
-        Files are told by their content: of one that was renamed the clips move, of one that holds another
-        video they are replaced, and a caption that was written anew counts. Removed clips stay out. Stopped
-        at any moment, the same call resumes.
+        Files are recognised by their content. The clips of a renamed file move. If a file holds another
+        video, its clips are replaced. A changed caption replaces the old one. Removed clips stay out. If
+        interrupted, the same call resumes.
 
         Args:
             sources: folders of videos, videos, catalogues (.csv, .parquet, .jsonl), other libraries.
@@ -194,10 +194,10 @@ class ReferenceLibrary:
             count: how many references; no part of a video is taken twice.
             action: as in `search`.
             min_score: the least score that fits. Default: 0.42.
-            skip_bad: pass over clips in which the camera cuts, too.
+            skip_bad: also skip clips in which the camera cuts.
 
         Returns:
-            References, and the clips that were passed over.
+            References, and the clips that were skipped.
 
         Raises:
             LibraryError: the library cannot be read.
@@ -272,7 +272,7 @@ class ReferenceLibrary:
         """One clip.
 
         Raises:
-            LibraryError: there is none of that id.
+            LibraryError: no clip has that id.
         """
         rows = self.store.rows("clips", f"id = {stored(id)}", limit=1).to_pylist()
         if not rows:
@@ -285,7 +285,7 @@ class ReferenceLibrary:
         Adding their videos again does not bring them back; `restore` does.
 
         Raises:
-            LibraryError: it is no id.
+            LibraryError: it is not an id.
         """
         return remove_clips(self.store, ids)
 
@@ -293,7 +293,7 @@ class ReferenceLibrary:
         """Put removed clips in again; returns how many there were.
 
         Raises:
-            LibraryError: it is no id.
+            LibraryError: it is not an id.
         """
         count = restore_clips(self.store, ids)
         if count:
@@ -318,7 +318,7 @@ class ReferenceLibrary:
 
         Raises:
             LibraryError: there is no such clip, or the text is empty or too long.
-            SettingsError: the text holds characters that are no text.
+            SettingsError: the text holds characters that cannot be stored.
         """
         clip = set_caption(self.store, id, checked_text("caption", text))
         self.finish(copies=False)
@@ -337,15 +337,15 @@ class ReferenceLibrary:
 
         Args:
             folders: where to look for moved files, beside the folders that were added.
-            prune: take clips whose file is gone out of the library; added again, they are there again.
-            settings: how videos are cut that have changed.
+            prune: remove clips whose file is gone; adding the file again brings them back.
+            settings: how changed videos are cut.
             quiet: show no progress.
 
         Returns:
             What changed, moved and vanished, and what was wrong with single files.
 
         Raises:
-            LibraryError: the library cannot be read or written, or a folder is none.
+            LibraryError: the library cannot be read or written, or a folder does not exist.
         """
         more = [Path(folder) for folder in folders]
         check_folders(more)

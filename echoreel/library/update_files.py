@@ -120,6 +120,6 @@ def _in_parts(ids: Sequence[int]) -> Iterable[Sequence[int]]:
 
 
 def check_folders(folders: Sequence[Path]) -> None:
-    """Raises LibraryError for what is no folder."""
+    """Raises LibraryError for what is not a folder."""
     if missing := [folder for folder in folders if not folder.is_dir()]:
         raise LibraryError(f"{missing[0]}: there is no such folder; give one to look for moved videos in")

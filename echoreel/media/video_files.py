@@ -171,7 +171,7 @@ def write_video(
 
 
 def read_notes(path: Path | str) -> str:
-    """The comment in a video, which may be empty. Raises VideoError's family for what is no video."""
+    """The comment in a video, which may be empty. Raises VideoError's family for anything but a video."""
     with opened(Path(path), LIMITS) as source:
         return source.container.metadata.get("comment", "")[:NOTES_READ]
 

@@ -46,7 +46,7 @@ class ActionAdapter(AdapterNetworks):
 
         Raises:
             AdapterMismatch: the adapter was made for another base.
-            BaseUnsupported: the base is of no supported family.
+            BaseUnsupported: the base is not of a supported family.
             InUse: another thread generates with the base or the adapter.
         """
         self._join(base_of(base))
@@ -99,7 +99,7 @@ class ActionAdapter(AdapterNetworks):
 
         Raises:
             AdapterMismatch: the adapter was made for another base, or there is no pipeline.
-            BaseUnsupported: the base is of no supported family.
+            BaseUnsupported: the base is not of a supported family.
             InUse: another thread generates with the base or the adapter.
             SettingsError: the base does not say its size, and none is given; or a side is below 1.
         """
@@ -241,7 +241,7 @@ class ActionAdapter(AdapterNetworks):
         strengths: Sequence[float] | None = None,
         during: Sequence[Part] | None = None,
     ) -> None:
-        """Let the base read action tokens that you have.
+        """Let the base read action tokens that you made yourself.
 
         Args:
             tokens: (B, T * K, A), of one reference, or a sequence with those of each.
@@ -321,8 +321,8 @@ class ActionAdapter(AdapterNetworks):
             and any(isinstance(layer, FrameIntegration) for layer in self.layers().values())
         ):
             raise AdapterMismatch(
-                "got a reference for a part of the video; this adapter has the paper's form, which counts "
-                "frames and knows no parts. Leave the part away"
+                "got a reference for a part of the video, and an adapter of the paper's form, which counts "
+                "frames and knows no parts; leave the part out"
             )
         like = next(self.integrations.parameters())
         learns = torch.is_grad_enabled() and (self.training or any(part.requires_grad for part in parts))

@@ -21,8 +21,8 @@ def load_adapter(name: str | Path | None = None) -> ActionAdapter:
         The adapter, detached, ready to generate.
 
     Raises:
-        AdapterMismatch: it is no adapter, lacks weights, or cannot be loaded.
-        EchoReelError: there is no such folder.
+        AdapterMismatch: it is not an adapter, lacks weights, or cannot be loaded.
+        EchoReelError: the folder does not exist.
     """
     began, source = time.perf_counter(), find_model("adapter", name, "config.json")
     try:

@@ -86,7 +86,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
             The adapter, with random weights.
 
         Raises:
-            BaseUnsupported: the base is of no supported family.
+            BaseUnsupported: the base is not of a supported family.
             SettingsError: there is no such preset, or it does not fit the base.
         """
         found = base_of(base)
@@ -125,7 +125,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
             The adapter.
 
         Raises:
-            AdapterMismatch: it is damaged, or asks for more than its weights are, or these hold NaN.
+            AdapterMismatch: it is damaged, needs more weights than it has, or they hold NaN.
             OSError: it cannot be found.
         """
         name = pretrained_model_name_or_path
@@ -146,7 +146,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return adapter
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """As diffusers'; its files can be read by all who may read other new files there.
+        """As diffusers' own; other users may read the files, as any new file there.
 
         Args:
             save_directory: the folder, which is made where it is not there.
@@ -170,7 +170,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Raises:
             AdapterMismatch: it was made for another family, or for other widths.
-            BaseUnsupported: the base is of no supported family.
+            BaseUnsupported: the base is not of a supported family.
         """
         base, config = base_of(base), self.config
         if base.name != config["family"]:
@@ -253,7 +253,7 @@ PRESETS: dict[str, Sizes | None] = {
 def adapter_folder(name: str, options: Mapping[str, Any]) -> Path:
     """The folder, or that of a hub id's files, which are downloaded.
 
-    options: of diffusers' `from_pretrained`. Raises OSError where it cannot be had.
+    options: of diffusers' `from_pretrained`. Raises OSError where it is unavailable.
     """
     if Path(name).is_dir():
         return Path(name)

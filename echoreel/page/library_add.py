@@ -62,7 +62,7 @@ def actions(shared: Shared) -> list[str]:
 
 
 def _told_added(added: Added) -> str:
-    lines = [f"Added {added.clips} clip{'' if added.clips == 1 else 's'}; {added.known} were there already."]
+    lines = [f"Added {added.clips} clip{'' if added.clips == 1 else 's'}; {added.known} already existed."]
     if added.without_action:
         lines.append(f"No action found in {added.without_action} captions; search will not return them.")
     return paragraphs(*lines, *(f"{Path(place).name}: {why}" for place, why in added.problems[:5]))

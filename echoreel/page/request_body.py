@@ -46,7 +46,7 @@ def again(body: bytes, receive: Receive) -> Receive:
 
 
 def check_json(body: bytes) -> None:
-    """Raises NotAnswered for what is no JSON, nests deep, or has numbers or texts that no field can have."""
+    """Raises NotAnswered for what is not JSON, nests deep, or has numbers or texts that no field can have."""
     try:
         told = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
@@ -62,7 +62,7 @@ def check_json(body: bytes) -> None:
             if isinstance(value, int | float) and not _ordinary(value):
                 raise NotAnswered(f"the request has a number over {MOST_WHOLE}; reload the page")
             if isinstance(value, str) and (found := NO_TEXT.search(value)):
-                raise NotAnswered(f"a text has {found[0]!r}, which is no character; write it without")
+                raise NotAnswered(f"a text has {found[0]!r}, which is not a character; leave it out")
         level = [inside for value in level for inside in _inside(value)]
 
 

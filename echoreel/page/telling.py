@@ -39,7 +39,7 @@ class TellingBlocks(gr.Blocks):
 
 
 def text_only(value: Any) -> Any:
-    """The value, and all that it holds, with \ufffd for what is no text."""
+    """The value, and all that it holds, with \ufffd for what is not text."""
     if isinstance(value, str):
         return NO_TEXT.sub("\ufffd", value)
     if isinstance(value, dict):

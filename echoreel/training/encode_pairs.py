@@ -96,7 +96,7 @@ class Prepared:
         lines = [f"{self.pairs.name} holds {len(self.pairs)} pairs, {self.made} of them new"]
         if self.remade:
             lines.append(
-                f"made {self.remade} pairs anew: their lines, files or the base's autoencoder had changed"
+                f"encoded {self.remade} pairs again: their lines, files or the base's autoencoder had changed"
             )
         if self.removed:
             lines.append(f"removed {self.removed} shards of pairs that the manifest no longer has")

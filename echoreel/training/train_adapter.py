@@ -69,7 +69,7 @@ def adapter_to_train(
 ) -> ActionAdapter:
     """The adapter to start from, or without one a fresh one of these sizes, made by the seed.
 
-    Raises AdapterMismatch when it is no adapter of this base, SettingsError for sizes beside a start, or for
+    Raises AdapterMismatch when it does not fit this base, SettingsError for sizes beside a start, or for
     sizes that do not fit into memory.
     """
     base = base_of(base)

@@ -179,7 +179,7 @@ def test_references_come_from_a_library(call: Any, tmp_path: Path) -> None:
 def test_times_are_taken_as_clocks_show_them(call: Any) -> None:
     done = call(*WHOLE, "--start", "0:00:01", "--end", "0:02.5", "--json")
     assert json.loads(done.stdout)["references"][0]["timestamps"][0] == 1.0
-    assert "is no time; give seconds" in call(*WHOLE, "--start", "soon").stderr.replace("\n", "")
+    assert "is not a time; give seconds" in call(*WHOLE, "--start", "soon").stderr.replace("\n", "")
     url = call("generate", PROMPT, "-r", "https://example.com/a.mp4")
     assert url.stderr.startswith("error: https://example.com/a.mp4: this is a URL; download it")
 
@@ -224,7 +224,7 @@ WRONG = {
     "a scale out of range": (["--scale", "11"], "scale: got 11.0, need less than or equal to 10"),
     "a seed twice": (["--seed", "1", "--seed", "1"], "got seeds [1, 1], need at least one, and each once"),
     "an output of no known kind": (["-o", "OUT/a.avi"], "a.avi: cannot write '.avi' videos"),
-    "an output inside a file": (["-o", "notes.txt/a.mp4"], "notes.txt is no writable folder"),
+    "an output inside a file": (["-o", "notes.txt/a.mp4"], "notes.txt is not a writable folder"),
     "a base that is missing": (["--base", "no/such/base"], "base no/such/base: there is no such folder"),
     "a base that is none": (["--base", "."], "base .: holds no model_index.json"),
     "a short name misspelt": (["--base", "wan-1.b"], "give a folder or a hub id, or one of wan-1.3b, "),

@@ -35,6 +35,16 @@ def test_a_working_machine_has_no_problem(call: Any) -> None:
     assert not any("PROBLEM" in line for line in lines)
 
 
+@pytest.mark.parametrize(("count", "told"), [(1, "1 processor thread:"), (4, "4 processor threads:")])
+def test_threads_are_counted_as_people_do(
+    call: Any, monkeypatch: pytest.MonkeyPatch, count: int, told: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    monkeypatch.setattr("torch.get_num_threads", lambda: count)
+    assert told in call("doctor").stdout
+
+
 def test_bases_and_adapters_of_the_cache_and_of_folders_are_found(call: Any, tmp_path: Path) -> None:
     (snapshot(tmp_path, "Wan-AI/Wan2.1-T2V-1.3B-Diffusers") / "model_index.json").write_text(
         json.dumps({"_class_name": "WanPipeline", "transformer": ["diffusers", "WanTransformer3DModel"]})

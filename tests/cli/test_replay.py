@@ -72,6 +72,12 @@ def test_settings_without_an_option_are_kept(made: Path) -> None:
     )
 
 
+def test_a_missing_file_is_told() -> None:
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["generate", "--replay", "nothing.json"])
+    assert done.exit_code == 2
+    assert "nothing.json: there is no such file; give the path of the .json beside a video" in done.stderr
+
+
 def test_a_changed_reference_is_told(made: Path) -> None:
     film(made.with_name("b.mp4"), counting(12), fps=10)
     said = call("--replay", str(made), "-o", "again.mp4").output
@@ -81,12 +87,12 @@ def test_a_changed_reference_is_told(made: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "why"),
     [
-        (lambda told: told.pop("seeds"), "got no .json of a video"),
-        (lambda told: told.update(references=[7]), "tells of a reference that was no file"),
-        (lambda told: told["references"][0].update(file=None), "tells of a reference that was no file"),
+        (lambda told: told.pop("seeds"), "is not the .json of a video"),
+        (lambda told: told.update(references=[7]), "a reference was not a file"),
+        (lambda told: told["references"][0].update(file=None), "a reference was not a file"),
         (
             lambda told: told["references"][0].update(timestamps=["x"]),
-            "tells of a reference that was no file",
+            "a reference was not a file",
         ),
         (lambda told: told.update(seeds=["x"]), "'--seed'"),
         (lambda told: told["settings"].update(scale="x"), "'--scale'"),

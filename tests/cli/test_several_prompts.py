@@ -57,7 +57,7 @@ def test_the_same_command_goes_on(prompts: Path, tmp_path: Path) -> None:
     (tmp_path / "v-2-1.mp4").unlink()
     before = (tmp_path / "v-1-1.mp4").stat().st_mtime_ns
     said = call(*again).output
-    assert f"{tmp_path / 'v-1.mp4'} is there, made in the same way" in said
+    assert f"{tmp_path / 'v-1.mp4'} already exists, made in the same way" in said
     assert f"wrote {tmp_path / 'v-2-1.mp4'}" in said
     assert (tmp_path / "v-1-1.mp4").stat().st_mtime_ns == before
     changed = call(*again, "--scale", "0.5").output  # other settings are other work

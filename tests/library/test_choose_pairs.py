@@ -92,7 +92,7 @@ def test_what_nobody_measured_is_not_held_against_a_clip() -> None:
 def test_no_action_rules_and_chance_is_an_argument() -> None:
     clips = [clip(f"v{i}", (i / 100, 0.5, 0.5)) for i in range(100)]
     assert len(videos(clips, per_action=10)) == 10
-    assert dropped(clips, per_action=10) == {"beyond the most of one action": 90}
+    assert dropped(clips, per_action=10) == {"over the most clips of one action": 90}
     assert videos(clips, per_action=10) == videos(clips, per_action=10)
     assert videos(clips, per_action=10) != videos(clips, per_action=10, seed=1)
 

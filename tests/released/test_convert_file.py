@@ -154,7 +154,7 @@ def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="there is no such file"):
         read_tensors(file)
     torch.save({"module": {"a": torch.zeros(1)}, "what": file}, file)
-    with pytest.raises(CheckpointError, match="is no file of plain tensors and could run code"):
+    with pytest.raises(CheckpointError, match="is not a file of plain tensors and could run code"):
         read_tensors(file)
     file.write_bytes(b"")
     with pytest.raises(CheckpointError, match="not a file of plain tensors"):

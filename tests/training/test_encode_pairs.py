@@ -132,7 +132,7 @@ def test_what_changed_is_made_anew_and_told(manifest: Path, tmp_path: Path) -> N
     changed(manifest, "a person", "a person jumping")  # a caption of line 3
     again = prepare_pairs(pipe, manifest, folder, SETTINGS)
     assert (again.made, again.remade) == (0, 1)
-    assert "made 1 pairs anew" in " ".join(again.told())
+    assert "encoded 1 pairs again" in " ".join(again.told())
     assert again.pairs.batch([2]).captions == ["a person jumping"]
     film(tmp_path / "b.mp4", counting(17, 64, 48))  # a file of both lines of the first shard
     assert prepare_pairs(pipe, manifest, folder, SETTINGS).remade == 2

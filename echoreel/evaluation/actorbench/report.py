@@ -98,7 +98,7 @@ class EvaluationReport:
         others = [folder / name for name in FILES if os.path.lexists(folder / name)]
         if others and not os.path.lexists(folder / "report.json"):
             raise OutputError(
-                f"{others[0]}: would be replaced, and no report.json is beside it; choose another folder"
+                f"{others[0]}: already exists without a report.json beside it; choose another folder"
             )
 
     def write(self, also: Path | None = None) -> list[Path]:

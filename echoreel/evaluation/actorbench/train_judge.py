@@ -316,7 +316,7 @@ def through_base(
     video: Tensor, captions: Sequence[str], base: Base, level: float, generator: torch.Generator
 ) -> Tensor:
     """Videos (B, T, 3, H, W) in [0, 1] as a base's autoencoder hands them back; above level 0 after its
-    denoiser has made them anew from that noise level, in steps as long as those of ActorBench."""
+    denoiser has made them again from that noise level, in steps as long as those of ActorBench."""
     base.pipe.to(video.device)
     frames = rearrange((255 * video).round().byte(), "b t c h w -> b t h w c").cpu().numpy()
     latents = encode_video(base, frames)

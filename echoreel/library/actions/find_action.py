@@ -210,7 +210,7 @@ def _tokens(text: str) -> list[str]:
 def asked_action(text: str) -> Action:
     """The action that a user names, "carving" or "doing the worm".
 
-    Words that tell of no action are taken as they are. Raises EchoReelError where there is no word.
+    Words that name no action are taken as they are. Raises EchoReelError where there is no word.
     """
     action = find_action(text)
     if action is not None:

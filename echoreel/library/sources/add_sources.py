@@ -40,7 +40,7 @@ class AddSettings(Settings):
 def add_sources(
     store: Store, sources: Sequence[Path | str], settings: AddSettings, quiet: bool = False
 ) -> Added:
-    """Add every source. Raises LibraryError, CatalogueError for what is no source; indexes are not made."""
+    """Add every source. Raises LibraryError, CatalogueError for anything else; makes no indexes."""
     began, added = time.perf_counter(), Added()
     kinds = check_sources(sources, settings)
     intake = Intake(store)
@@ -88,7 +88,7 @@ def _counted(intake: Intake, added: Added) -> Added:
 def check_sources(sources: Sequence[Path | str], settings: AddSettings) -> list[Callable[..., None]]:
     """What adds each of them: all are looked at first, so that a wrong one costs nothing.
 
-    Raises LibraryError, CatalogueError for what is no source.
+    Raises LibraryError, CatalogueError for what is not a source.
     """
     kinds = [_kind(source) for source in sources]
     for source, kind in zip(sources, kinds, strict=True):

@@ -119,7 +119,7 @@ class FolderCaptions:
                 columns = ", ".join(column[:40] for column in error.header[:20])
                 raise CatalogueError(
                     f"{path.name}: got columns {columns}; need a file (file_name) and a caption; "
-                    "rename them, or the table if it is none of captions"
+                    "rename them, or the table, if it does not hold captions"
                 ) from error
             self._tell(path, "holds no rows; it is skipped", 0)
         except CatalogueError as error:
@@ -264,7 +264,7 @@ def _values(entry: Any, names: Iterable[str]) -> Iterator[Any]:
 def _subtitles(text: str) -> tuple[list[Said], list[str]]:
     cues, wrong = subtitles(text)
     found = [said for cue in cues for said in _said(*cue)[0]]
-    return found, [f"{wrong} cues end before they start; they are passed over"] if wrong else []
+    return found, [f"{wrong} cues end before they start; they are skipped"] if wrong else []
 
 
 def _said(caption: Any, start: Any = None, end: Any = None) -> tuple[list[Said], list[str]]:
@@ -274,7 +274,7 @@ def _said(caption: Any, start: Any = None, end: Any = None) -> tuple[list[Said],
         if until is not None and until <= begin:
             raise ValueError("no part")
     except ValueError:
-        return [], ["with times that cannot be"]
+        return [], ["with impossible times"]
     texts = [text for each in captions_in(caption) if (text := one_line(each))]
     problems = [] if texts else ["without a caption"]
     if any(len(text) > CAPTION_CHARACTERS for text in texts):

@@ -152,9 +152,9 @@ def _row_batch(rows: Batch, below: _Below, refused: Refused) -> "pa.RecordBatch"
         ("without a caption", pc.equal(caption, "")),
         ("with too long a place", pc.greater(pc.utf8_length(place), LOCATION_CHARACTERS)),
         ("whose place is not text", pc.match_substring(place, "\ufffd")),
-        ("whose path leads out", pc.and_not(pc.match_substring_regex(place, OUTSIDE), is_url)),
+        ("whose path leads out of its folder", pc.and_not(pc.match_substring_regex(place, OUTSIDE), is_url)),
         (f"whose video is not below {root}; give its folder with --root", lost),
-        ("with times that cannot be", no_times),
+        ("with impossible times", no_times),
     ):
         if count := pc.sum(pc.and_(keep, bad)).as_py():
             first = pc.index(pc.and_(keep, bad), pa.scalar(True)).as_py()
@@ -216,7 +216,7 @@ def _caption(rows: Batch, refused: Refused) -> "pa.Array":
     caption = rows.caption
     for what, odd in (
         (f"whose caption was cut to {CAPTION_CHARACTERS} characters", _longer(caption)),
-        ("whose caption has bytes that are no text", pc.match_substring(caption, "\ufffd")),
+        ("whose caption has bytes that are not text", pc.match_substring(caption, "\ufffd")),
     ):
         if count := pc.sum(odd).as_py():
             first = pc.index(odd, pa.scalar(True)).as_py()

@@ -83,7 +83,7 @@ def _kinetics(root: Path, lost: Counter[str]) -> Iterator[DatasetClip]:
             if not 0 <= start < end <= LONGEST:
                 raise ValueError
         except (KeyError, ValueError, TypeError):
-            lost["rows without label, youtube_id and times that can be"] += 1
+            lost["rows without label, youtube_id and possible times"] += 1
             continue
         cut, whole = files.get(f"{name}_{int(start):06d}_{int(end):06d}"), files.get(name)
         path = cut or whole
@@ -151,7 +151,7 @@ def _videos(root: Path, lost: Counter[str]) -> Sequence[Path]:
 
     def passed_over(path: Path, why: str, count: int) -> None:
         if count:  # 0: a file that is no video
-            lost[f"videos passed over: {why}"] += count
+            lost[f"videos skipped: {why}"] += count
 
     return [*find_videos(root, passed_over)]
 

@@ -114,7 +114,7 @@ def _check_cost(path: Path, metadata: Any, names: list[str]) -> None:
     if max(rows, values) > VALUES * stored or unpacked > max(BATCH_BYTES, RATIO * stored):
         raise CatalogueError(
             f"{path.name}: {stored} bytes say that they hold {max(rows, values)} rows and {unpacked} bytes "
-            "of text; that is no table of captions, export it again"
+            "of text; this is not a table of captions; export it again"
         )
 
 

@@ -61,7 +61,7 @@ class Table(NamedTuple):
 def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Table:
     """The rows of a table, whoever wrote it.
 
-    columns: as of `read_catalogue`. Raises CatalogueError for a file that is no table, or lacks a column.
+    columns: as of `read_catalogue`. Raises CatalogueError for a file that is not a table, or lacks a column.
     """
     refused = Refused()
     regular_file(path, CatalogueError, "a table")
@@ -243,7 +243,7 @@ def _objects(
         with _told(path):
             for number, row in rows(refused):
                 if not isinstance(row, dict):
-                    refused.add("that are no JSON object", number, _shown(row))
+                    refused.add("that are not JSON objects", number, _shown(row))
                 elif row.get("type") == "image":
                     refused.add("of an image, not of a video", number, _shown(row))
                 else:

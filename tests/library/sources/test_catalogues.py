@@ -54,7 +54,7 @@ def test_parquet_and_json_lines_say_the_same(tmp_path: Path) -> None:
     assert why == ["1 rows without a caption (the first: row 2, 'b.mp4')"]
     again, why = rows_of(tmp_path / "a.jsonl")
     assert again == rows
-    assert why[0].startswith("2 rows that are no JSON object")
+    assert why[0].startswith("2 rows that are not JSON objects")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_path_that_leads_out_is_left_out(tmp_path: Path, place: str) -> None:
     )
     rows, why = rows_of(tmp_path / "a.jsonl")
     assert [row["path"] for row in rows] == ["in.mp4"]
-    assert why == [f"1 rows whose path leads out (the first: row 1, {place!r})"]
+    assert why == [f"1 rows whose path leads out of its folder (the first: row 1, {place!r})"]
 
 
 def test_an_absolute_path_inside_the_root_is_a_path_in_it(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ SAME: dict[str, tuple[str, str | bytes, str]] = {  # name of the file, its data,
         lines({"path": "a.mp4", "text": RUN})
         + f'{"[" * 60_000}\n{{"path": {"9" * 5000}\n{{"path": null, "text": "x"}}\n[1]\nnull\n'
         + lines({"path": "b.mp4", "text": DANCE}),
-        "4 rows that are no JSON object",
+        "4 rows that are not JSON objects",
     ),
     "backslashes": ("c.csv", PLAIN_CSV.replace("a.mp4", ".\\a.mp4").replace(".\\", ""), ""),
     "quotes that never close": (
@@ -114,7 +114,7 @@ SAME: dict[str, tuple[str, str | bytes, str]] = {  # name of the file, its data,
     "odd values in a list": (
         "c.json",
         json.dumps([1, None, [], {"path": {}, "text": {}}, *({"path": p, "text": t} for p, t in BOTH)]),
-        "3 rows that are no JSON object (the first: row 1, '1')",
+        "3 rows that are not JSON objects (the first: row 1, '1')",
     ),
     "a half character in a place": (
         "c.jsonl",
@@ -145,9 +145,7 @@ def test_times_that_cannot_be_leave_out_their_row_alone(text: str, tmp_path: Pat
     )
     right = [] if TIMES[text] == "no" else [("a.mp4", RUN, TIMES[text], 100.0)]
     assert rows == [*right, BOTH[1]]
-    assert why.startswith(
-        f"{2 - len(right)} rows with times that cannot be (the first: row {2 + 2 * len(right)}"
-    )
+    assert why.startswith(f"{2 - len(right)} rows with impossible times (the first: row {2 + 2 * len(right)}")
     number = text if re.fullmatch(r"[0-9.e]+", text) else json.dumps(text)
     rows, why = catalogue(tmp_path, "c.json", f'[{{"path": "a.mp4", "text": "x", "start": {number}}}]')
     assert bool(rows) == (TIMES[text] != "no")
@@ -222,7 +220,7 @@ def test_a_small_parquet_file_of_great_cost_is_refused(
 ) -> None:
     path = tmp_path / "c.parquet"
     pq.write_table(table(), path, compression="zstd", use_dictionary=name != "plain")
-    with pytest.raises(CatalogueError, match="that is no table of captions"):
+    with pytest.raises(CatalogueError, match="this is not a table of captions"):
         read_catalogue(path)
 
 
@@ -260,7 +258,7 @@ BESIDE: dict[str, tuple[str, str | bytes, list[Said], str]] = {  # file beside v
         "v.txt",
         b"a caf\xc3\xa9 \xff",
         [Said("a caf\u00e9 \ufffd")],
-        "some bytes are no UTF-8",
+        "some bytes are not UTF-8",
     ),
     "right to left": (
         "v.txt",
@@ -274,7 +272,7 @@ BESIDE: dict[str, tuple[str, str | bytes, list[Said], str]] = {  # file beside v
         "v.json",
         json.dumps([{"caption": RUN, "start": 0, "end": 2}, {"caption": "x", "start": "nan", "end": -1}]),
         [Said(RUN, 0, 2)],
-        "1 entries with times that cannot be",
+        "1 entries with impossible times",
     ),
     "half a character": ("v.json", '{"caption": "a \\ud800 b"}', [Said("a \ufffd b")], ""),
     "nested JSON": ("v.json", "[" * 60_000, [], "not JSON (nested too deep)"),
