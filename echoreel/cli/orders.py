@@ -219,7 +219,7 @@ class Work:
 
 
 def write_sheets(
-    references: "Sequence[ReferenceVideo]", out: Path, size: tuple[int, int], inputs: Sequence[Path]
+    references: "Sequence[ReferenceVideo]", out: Path, size: tuple[int, int], inputs: Sequence[Path | str]
 ) -> list[Path]:
     """Pictures of the frames taken, beside the output: out-frames.png, or out-frames-1.png and so on.
 

@@ -26,7 +26,7 @@ def load_adapter(name: str | Path | None = None) -> ActionAdapter:
     """
     began, source = time.perf_counter(), find_model("adapter", name, "config.json")
     try:
-        adapter = ActionAdapter.from_pretrained(str(source)).eval()
+        adapter: ActionAdapter = ActionAdapter.from_pretrained(str(source)).eval()
     except AdapterMismatch:
         raise
     except Exception as error:  # as in load_base

@@ -135,14 +135,15 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
         try:
             inside = folder / (kwargs.get("subfolder") or "")
             _check_config(cls, inside)
-            adapter: Self = super().from_pretrained(str(folder), **kwargs | {"use_safetensors": True})
-            check_complete({"adapter": adapter})
-            check_finite(adapter.state_dict())
+            made: Any = super().from_pretrained(str(folder), **kwargs | {"use_safetensors": True})
+            check_complete({"adapter": made})
+            check_finite(made.state_dict())
         except OSError:
             raise
         except Exception as error:  # of any class that its files bring about: no common type
             raise AdapterMismatch(why_not_loaded("adapter", str(name), error)) from error
-        adapter.register_to_config(_name_or_path=str(name))
+        made.register_to_config(_name_or_path=str(name))
+        adapter: Self = made
         return adapter
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
