@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.toy_models import save_toys
+from diffusers import DDIMScheduler
+from helpers.toy_models import save_toys, toy_pipeline
 from safetensors.torch import save_file
 
 from echoreel.bases.loading import load_base
 from echoreel.bases.noise_schedule import check_noise
 from echoreel.common.errors import BaseUnsupported, CheckpointError, EchoReelError
 from echoreel.generation.continuing import WindowFolder, continued
+from echoreel.generation.generate import generate
 from echoreel.generation.windows import Plan
 from echoreel.library.sources import read_tables
 from echoreel.library.sources.catalogues import read_catalogue
@@ -72,6 +74,29 @@ def test_a_base_of_three_betas_is_refused(base: Path) -> None:
     changed(base / SCHEDULER, num_train_timesteps=1000, trained_betas=[0.1, 0.2, 0.3])
     with pytest.raises(BaseUnsupported, match="has 3 betas for 1000 steps, need one for each"):
         load_base(base)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"steps_offset": offset} for offset in (10**12, -5000, "x")),
+        {"thresholding": True, "dynamic_thresholding_ratio": 5},
+    ],
+)
+def test_a_scheduler_that_cannot_step_is_told(values: dict[str, Any]) -> None:
+    pipe = toy_pipeline()
+    pipe.scheduler = DDIMScheduler(num_train_timesteps=1000, **values)
+    with pytest.raises(EchoReelError, match="the base's DDIMScheduler cannot make these steps"):
+        generate("a man", base=pipe, steps=2, num_frames=2, height=32, width=32)
+
+
+def test_a_scheduler_of_a_few_betas_is_a_schedule(base: Path) -> None:
+    config = {"_class_name": "IPNDMScheduler", "num_train_timesteps": 1000}
+    (base / SCHEDULER).write_text(json.dumps(config))
+    index = json.loads((base / "model_index.json").read_text())
+    changed(base / "model_index.json", scheduler=["diffusers", config["_class_name"]])
+    assert index["scheduler"] != ["diffusers", config["_class_name"]]
+    assert type(load_base(base).scheduler).__name__ == config["_class_name"]
 
 
 @pytest.mark.parametrize("facts", [{"unet.r": -1}, {"unet.r": 0}, {"unet.rank_pattern": {"to_q": -3}}])

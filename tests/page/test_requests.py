@@ -223,6 +223,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(client: PageClient, address: s
     )
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    uploads.mkdir(parents=True, exist_ok=True)
     before = {*uploads.iterdir()}
     for body in (begun % b"files", begun % b"others" + b"\r\n--x--\r\n", begun % b"files" + b"\r\n--x?"):
         client.http.post(f"{API}/upload", content=body, headers=headers)
@@ -236,6 +237,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(client: PageClient, address: s
 
 def test_an_upload_fills_neither_memory_nor_disk(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
     uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    uploads.mkdir(parents=True, exist_ok=True)
     before = {*uploads.iterdir()}
     field = client.http.post(f"{API}/upload", files={"files": (None, "x" * 100_000)})
     assert (field.status_code, "files only" in field.text) == (400, True)
