@@ -47,6 +47,8 @@ def told_by(file: Path) -> dict[str, Any]:
         raise SettingsError(
             f"{file}: got no .json of a video; give one that `generate` wrote beside its video"
         )
+    if not isinstance(told["settings"].get("negative_prompt"), str | None):
+        raise SettingsError(f"{file}: its negative_prompt is no text; leave out --replay")
     if not all(isinstance(each, dict) and _whole(each) for each in told["references"]):
         raise SettingsError(
             f"{file}: tells of a reference that was no file; leave out --replay, give --reference"

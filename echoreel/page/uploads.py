@@ -37,11 +37,11 @@ class _OwnFolder(route_utils.GradioMultiPartParser):
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._left -= end - start
-        if self._left < 0:  # Gradio answers 413 to what says "File size exceeded"
+        if self._left < 0:  # Gradio answers 413 to what says "maximum allowed size"
             most = WHOLE_FILES * self.max_file_size
-            raise MultiPartException(f"File size exceeded: over {most} bytes at once; upload fewer files")
+            raise MultiPartException(f"over the maximum allowed size of {most} bytes; upload fewer files")
         if shutil.disk_usage(_FOLDER.get()).free < LEFT_FREE:
-            raise MultiPartException("File size exceeded what the disk has room for; free some space")
+            raise MultiPartException("over the maximum allowed size, the disk being full; free some space")
         super().on_part_data(data, start, end)
 
 
