@@ -97,6 +97,8 @@ def test_what_is_refused_leaves_nothing(site: str, tmp_path: Path, path: str, me
         "http://[64:ff9b::7f00:1]/a.mp4",
         "http://[64:ff9b::10.0.0.1]/a.mp4",
         "http://[::127.0.0.1]/a.mp4",
+        "http://[::ffff:0:127.0.0.1]/a.mp4",
+        "http://[fec0::1]/a.mp4",
         "http://0.0.0.0/a.mp4",
         "http://2130706433/a.mp4",
     ],
