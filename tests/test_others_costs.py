@@ -187,6 +187,14 @@ def test_of_many_mistakes_some_are_told(tmp_path: Path) -> None:
     assert len(str(told.value)) < 5000
 
 
+@pytest.mark.parametrize("text", ['"{}"=1', 'x=1\n["{}"]\n["{}"]', '[fit]\n"{}"=1', '["{}"]\nx=[["{}"]]'])
+def test_a_key_of_any_length_is_told_in_short(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.toml").write_text(text.replace("{}", "k" * 100_000))
+    with pytest.raises(SettingsError) as told:
+        load_settings(tmp_path / "a.toml", AdapterRecipe)
+    assert len(str(told.value)) < 1000
+
+
 def pairs(tmp_path: Path) -> Pairs:
     one = LibraryClip("1", "a man runs", "run", "run", str(tmp_path), "a.mp4", "1", 0.0, 2.0, None, None)
     return Pairs([(one, [replace(one, id="2", path="b.mp4", video="2")])], seen=2, actions=1)

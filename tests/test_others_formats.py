@@ -1,22 +1,31 @@
 """Files of others that are of the right kind and say what cannot be: schedules, LoRAs, indexes, tables."""
 
+import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from helpers.toy_models import save_toys
+from diffusers import DDIMScheduler
+from helpers.toy_models import save_toys, toy_pipeline
 from safetensors.torch import save_file
 
 from echoreel.bases.loading import load_base
 from echoreel.bases.noise_schedule import check_noise
 from echoreel.common.errors import BaseUnsupported, CheckpointError, EchoReelError
+from echoreel.generation.continuing import WindowFolder, continued
+from echoreel.generation.generate import generate
+from echoreel.generation.windows import Plan
 from echoreel.library.sources import read_tables
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_values import CatalogueError
+from echoreel.media.reference_times import VideoTime
+from echoreel.media.reference_video import ReferenceVideo
 from echoreel.released.convert_file import read_tensors
 
 CONFIG = "config.json"
@@ -65,6 +74,29 @@ def test_a_base_of_three_betas_is_refused(base: Path) -> None:
     changed(base / SCHEDULER, num_train_timesteps=1000, trained_betas=[0.1, 0.2, 0.3])
     with pytest.raises(BaseUnsupported, match="has 3 betas for 1000 steps, need one for each"):
         load_base(base)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"steps_offset": offset} for offset in (10**12, -5000, "x")),
+        {"thresholding": True, "dynamic_thresholding_ratio": 5},
+    ],
+)
+def test_a_scheduler_that_cannot_step_is_told(values: dict[str, Any]) -> None:
+    pipe = toy_pipeline()
+    pipe.scheduler = DDIMScheduler(num_train_timesteps=1000, **values)
+    with pytest.raises(EchoReelError, match="the base's DDIMScheduler cannot make these steps"):
+        generate("a man", base=pipe, steps=2, num_frames=2, height=32, width=32)
+
+
+def test_a_scheduler_of_a_few_betas_is_a_schedule(base: Path) -> None:
+    config = {"_class_name": "IPNDMScheduler", "num_train_timesteps": 1000}
+    (base / SCHEDULER).write_text(json.dumps(config))
+    index = json.loads((base / "model_index.json").read_text())
+    changed(base / "model_index.json", scheduler=["diffusers", config["_class_name"]])
+    assert index["scheduler"] != ["diffusers", config["_class_name"]]
+    assert type(load_base(base).scheduler).__name__ == config["_class_name"]
 
 
 @pytest.mark.parametrize("facts", [{"unet.r": -1}, {"unet.r": 0}, {"unet.rank_pattern": {"to_q": -3}}])
@@ -166,3 +198,82 @@ def test_rows_that_nest_are_refused_wherever_they_are_read(tmp_path: Path, row: 
     batches, refused = read_catalogue(tmp_path / "a.json")
     assert deeper(400, lambda: sum(map(len, batches))) == 1
     assert refused.counts.total() == 1
+
+
+def numpy_file(frames: Any, **header: Any) -> bytes:
+    """A file of this array, or one whose header says something else of it."""
+    stream = io.BytesIO()
+    if header:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False} | header)
+        return stream.getvalue() + frames.tobytes()
+    np.save(stream, frames)
+    return stream.getvalue()
+
+
+MINE = np.full((4, 8, 8, 3), 7, np.uint8)
+ARCHIVE = io.BytesIO()
+np.savez(ARCHIVE, a=MINE)
+WINDOWS = {
+    "an archive": ARCHIVE.getvalue(),
+    "a giant shape": numpy_file(MINE, shape=(4, 10**6, 10**6, 3)),
+    "a negative shape": numpy_file(MINE, shape=(-4, 8, 8, 3)),
+    "no frames": numpy_file(MINE[:0]),
+    "too few frames": numpy_file(MINE[:1]),
+    "too many frames": numpy_file(np.concatenate([MINE, MINE])),
+    "four channels": numpy_file(np.zeros((4, 8, 8, 4), np.uint8)),
+    "no width": numpy_file(MINE[:, :, :0]),
+    "other numbers": numpy_file(MINE.astype(np.float32)),
+    "columns first": numpy_file(MINE, shape=MINE.shape, fortran_order=True),
+    "a header that nests": b"\x93NUMPY\x01\x00" + (5000).to_bytes(2, "little") + b"[" * 4999 + b"\n",
+    "an open header": b"\x93NUMPY\x01\x00" + (60).to_bytes(2, "little") + b"[" * 59 + b"\n",
+    "nothing": b"",
+    "another size": numpy_file(np.zeros((4, 4, 4, 3), np.uint8)),
+}
+
+
+@pytest.mark.parametrize("content", WINDOWS)
+def test_a_window_of_others_is_made_again(tmp_path: Path, content: str) -> None:
+    """Whichever of the two finished windows it is in place of."""
+    plan = Plan("continued", VideoTime(7, 8.0), ((0, 4), (3, 7)))
+    for foreign in (1, 2):
+        folder = WindowFolder(tmp_path / "windows" / "key", 2)
+        whole = continued(plan, lambda *_: MINE, None, folder)
+        file = tmp_path / "windows" / "key" / f"window-{foreign}-of-2.npy"
+        file.write_bytes(WINDOWS[content])
+        assert np.array_equal(continued(plan, lambda *_: MINE, None, folder), whole)
+        folder.remove()
+        assert not (tmp_path / "windows").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_pipe_in_place_of_a_window_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "window-1-of-2.npy")
+    (tmp_path / "link").symlink_to(tmp_path)
+    folder = WindowFolder(tmp_path / "link", 2)
+    assert folder.read(0, 4) is None
+    folder.remove()  # what cannot be removed stays, and is no fault
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["duration", "date", "twice"])
+def test_columns_of_parquet_that_cannot_be_are_told(tmp_path: Path, kind: str) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    starts = {"duration": pa.array([2**62], pa.duration("s")), "date": pa.array([2**31 - 1], pa.date32())}
+    columns = {"path": pa.array(["a.mp4"]), "caption": pa.array(["a man runs"])}
+    last = ("path", columns["path"]) if kind == "twice" else ("start", starts[kind])
+    table = pa.table([*columns.values(), last[1]], names=[*columns, last[0]])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(CatalogueError, match="export it"):
+        read_catalogue(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    ("shape", "fps"), [((2, 1, 256, 3), 8.0), ((2, 512, 1, 3), 8.0), ((2, 8, 8, 3), 2e-5)]
+)
+def test_a_notebook_shows_frames_of_any_shape_and_rate(shape: tuple[int, ...], fps: float) -> None:
+    assert "data:image/webp" in ReferenceVideo(np.zeros(shape, np.uint8), fps=fps)._repr_html_()
+
+
+def test_a_rate_below_a_frame_a_day_is_told() -> None:
+    with pytest.raises(EchoReelError, match=r"fps: got 1e-300, need 1\.2e-05 to 1000"):
+        ReferenceVideo(np.zeros((2, 8, 8, 3), np.uint8), fps=1e-300)

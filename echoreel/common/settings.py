@@ -20,6 +20,7 @@ FILE_BYTES = 1 << 20  # of a file of settings
 MOST_PARTS = 64  # of a dotted key: Python's reader spends time and memory by the square of their number
 TOML = re.compile(r"#[^\n]*|\"[^\"\n]*\"|'[^'\n]*'|[\w-]+|[ \t]+|(?P<dot>\.)|(?P<end>.)", re.DOTALL)
 MOST_TOLD = 10  # mistakes of one file
+SHOWN = 60  # characters of what a file says, in a message
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]  # a length, or the least one
 Longest: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400)]  # the greatest length of a part, in seconds
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
@@ -119,7 +120,11 @@ def _toml(text: str) -> Any:
 
 def _without_advice(error: ValueError) -> str:
     """Its message, without Python's advice to programmers."""
-    return str(error).split("; use sys.")[0]
+    return _short(str(error).split("; use sys.")[0], 4 * SHOWN)
+
+
+def _short(text: str, most: int = SHOWN) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _put(data: dict[str, Any], override: str) -> None:
@@ -149,10 +154,10 @@ def _value(text: str) -> Any:
 def _told(cls: type[BaseModel], details: ErrorDetails) -> str:
     """One mistake in words: its dotted path, what we got, what we need."""
     *parents, name = details["loc"] or ("",)
-    path = ".".join(str(part) for part in details["loc"])
+    path = ".".join(_short(str(part)) for part in details["loc"])
     if details["type"] == "extra_forbidden":
         known = _known_keys(cls, parents)
-        near = get_close_matches(str(name), known, n=1, cutoff=0.5)
+        near = get_close_matches(str(name)[:SHOWN], known, n=1, cutoff=0.5)
         advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
         return f"{path}: unknown key; {advice}"
     if details["type"] == "missing":
@@ -160,7 +165,7 @@ def _told(cls: type[BaseModel], details: ErrorDetails) -> str:
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     needs = message.replace("Input should be", "need", 1)
     got = repr(details["input"])
-    return f"{path}: got {got if len(got) <= 60 else got[:57] + '...'}, {needs}".removeprefix(": ")
+    return f"{path}: got {_short(got)}, {needs}".removeprefix(": ")
 
 
 def _known_keys(cls: type[BaseModel], parents: Sequence[int | str]) -> list[str]:

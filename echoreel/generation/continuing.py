@@ -2,7 +2,10 @@
 
 import hashlib
 import io
+import math
+import tokenize
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -10,8 +13,11 @@ import numpy as np
 
 from echoreel.common.errors import OutputError
 from echoreel.common.files import write_atomic
+from echoreel.common.places import check_ends
 from echoreel.generation.windows import Plan
 from echoreel.media.images import Frames
+
+HEADER_BYTES = 256  # of a window's file, which says its shape
 
 FilmWindow: TypeAlias = Callable[[int, Frames | None], Frames]
 """Makes the window of this number from a first frame (H, W, 3): (T, H, W, 3)."""
@@ -30,13 +36,21 @@ class WindowFolder:
     def __init__(self, folder: Path, windows: int) -> None:
         self._folder, self._count = folder, windows
 
-    def read(self, number: int) -> Frames | None:
-        """The window, if it is there whole."""
+    def read(self, number: int, length: int) -> Frames | None:
+        """The window of so many frames, if it is there whole: the file may be of somebody else."""
+        file, form = self._file(number), np.lib.format
         try:
-            frames = np.load(self._file(number), allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            check_ends(file)
+            with file.open("rb") as stream:
+                form.read_magic(stream)
+                shape, by_columns, kind = form.read_array_header_1_0(stream, max_header_size=HEADER_BYTES)
+                if len(shape) != 4 or (shape[0], shape[3]) != (length, 3) or kind != np.uint8 or by_columns:
+                    return None
+                if min(shape) < 1 or math.prod(shape) != file.stat().st_size - stream.tell():
+                    return None
+                return np.fromfile(stream, np.uint8).reshape(shape)
+        except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError):
             return None
-        return frames if frames.dtype == np.uint8 and frames.ndim == 4 else None
 
     def write(self, number: int, frames: Frames) -> None:
         """Raises OutputError."""
@@ -56,7 +70,8 @@ class WindowFolder:
             self._file(number).unlink(missing_ok=True)
         for folder in (self._folder, self._folder.parent):
             if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+                with suppress(OSError):  # a link, or no permission: the videos are written, so it may stay
+                    folder.rmdir()
 
     def _file(self, number: int) -> Path:
         return self._folder / f"window-{number + 1}-of-{self._count}.npy"
@@ -67,15 +82,19 @@ def continued(
 ) -> Frames:
     """All frames (T, H, W, 3) of a video that goes on from its last frame, window after window.
 
-    Windows that are in the folder are not made again. Raises what `film_window` raises, OutputError.
+    Windows that are in the folder are not made again, unless they do not fit each other. Raises
+    what `film_window` raises, OutputError.
     """
     parts: list[Frames] = []
+    image_at_first = image
     for number in range(len(plan.windows)):
-        frames = None if folder is None else folder.read(number)
+        frames = None if folder is None else folder.read(number, plan.length)
         if frames is None:
             frames = film_window(number, image)
             if folder is not None:
                 folder.write(number, frames)
+        if folder is not None and parts and frames.shape != parts[0].shape:
+            return continued(plan, film_window, image_at_first, None)  # one of them is of another video
         image = frames[-1]
         parts.append(frames if number == 0 else frames[1:])
     return np.concatenate(parts)

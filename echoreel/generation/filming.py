@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 
 from echoreel.bases.base import Base
+from echoreel.bases.noise_schedule import is_of_scheduler
 from echoreel.common.errors import EchoReelError
 from echoreel.common.exclusive import used_alone
 from echoreel.generation.continuing import WindowFolder, continued, seed_of_window
@@ -228,6 +229,13 @@ def _called(
             raise
         except ValueError as error:
             raise EchoReelError(f"{type(pipe).__name__} refuses: {error}") from error
+        except (TypeError, IndexError, RuntimeError, ArithmeticError) as error:
+            if not is_of_scheduler(error):
+                raise
+            raise EchoReelError(
+                f"the base's {type(pipe.scheduler).__name__} cannot make these steps ({error}); ask for "
+                "other steps, or get its files again"
+            ) from error
     if not np.isfinite(video).all():
         raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; load it in float32")
     frames: Frames = np.round(video * 255).astype(np.uint8)

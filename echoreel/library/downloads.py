@@ -27,6 +27,9 @@ from echoreel.common.settings import Settings
 Resolve = Callable[[str, int], str]  # host name and port -> the address to connect to
 REDIRECTS = (301, 302, 303, 307, 308)
 PIECE = 1 << 16  # bytes
+# IPv6 with an IPv4 address at its end: of NAT64, of translators, and those of old.
+ENDS_IN_IPV4 = ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")
+CARRYING = [ipaddress.IPv6Network(each) for each in ENDS_IN_IPV4]
 LENGTH = re.compile("[0-9]{1,4000}")  # a Content-Length; int takes no more digits
 
 
@@ -67,12 +70,22 @@ def public_address(host: str, port: int) -> str:
         raise DownloadError(f"{host}: no such host ({error})") from error
     for address in sorted(map(str, found)):
         ip = ipaddress.ip_address(address.split("%")[0])
-        mapped = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None) or ip
-        if not mapped.is_global or mapped.is_multicast or not ip.is_global:
+        mapped = _ipv4_in(ip) or ip
+        of_a_site = getattr(ip, "is_site_local", False)
+        if not mapped.is_global or mapped.is_multicast or not ip.is_global or of_a_site:
             raise DownloadError(
                 f"{host}: is at {address}, a private address; downloads from there are refused"
             )
     return sorted(map(str, found), key=lambda address: ":" in address)[0]  # IPv4 first
+
+
+def _ipv4_in(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The older address that a newer one carries, where a gateway may lead to it."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return None
+    if any(ip in network for network in CARRYING):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+    return ip.ipv4_mapped or ip.sixtofour
 
 
 class _Download:

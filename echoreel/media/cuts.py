@@ -31,7 +31,9 @@ def cut_times(frames: Frames, timestamps: NDArray[np.float64]) -> list[float]:
 
 
 def _cells(frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-    rows = np.array_split(frame.astype(np.float32), CELLS, axis=0)
+    height, width = (-(-CELLS // side) for side in frame.shape[:2])  # a side of fewer pixels than cells
+    whole = frame.astype(np.float32).repeat(height, axis=0).repeat(width, axis=1)
+    rows = np.array_split(whole, CELLS, axis=0)
     return np.stack(
         [np.stack([cell.mean((0, 1)) for cell in np.array_split(row, CELLS, axis=1)]) for row in rows]
     )

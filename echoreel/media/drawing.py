@@ -32,6 +32,7 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 HATCHES = ("", "///", "...", "xxx", "---", "ooo")  # beside these colours
 MARKERS = ("o", "s", "^", "D", "v", "P")
+MOST_SHOWN = 4000  # characters of a label, each of which is measured
 TEXT, LINE, GAP = 13, 17, 4  # pixels: size of text, from line to line, around it
 
 
@@ -105,10 +106,13 @@ def label_band(
 ) -> Frames:
     """A band (h, width, 3) with the label, wrapped; if `lines` is given, of that height, cut with dots.
 
+    Of a label only the first `MOST_SHOWN` characters are drawn.
+
     size: of the text, pixels.
     """
     font = ImageFont.load_default(size)  # which draws other scripts than Latin as boxes
-    text = label.encode("cp1252", "backslashreplace").decode("cp1252")
+    shown = label if len(label) <= MOST_SHOWN else f"{label[:MOST_SHOWN]} …"
+    text = shown.encode("cp1252", "backslashreplace").decode("cp1252")
     rows = _wrapped(text, font, width - 2 * GAP)
     if lines is not None and len(rows) > lines:
         rows = [*rows[: lines - 1], _dotted(rows[lines - 1], font, width - 2 * GAP)]

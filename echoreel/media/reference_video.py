@@ -28,7 +28,7 @@ from echoreel.media.reference_file import (
     write_reference,
 )
 from echoreel.media.reference_times import ALIGNMENTS, Align, aligned
-from echoreel.media.video_files import MOST_FPS, Span, VideoInfo, probe, read_frames
+from echoreel.media.video_files import LEAST_FPS, MOST_FPS, Span, VideoInfo, probe, read_frames
 
 DEFAULT_FPS = 8.0  # frames a second taken from a file, when nothing else is asked
 DEFAULT_FRAMES = 16  # at most
@@ -398,8 +398,8 @@ def as_references(given: Reference | Sequence[Reference]) -> list[ReferenceVideo
 
 
 def _check_rate(fps: float) -> None:
-    if not 0 < fps <= MOST_FPS:
-        raise SettingsError(f"fps: got {fps}, need more than 0, at most {MOST_FPS:g}")
+    if not LEAST_FPS <= fps <= MOST_FPS:
+        raise SettingsError(f"fps: got {fps}, need {LEAST_FPS:.2g} to {MOST_FPS:g}")
 
 
 def read_size(info: VideoInfo) -> tuple[int, int]:

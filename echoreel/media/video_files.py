@@ -42,6 +42,8 @@ from echoreel.media.images import Frames, fitted
 PICTURES = ("PNG", "JPEG", "WEBP", "BMP")  # kinds of still pictures that are read
 PICTURE_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}  # that are written
 MOST_FPS = 1000.0  # frames a second that may be asked for
+LEAST_FPS = 1 / 86_400  # a frame a day
+LONGEST_SHOWN = {"gif": 655_350, "webp": 2**24 - 1}  # milliseconds of one frame that the format can tell
 NOTES_READ = 1 << 20  # characters of a video's comment
 
 
@@ -281,7 +283,7 @@ def _write_animation(path: Path | BytesIO, frames: Frames, fps: float, enlarge: 
     """A gif or webp that loops; a gif counts time in 1/100 s, so its rounding must not add up."""
     unit = 10 if kind == "gif" else 1
     edges = [round(index * 1000 / fps / unit) * unit for index in range(len(frames) + 1)]
-    durations = [max(unit, after - before) for before, after in pairwise(edges)]
+    durations = [min(max(unit, after - before), LONGEST_SHOWN[kind]) for before, after in pairwise(edges)]
     first, *rest = [Image.fromarray(_enlarged(frame, enlarge)) for frame in frames]
     first.save(path, format=kind, save_all=True, append_images=rest, duration=durations, loop=0)
 

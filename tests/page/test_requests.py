@@ -15,6 +15,7 @@ import pytest
 from helpers.page_client import PageClient, file_data
 from helpers.places import ROOT
 
+from echoreel.page import uploads as page_uploads
 from echoreel.page.page import HOST, PageSettings, served
 
 API = "/gradio_api"
@@ -222,6 +223,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(client: PageClient, address: s
     )
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    uploads.mkdir(parents=True, exist_ok=True)
     before = {*uploads.iterdir()}
     for body in (begun % b"files", begun % b"others" + b"\r\n--x--\r\n", begun % b"files" + b"\r\n--x?"):
         client.http.post(f"{API}/upload", content=body, headers=headers)
@@ -231,3 +233,21 @@ def test_an_upload_that_breaks_off_leaves_nothing(client: PageClient, address: s
         wait_until(lambda: len({*uploads.iterdir()} - before) > 0)
     wait_until(lambda: {*uploads.iterdir()} == before)
     assert client.upload("whole.mp4", b"1").status_code == 200
+
+
+def test_an_upload_fills_neither_memory_nor_disk(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    uploads.mkdir(parents=True, exist_ok=True)
+    before = {*uploads.iterdir()}
+    field = client.http.post(f"{API}/upload", files={"files": (None, "x" * 100_000)})
+    assert (field.status_code, "files only" in field.text) == (400, True)
+    monkeypatch.setattr(page_uploads, "WHOLE_FILES", 1e-4)
+    many = [("files", (f"{number}.mp4", bytes(20_000))) for number in range(4)]
+    assert "upload fewer files" in (refused := client.http.post(f"{API}/upload", files=many)).text
+    assert refused.status_code == 413
+    monkeypatch.setattr(page_uploads, "WHOLE_FILES", 8)
+    monkeypatch.setattr(page_uploads, "LEFT_FREE", 2**62)
+    assert "free some space" in client.upload("a.mp4", b"1").text
+    monkeypatch.setattr(page_uploads, "LEFT_FREE", 0)
+    wait_until(lambda: {*uploads.iterdir()} == before)
+    assert client.http.post(f"{API}/upload", files=many).status_code == 200

@@ -52,12 +52,15 @@ def read_parquet(path: Path, given: Mapping[str, str]) -> tuple[dict[str, str], 
         _check_facts(path)
         schema = pq.read_schema(path)
         chosen = choose_columns(path.name, schema.names, given)
+        if twice := [name for name in chosen.values() if schema.names.count(name) > 1]:
+            raise CatalogueError(f"{path.name}: has several columns {twice[0][:80]}; export it with one")
         for name in (chosen[meant] for meant in NEEDED):
             if not _holds_text(schema.field(name).type):
                 kind = str(schema.field(name).type)[:80]
                 raise CatalogueError(f"{path.name}: column {name} is of {kind}, need text; export it again")
         for meant in {*TIMES} & {*chosen}:
-            if pa.types.is_nested(kind := schema.field(chosen[meant]).type):
+            kind = schema.field(chosen[meant]).type
+            if pa.types.is_nested(kind) or (pa.types.is_temporal(kind) and not pa.types.is_time(kind)):
                 told = f"{path.name}: column {chosen[meant]} is of {str(kind)[:80]}, need seconds"
                 raise CatalogueError(f"{told}; export it again")
         _check_cost(path, pq.read_metadata(path), [*chosen.values()])
