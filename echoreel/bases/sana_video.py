@@ -29,10 +29,10 @@ class SanaVideo(TransformerBase):
 
     def whole(self) -> Base:
         """Raises BaseUnsupported for other autoencoders than Wan's too, of which that of 720p is one."""
-        if self.pipe is not None and not isinstance(self.pipe.vae, AutoencoderKLWan):
+        vae = None if self.pipe is None else self.pipe.vae  # None too where captions alone are encoded
+        if not isinstance(vae, AutoencoderKLWan | None):
             raise BaseUnsupported(
-                f"got a {self.name} with {type(self.pipe.vae).__name__}, need AutoencoderKLWan: take a model "
-                "of 480p"
+                f"got a {self.name} with {type(vae).__name__}, need AutoencoderKLWan: take a model of 480p"
             )
         return super().whole()
 

@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from echoreel.bases import loading
-from echoreel.bases.loading import load_base
+from echoreel.bases.loading import load_base, load_parts
 from echoreel.bases.lookup import base_of
 from echoreel.cli import app
 from echoreel.common.errors import AdapterMismatch, EchoReelError
 from echoreel.generation import generate, model_facts
 from echoreel.method.adapter import ActionAdapter
-from echoreel.training import train_adapter
+from echoreel.training import load_frozen
 from echoreel.training.pair_cache import PairSetWriter
 from echoreel.training.run_folder import RunFolder
 
@@ -50,8 +50,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     film(tmp_path / "cartwheel.mp4", counting(20), fps=10)
     Image.linear_gradient("L").resize((64, 48)).convert("RGB").save(tmp_path / "first.png")
     monkeypatch.chdir(tmp_path)
-    for module in (loading, model_facts, train_adapter, generate):
+    for module in (loading, model_facts, load_frozen, generate):
         monkeypatch.setattr(module, "load_base", lambda *a, **options: shorten(load_base(*a, **options)))
+    monkeypatch.setattr(load_frozen, "load_parts", lambda *a, **options: shorten(load_parts(*a, **options)))
 
     def run(*arguments: str) -> Any:
         done = CliRunner().invoke(app, [*arguments, "--json"])
