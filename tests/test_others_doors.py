@@ -229,3 +229,12 @@ def test_a_place_that_is_only_read_is_no_damage(tmp_path: Path) -> None:
     ) as told:
         store._guarded("clips", written)
     assert "delete" not in str(told.value)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8, torch.bool])
+def test_an_adapter_of_whole_numbers_is_told(adapter: Path, kind: torch.dtype) -> None:
+    held = {name: tensor.to(kind) for name, tensor in load_file(adapter / WEIGHTS).items()}
+    save_file(held, adapter / WEIGHTS, {"format": "pt"})
+    for load in (load_adapter, ActionAdapter.from_pretrained):
+        with pytest.raises(AdapterMismatch, match="need floating-point"):
+            load(adapter)

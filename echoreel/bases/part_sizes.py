@@ -94,7 +94,7 @@ def check_parts(folder: Path, parts: Mapping[str, Any], others: Mapping[str, tup
             tensors = [*made.parameters(), *made.buffers()]
             asked, stored = sum(map(torch.numel, tensors)), sum(file.stat().st_size for file in files)
             if not file:
-                _check_kinds(folder / part, files)
+                check_kinds(folder / part, files)
             if asked > PACKED * stored + ROOM:
                 raise CheckpointError(
                     f"the config of {part} asks for {asked} numbers, its weights have {stored} bytes; get "
@@ -102,7 +102,7 @@ def check_parts(folder: Path, parts: Mapping[str, Any], others: Mapping[str, tup
                 )
 
 
-def _check_kinds(folder: Path, files: Sequence[Path]) -> None:
+def check_kinds(folder: Path, files: Sequence[Path]) -> None:
     """Raises CheckpointError for weights of whole numbers or booleans, which would silently become others."""
     if "quantization_config" in json_value(small_file(folder / "config.json").decode()):
         return

@@ -160,7 +160,7 @@ def write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Pat
     from echoreel.media.drawing import contact_sheet
     from echoreel.media.video_files import write_image
 
-    rows = []
+    rows, before = [], path.exists()
     for clip in clips:
         try:
             check_outputs([path], [found.file(clip)], overwrite=True)
@@ -172,7 +172,7 @@ def write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Pat
     if not rows:
         raise EchoReelError("none of the clips can be read; see above")
     write_image(path, contact_sheet(rows))
-    answer.say(f"wrote {path}")
+    answer.say(f"wrote {path}" + (" over the one that was there" if before else ""))
 
 
 def export_references(

@@ -162,7 +162,7 @@ class Work:
                 tell_cuts(taken, answer)
         for line in check_same_frames(self.replay, whole):
             answer.say(line)
-        there, files = order.out.exists(), []
+        before, files = {*order.out.parent.glob("*")}, []
         if self.show_frames:
             size = recommended_size(self.base, self.settings)
             files += write_sheets(whole, order.out, size, inputs_of(shown, self.image))
@@ -191,8 +191,7 @@ class Work:
         if self.settings.compare:
             files += result.save_comparison(order.out)
         for file in files:
-            replaced = there and file == order.out
-            answer.say(f"wrote {file}" + (" over the one that was there" if replaced else ""))
+            answer.say(f"wrote {file}" + (" over the one that was there" if file in before else ""))
         answer.note(f"{result.summary()} ({self.loading:.1f} s to load)")
         return result.details() | {
             "files": [str(file) for file in files],

@@ -18,7 +18,7 @@ def used_alone(*things: object) -> Iterator[None]:
     with _CHANGING:
         for thing in things:
             check_mine(thing)
-        taken = [thing for thing in things if thing not in _USERS]
+        taken = [thing for thing in things if _USERS.get(thing) is not me]
         for thing in taken:
             _USERS[thing] = me
     try:
@@ -29,10 +29,28 @@ def used_alone(*things: object) -> Iterator[None]:
                 _USERS.pop(thing, None)
 
 
+def take(thing: object) -> bool:
+    """Whether this thread has it from now on, until `give_back`; not where it had it before.
+
+    Raises InUse when another thread has it.
+    """
+    with _CHANGING:
+        check_mine(thing)
+        new = _USERS.get(thing) is not threading.current_thread()
+        _USERS[thing] = threading.current_thread()
+    return new
+
+
+def give_back(thing: object) -> None:
+    """What `take` took."""
+    with _CHANGING:
+        _USERS.pop(thing, None)
+
+
 def check_mine(thing: object) -> None:
     """Raises InUse when another thread has it."""
     user, me = _USERS.get(thing), threading.current_thread()
-    if user is not None and user is not me:
+    if user is not None and user is not me and user.is_alive():
         raise InUse(
             f"{me.name} cannot use this {type(thing).__name__} while thread {user.name} generates with "
             "it; wait, or load a pipeline and an adapter for each thread"

@@ -228,10 +228,18 @@ class _Download:
             )
 
 
+OWN_NAME = re.compile(r"[0-9a-f]{32}|\..*\.partial")  # of a video, or of one that is being fetched
+
+
 def _make_room(folder: Path, most: int, keep: Path) -> None:
-    """Delete what was used longest ago until the cache is within its size; other processes may, too."""
+    """Delete what was used longest ago until the cache is within its size; other processes may, too.
+
+    Files that have no name of the cache are somebody else's, and stay.
+    """
     files = []
     for path in folder.iterdir():
+        if not OWN_NAME.fullmatch(path.name):
+            continue
         try:
             state = path.stat()
         except OSError:

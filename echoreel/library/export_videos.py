@@ -37,6 +37,8 @@ def export_videos(
                 with written_beside(target) as partial:
                     shutil.copyfile(source, partial)
                 written.append(target)
+            elif target.stat().st_size != source.stat().st_size:
+                raise OutputError(f"{target}: already exists, and is another file; choose another folder")
         except (EchoReelError, OSError) as error:
             problems.append((clip.place, str(error)))
             continue

@@ -68,7 +68,7 @@ class ActionAdapter(AdapterNetworks):
         Raises:
             InUse: another thread generates with the adapter.
         """
-        with used_alone(self):
+        with used_alone(self, *self.denoisers):
             for attachment in self._attachments:
                 attachment.remove()
             self._attachments = ()
@@ -303,7 +303,8 @@ class ActionAdapter(AdapterNetworks):
 
     def _change(self, **changes: object) -> None:
         """What the base reads. Raises InUse: in the middle of another thread's video it would change that."""
-        check_mine(self)
+        for each in (self, *self.denoisers):
+            check_mine(each)
         self._held.change(**changes)
 
     def _reference_set(

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from echoreel.bases.base import Base
 from echoreel.common.attention import centres
 from echoreel.common.errors import AdapterMismatch
-from echoreel.common.exclusive import check_mine
+from echoreel.common.exclusive import give_back, take
 from echoreel.method.innermost_hook import InnermostHook
 from echoreel.method.integration import (
     Grid,
@@ -84,13 +84,16 @@ class Attachment:
         self._order = _token_order(base.layout)
         self._names = [*inspect.signature(type(denoiser).forward).parameters][1:]
         self._place_hooks()
+        self._took = False  # the denoiser for this thread, until its call ends
         self._before = denoiser.register_forward_pre_hook(self._begin, with_kwargs=True)
+        self._behind = denoiser.register_forward_hook(self._end)
         if base.negative or base.positive:
             denoiser.cache_context = partial(_told, self, type(denoiser).cache_context, denoiser)  # type: ignore[attr-defined, assignment]
 
     def remove(self) -> None:
         """Leave the base as it was."""
         self._before.remove()
+        self._behind.remove()
         self.denoiser.__dict__.pop("cache_context", None)
         for hook in self.hooks.values():
             hook.remove()
@@ -98,7 +101,7 @@ class Attachment:
 
     def __getstate__(self) -> dict[str, Any]:
         """A deep copy of an attached denoiser comes with its own attachment; calls are not copied."""
-        return self.__dict__ | {"call": None, "_kept": {}, "_kept_with": None}
+        return self.__dict__ | {"call": None, "_took": False, "_kept": {}, "_kept_with": None}
 
     def _place_hooks(self) -> None:
         """A hook at every site that has none: all at first, later those whose module FreeNoise swapped."""
@@ -111,10 +114,25 @@ class Attachment:
                 self.hooks[path] = InnermostHook(module, partial(self._after, path))
 
     def _begin(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Settle this call of the denoiser."""
+        """Settle this call of the denoiser. Raises InUse while another thread is in one."""
+        if torch.compiler.is_compiling():
+            self._settle(denoiser, args, kwargs)
+            return
+        self._took = take(denoiser) or self._took
+        try:
+            self._settle(denoiser, args, kwargs)
+        except BaseException:
+            self._end(denoiser)
+            raise
+
+    def _end(self, denoiser: nn.Module, *_: Any) -> None:
+        """Leave the denoiser to other threads, unless more than this call is this one's."""
+        if not torch.compiler.is_compiling() and self._took:
+            self._took = False
+            give_back(denoiser)
+
+    def _settle(self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.call = None
-        if not torch.compiler.is_compiling():
-            check_mine(denoiser)
         references = self.held.state.references
         if references is None or self.held.state.zero:
             return

@@ -16,6 +16,7 @@ from echoreel.bases.base import BaseLike
 from echoreel.bases.loading import why_not_loaded
 from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, check_finite
+from echoreel.bases.part_sizes import check_kinds
 from echoreel.common.errors import AdapterMismatch, OutputError, SettingsError
 from echoreel.common.files import make_readable
 from echoreel.method.adapter_sizes import check_numbers, check_sizes
@@ -278,7 +279,9 @@ def _check_config(made: Any, folder: Path) -> None:
         with torch.device("meta"):
             empty = made.from_config(config)
         asked = sum(parameter.numel() for parameter in empty.parameters())
-        check_numbers(asked, sum(file.stat().st_size for file in folder.glob("*.safetensors")))
+        files = [*folder.glob("*.safetensors")]
+        check_numbers(asked, sum(file.stat().st_size for file in files))
+        check_kinds(folder, files)
     except (ValueError, TypeError, KeyError) as error:
         raise AdapterMismatch(str(error) or type(error).__name__) from error
 

@@ -35,7 +35,7 @@ from echoreel.common.files import (
     write_atomic,
     written_beside,
 )
-from echoreel.common.places import check_ends, small_file
+from echoreel.common.places import check_ends, check_own, small_file
 from echoreel.common.settings import Settings
 from echoreel.common.torch_file import load_tensors
 
@@ -93,8 +93,17 @@ class RunFolder:
         return result
 
     def bind(self, settings: Settings, free: Collection[str] = (), file: str = "settings.json") -> None:
-        """Store the run's settings; once there is a checkpoint, compare them first (`bind_settings`)."""
-        bind_settings(self.path / file, settings, free, compare=self.latest() is not None)
+        """Store the run's settings; once there is a checkpoint, compare them first (`bind_settings`).
+
+        Raises OutputError without one where somebody else's file has the name of one of a run.
+        """
+        started = self.latest() is not None
+        if not started:
+            keys = [key for key in ("steps", "fit") if key in type(settings).model_fields]
+            for name, known in ((file, keys), ("metrics.jsonl", ["step"])):
+                if (self.path / name).exists() and (self.path / name).stat().st_size:
+                    check_own(self.path / name, known)
+        bind_settings(self.path / file, settings, free, compare=started)
 
     def checkpoints(self) -> list[Path]:
         """Checkpoints, oldest first; a folder of such a name with none of their files is not one."""

@@ -105,3 +105,14 @@ def test_the_prompts_and_the_replayed_file_are_never_replaced(prompts: Path, tmp
     (tmp_path / "w.json").write_text(json.dumps(told))
     done = call("--replay", str(tmp_path / "w.json"), "-o", str(tmp_path / "w.mp4"))
     assert "w.json: is an input, which is never replaced" in done.stderr
+
+
+def test_each_file_that_is_replaced_is_told(prompts: Path, tmp_path: Path) -> None:
+    for name in ("v-1.mp4", "v-compare.png"):
+        (tmp_path / name).write_bytes(b"mine")
+    said = call(
+        LINES[0], *CALL, "--seed", "1", "--seed", "2", "--compare", "-o", str(tmp_path / "v.mp4")
+    ).output
+    for name, told in (("v-1.mp4", True), ("v-2.mp4", False), ("v-compare.png", True)):
+        line = next(each for each in said.splitlines() if each.startswith(f"wrote {tmp_path / name}"))
+        assert ("over the one that was there" in line) == told

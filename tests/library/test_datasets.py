@@ -106,11 +106,12 @@ def test_kinetics_takes_cut_and_whole_videos(tmp_path: Path) -> None:
         table.writerow(["label", "youtube_id", "time_start", "time_end", "split"])
         table.writerows([["archery", "aaa", 1, 3, "train"], ["archery", "bbb", 1, 4, "train"]])
         table.writerows([["archery", "ccc", 1, 4, "train"], ["archery", "ddd", "", "", "train"]])
+        table.writerows([["", "bbb", 1, 4, "train"]])
     made = dataset_pairs("kinetics", tmp_path, SETTINGS)
     clips = {target.path: target for target, _ in made.train.chosen}
     assert (clips["bbb.mp4"].start, clips["bbb.mp4"].end) == (1.0, 4.0)
     assert clips["aaa_000001_000003.mp4"].end is None
-    assert sorted(made.train.dropped.values()) == [1, 1]
+    assert sorted(made.train.dropped.values()) == [1, 2]
 
 
 def test_hmdb_folders_and_tables(tmp_path: Path) -> None:

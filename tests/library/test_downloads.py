@@ -290,3 +290,11 @@ def test_no_more_is_read_than_the_server_says(nonsense: str, tmp_path: Path, len
 def test_a_url_that_is_no_text_is_told(tmp_path: Path) -> None:
     with pytest.raises(DownloadError):
         fetched("http://x.test/\ud800", DownloadSettings(cache=tmp_path), lambda host, port: "127.0.0.1")
+
+
+def test_the_cache_leaves_files_of_others(site: str, tmp_path: Path) -> None:
+    (tmp_path / "holiday.mp4").write_bytes(bytes(5000))
+    (tmp_path / "folder").mkdir()
+    fetched(f"{site}/1", DownloadSettings(cache=tmp_path, cache_bytes=1), resolve)
+    assert (tmp_path / "holiday.mp4").exists()
+    assert (tmp_path / "folder").is_dir()

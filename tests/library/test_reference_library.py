@@ -240,6 +240,17 @@ def test_an_export_is_a_catalogue(library: ReferenceLibrary, tmp_path: Path) -> 
     assert other.take(CARVE).references[0][1].source.parent == tmp_path / "out"  # type: ignore[union-attr]
 
 
+def test_an_export_takes_no_file_of_others_for_its_own(library: ReferenceLibrary, tmp_path: Path) -> None:
+    clip = library.clips()[0]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / f"{clip.video}.mp4").write_text("mine")
+    _, problems = library.export(out, [clip])
+    assert ["already exists, and is another file" in why for _, why in problems] == [True]
+    assert (out / f"{clip.video}.mp4").read_text() == "mine"
+    assert (out / "manifest.jsonl").read_text() == ""
+
+
 def test_exported_reference_files_make_a_library(library: ReferenceLibrary, tmp_path: Path) -> None:
     files, problems = export_references(library, tmp_path / "out", library.clips())
     assert (len(files), problems) == (3, [])
@@ -319,7 +330,7 @@ def test_the_commands(videos: Path, tmp_path: Path) -> None:
     assert len(files) == 3
     again = run("export", place, tmp_path / "refs", id, "--references").stdout
     assert "wrote 0 reference files" in again
-    assert "1 were there already" in again
+    assert "1 already existed and were kept" in again
     assert json.loads(run("remove", place, id, "--json").stdout) == {"removed": 1}
     catalogue = tmp_path / "a.csv"
     catalogue.write_text("a,b\n1,2\n")

@@ -406,3 +406,12 @@ def test_any_of_accelerates_trackers_gets_the_numbers(tmp_path: Path) -> None:
         fit(ToyTask(), checked(FitSettings, steps=1, trackers=[missing]), tmp_path / "other")
     with pytest.raises(SettingsError, match="trackers"):
         checked(FitSettings, steps=1, trackers=["wandbb"])
+
+
+@pytest.mark.parametrize("name", ["settings.json", "metrics.jsonl"])
+@pytest.mark.parametrize("text", ['{"mine": 1}', "my notes", "[1]"])
+def test_files_of_the_user_with_a_name_of_ours_are_not_replaced(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(OutputError, match=f"{name}: already exists, and this command did not write it"):
+        fit(ToyTask(), SETTINGS, tmp_path)
+    assert (tmp_path / name).read_text() == text

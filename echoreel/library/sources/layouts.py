@@ -80,7 +80,7 @@ def _kinetics(root: Path, lost: Counter[str]) -> Iterator[DatasetClip]:
         try:
             label, name = row["label"], row["youtube_id"]
             start, end = float(row["time_start"]), float(row["time_end"])
-            if not 0 <= start < end <= LONGEST:
+            if not (label and 0 <= start < end <= LONGEST):
                 raise ValueError
         except (KeyError, ValueError, TypeError):
             lost["rows without label, youtube_id and possible times"] += 1
