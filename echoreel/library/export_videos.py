@@ -27,11 +27,14 @@ def export_videos(
     if manifest.exists() and not _is_ours(manifest):
         raise OutputError(f"{manifest}: already exists, and no export wrote it; choose another folder")
     written, lines, problems = [], [], []
+    source_of: dict[Path, Path] = {}
     for clip in clips:
         try:
             source = file_of(clip)
             suffix = source.suffix.lower()
             target = folder / f"{clip.video}{suffix if suffix in SUFFIXES else '.mp4'}"
+            if source_of.setdefault(target, source) != source:
+                raise OutputError(f"{source}: has the video id of another file, {source_of[target]}")
             if not target.exists():
                 probe(source)  # what is no video is not copied, whatever the library's rows say
                 with written_beside(target) as partial:

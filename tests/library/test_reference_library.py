@@ -20,6 +20,7 @@ from echoreel.cli import app
 from echoreel.common.errors import EchoReelError
 from echoreel.library.downloads import DownloadError
 from echoreel.library.export_references import export_references
+from echoreel.library.export_videos import export_videos
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources.add_sources import AddSettings
 from echoreel.library.sources.shots import content_of
@@ -249,6 +250,14 @@ def test_an_export_takes_no_file_of_others_for_its_own(library: ReferenceLibrary
     assert ["already exists, and is another file" in why for _, why in problems] == [True]
     assert (out / f"{clip.video}.mp4").read_text() == "mine"
     assert (out / "manifest.jsonl").read_text() == ""
+
+
+def test_two_files_of_one_id_are_not_exported_as_one(library: ReferenceLibrary, tmp_path: Path) -> None:
+    first, second = library.clips()[:2]
+    both = [first, replace(second, video=first.video)]
+    files, problems = export_videos(tmp_path / "out", both, library.file)
+    assert len(files) == 1
+    assert ["has the video id of another file" in why for _, why in problems] == [True]
 
 
 def test_exported_reference_files_make_a_library(library: ReferenceLibrary, tmp_path: Path) -> None:
