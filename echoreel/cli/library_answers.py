@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from echoreel.cli.output import Answer
 from echoreel.common.errors import EchoReelError, OutputError
-from echoreel.common.text import printable
+from echoreel.common.text import in_one_row, printable
 
 if TYPE_CHECKING:
     from echoreel.library.check_clips import Checked
@@ -55,7 +55,7 @@ def _tell_files(answer: Answer, what: str, lines: Sequence[str]) -> None:
 
 def _tell_lines(answer: Answer, lines: Sequence[str]) -> None:
     for line in lines[:PROBLEMS_SHOWN]:
-        answer.say(f"  {line}")
+        answer.say(f"  {in_one_row(line)}")
     if len(lines) > PROBLEMS_SHOWN:
         answer.say(f"  and {len(lines) - PROBLEMS_SHOWN} more; --json lists them")
 
@@ -82,7 +82,7 @@ def tell_clips(answer: Answer, library: "ReferenceLibrary", clips: "Sequence[Lib
     for clip in clips:
         if clip.place != place:
             place = clip.place
-            answer.say(place + (" (the video is missing)" if library.is_missing(clip) else ""))
+            answer.say(in_one_row(place) + (" (the video is missing)" if library.is_missing(clip) else ""))
         times = times_of(clip)
         _tell_block(answer, f"  {clip.id}  {times:16}", clip.phrase or "(no action)", clip.caption)
 
@@ -115,7 +115,7 @@ def tell_clip(answer: Answer, library: "ReferenceLibrary", clip: "LibraryClip") 
     facts = {
         "id": clip.id,
         "action": clip.phrase or "none found in the caption",
-        "video": clip.place + (" (missing)" if library.is_missing(clip) else ""),
+        "video": in_one_row(clip.place) + (" (missing)" if library.is_missing(clip) else ""),
         "part": f"{clip.start:.1f} s to {end}",
         "motion": moves,
         "caption": clip.caption or "none",
@@ -168,7 +168,7 @@ def write_sheet(found: "ReferenceLibrary", clips: "list[LibraryClip]", path: Pat
         except OutputError:
             raise
         except (EchoReelError, OSError) as error:
-            answer.say(f"  {clip.place}: {error}")
+            answer.say(f"  {in_one_row(clip.place)}: {error}")
     if not rows:
         raise EchoReelError("none of the clips can be read; see above")
     write_image(path, contact_sheet(rows))

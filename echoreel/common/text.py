@@ -14,7 +14,8 @@ BOMS = (  # UTF-32 first: its mark begins as that of UTF-16
 )
 FIELD = 131_072  # characters of a value in a csv table, unless a reader needs more
 LONGEST_NUMBER = 400  # digits; longer whole numbers are over the range of float
-CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # what may steer a terminal, or no text
+CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What may steer a terminal, or turn round the order of what it shows; or is not text."""
 
 
 def checked_text(what: str, text: str) -> str:
@@ -29,6 +30,11 @@ def checked_text(what: str, text: str) -> str:
 def printable(text: str) -> str:
     """The text with escapes in place of control characters, so that a caption cannot steer a terminal."""
     return CONTROLS.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def in_one_row(text: str) -> str:
+    """As `printable`, line ends and tabs too: a file's name may hold them."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 class Encoding(NamedTuple):
