@@ -50,7 +50,7 @@ def told_by(file: Path) -> dict[str, Any]:
             f"{file}: is not the .json of a video; give one that `generate` wrote beside its video"
         )
     if not isinstance(told["settings"].get("negative_prompt"), str | None):
-        raise SettingsError(f"{file}: its negative_prompt is no text; leave out --replay")
+        raise SettingsError(f"{file}: its negative_prompt is not text; leave out --replay")
     if not all(isinstance(each, dict) and _whole(each) for each in told["references"]):
         raise SettingsError(f"{file}: a reference was not a file; leave out --replay, and give --reference")
     return told

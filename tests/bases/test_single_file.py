@@ -60,7 +60,7 @@ def test_what_is_wrong_with_a_file_is_one_sentence(folder: Path) -> None:
         ("model.safetensors", folder / "unet", "a UNetMotionModel cannot be read from one file"),
         ("short.safetensors", folder / "base", "tensors of a WanTransformer3DModel are missing that"),
         ("broken.safetensors", folder / "base", "broken.safetensors: cannot be loaded"),
-        ("base", folder / "base", "completes a base in one file"),
+        ("base", folder / "base", "is for a base in one file"),
     ):
         with pytest.raises(EchoReelError, match=message):
             load_base(folder / name, parts=parts)

@@ -98,7 +98,7 @@ def test_a_changed_reference_is_told(made: Path) -> None:
         (lambda told: told["settings"].update(scale="x"), "'--scale'"),
         (lambda told: told["settings"].update(scale=[[1]]), "'--scale'"),
         (lambda told: told["settings"].update(window="x"), "window"),
-        (lambda told: told["settings"].update(negative_prompt={"a": 1}), "its negative_prompt is no text"),
+        (lambda told: told["settings"].update(negative_prompt={"a": 1}), "its negative_prompt is not text"),
         (lambda told: told.update(base={"a": 1}), "{'a': 1}"),
     ],
 )

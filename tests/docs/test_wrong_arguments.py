@@ -92,6 +92,7 @@ NOTHING_IS_WRONG = {
     "ActionAdapter": "`for_base` makes it",
     "ActionAdapter.clear_references": "takes nothing",
     "ActionAdapter.detach": "takes nothing",
+    "AdapterRecipe.weights": "takes nothing",
     "ActionAdapter.encode": "takes tensors, whose shapes are torch's business",
     "ActionAdapter.layers": "takes nothing",
     "EchoReelError": "takes any words",
