@@ -1,7 +1,6 @@
 """A base from a folder, a hub id or the package, on its device, with offloading and LoRAs."""
 
 import logging
-import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,12 +10,11 @@ from typing import Any, Literal, TypeAlias
 import diffusers
 import torch
 from diffusers import DiffusionPipeline
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from echoreel.bases.base import Base
 from echoreel.bases.known_bases import KNOWN, known_base
 from echoreel.bases.lookup import base_of
+from echoreel.bases.loras import denoiser_of_lora, lora_here
 from echoreel.bases.missing_tensors import check_complete, transformers_parts
 from echoreel.bases.noise_schedule import check_noise
 from echoreel.bases.part_sizes import check_layers, check_lora, check_parts, check_schedule
@@ -32,10 +30,8 @@ from echoreel.bases.quantize import (
 from echoreel.bases.single_file import SUFFIXES, denoiser_name, denoiser_of, parts_around, single_file
 from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra, SettingsError
 from echoreel.common.extras import needs
-from echoreel.common.places import WEIGHTS
+from echoreel.common.places import HUB_ID, WEIGHTS
 
-NO_LORA = re.compile("scheduler|optimizer|checkpoint")  # in names of other files beside it
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 NO_SENTENCE = (LookupError, AttributeError, TypeError, AssertionError)  # what they say is for programmers
 LOG = logging.getLogger(__name__)
 Offload: TypeAlias = Literal["model", "layers"]
@@ -218,7 +214,7 @@ def _add_lora(base: Base, told: str, name: str) -> None:
     """Raises EchoReelError unless it was loaded and acts."""
     if not hasattr(base.denoiser, "add_adapter"):
         raise EchoReelError(f"lora {told}: a {type(base.denoiser).__name__} cannot use LoRAs; leave it out")
-    pipe, (part, source) = base.pipe, _denoiser_of_lora(base, told)
+    pipe, (part, source) = base.pipe, denoiser_of_lora(base, told)
     with needs("peft", "--lora"):
         import peft  # noqa: F401 - diffusers uses it
     if Path(source).suffix in (".bin", ".pt", ".pth", ".ckpt"):
@@ -226,7 +222,7 @@ def _add_lora(base: Base, told: str, name: str) -> None:
             f"lora {source}: need a .safetensors file; others may run code when they are read"
         )
     try:
-        here = _lora_here(source)
+        here = lora_here(source)
         check_lora(here)
         second = {f"load_into_{part}": True} if part in base.more else {}
         pipe.load_lora_weights(here, adapter_name=name, use_safetensors=True, **second)
@@ -235,38 +231,6 @@ def _add_lora(base: Base, told: str, name: str) -> None:
         raise EchoReelError(why_not_loaded("lora", Path(source), error)) from error
     if not any(name in names for names in pipe.get_list_adapters().values()):
         raise EchoReelError(f"lora {source}: none of its layers are in this base; give one made for it")
-
-
-def _lora_here(source: str) -> str:
-    """A LoRA's file or folder on this machine, downloaded where `source` is a hub id: it is checked first.
-
-    Of several files it is the one that diffusers takes. Raises what the hub does.
-    """
-    if Path(source).exists() or not HUB_ID.fullmatch(source):
-        return source
-    try:
-        names = [each.rfilename for each in HfApi().model_info(source).siblings or ()]
-    except (HfHubHTTPError, OSError, OfflineModeIsEnabled):  # no network: what the cache has
-        return snapshot_download(source, allow_patterns="*.safetensors", local_files_only=True)
-    found = [each for each in names if each.endswith(".safetensors") and not NO_LORA.search(each)]
-    usual = [each for each in found if each.endswith("pytorch_lora_weights.safetensors")]
-    if not found:
-        raise FileNotFoundError(f"{source} has no .safetensors file of a LoRA")
-    return hf_hub_download(source, [*usual, *found][0])
-
-
-def _denoiser_of_lora(base: Base, told: str) -> tuple[str, str]:
-    """The denoiser's name in the pipeline, and the source. Raises EchoReelError where it is not told."""
-    parts = (base.component, *base.more)
-    part, _, source = told.partition("=")
-    if source and part in parts[: len(base.denoisers)]:
-        return part, source
-    if len(base.denoisers) > 1:
-        raise EchoReelError(
-            f"lora {told}: this base has {len(base.denoisers)} denoisers, for high and for low noise; say "
-            f"which one it is for: {' or '.join(f'{part}={told}' for part in parts)}"
-        )
-    return base.component, told
 
 
 def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:

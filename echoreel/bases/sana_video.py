@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from echoreel.bases.base import Base, Condition
 from echoreel.bases.transformer_base import (
     TransformerBase,
+    decode_normalised,
+    encode_normalised,
     known_first_frame,
-    mean_and_deviation,
     whole_steps,
     with_first_frame,
 )
@@ -41,15 +42,10 @@ class SanaVideo(TransformerBase):
         return {"use_resolution_binning": False} | super().call_arguments(arguments)
 
     def encode_video(self, pixels_BCTHW: Tensor) -> Tensor:
-        mean, std = mean_and_deviation(self.pipe.vae, pixels_BCTHW)
-        pixels_BCTHW = whole_steps(pixels_BCTHW, self.frames_per_place)
-        latents: Tensor = (self.pipe.vae.encode(pixels_BCTHW).latent_dist.mode() - mean) / std
-        return latents
+        return encode_normalised(self.pipe.vae, whole_steps(pixels_BCTHW, self.frames_per_place))
 
     def decode_video(self, latents_BCTHW: Tensor) -> Tensor:
-        mean, std = mean_and_deviation(self.pipe.vae, latents_BCTHW)
-        pixels: Tensor = self.pipe.vae.decode(latents_BCTHW * std + mean).sample
-        return pixels
+        return decode_normalised(self.pipe.vae, latents_BCTHW)
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         """After the instructions that its pipeline puts before a prompt."""

@@ -57,6 +57,20 @@ def mean_and_deviation(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
+def encode_normalised(vae: Any, pixels_BCTHW: Tensor) -> Tensor:
+    """Latents of whole steps of frames, by channel around 0 and about 1 wide."""
+    mean, std = mean_and_deviation(vae, pixels_BCTHW)
+    latents: Tensor = (vae.encode(pixels_BCTHW).latent_dist.mode() - mean) / std
+    return latents
+
+
+def decode_normalised(vae: Any, latents_BCTHW: Tensor) -> Tensor:
+    """Pixels of such latents."""
+    mean, std = mean_and_deviation(vae, latents_BCTHW)
+    pixels: Tensor = vae.decode(latents_BCTHW * std + mean).sample
+    return pixels
+
+
 def with_first_frame(noisy: Tensor, first: Tensor | None) -> Tensor:
     """Noisy latents (B, C, T, h, w) with a clean first frame (B, C, 1, h, w) in its place, if given."""
     return noisy if first is None else torch.cat([first.to(noisy), noisy[:, :, 1:]], dim=2)

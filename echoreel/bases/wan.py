@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from echoreel.bases.base import Condition
-from echoreel.bases.transformer_base import TransformerBase, mean_and_deviation, whole_steps
+from echoreel.bases.transformer_base import TransformerBase, decode_normalised, encode_normalised, whole_steps
 
 TEXT = 512  # tokens that its pipelines ask for when they are called
 
@@ -31,15 +31,12 @@ class Wan(TransformerBase):
         return None if ratio is None else float(ratio) * self.pipe.scheduler.config.num_train_timesteps
 
     def encode_video(self, pixels_BCTHW: Tensor) -> Tensor:
-        pixels_BCTHW = whole_steps(pixels_BCTHW, self.pipe.vae.config.scale_factor_temporal)
-        mean, std = mean_and_deviation(self.pipe.vae, pixels_BCTHW)
-        latents: Tensor = (self.pipe.vae.encode(pixels_BCTHW).latent_dist.mode() - mean) / std
-        return latents
+        return encode_normalised(
+            self.pipe.vae, whole_steps(pixels_BCTHW, self.pipe.vae.config.scale_factor_temporal)
+        )
 
     def decode_video(self, latents_BCTHW: Tensor) -> Tensor:
-        mean, std = mean_and_deviation(self.pipe.vae, latents_BCTHW)
-        pixels: Tensor = self.pipe.vae.decode(latents_BCTHW * std + mean).sample
-        return pixels
+        return decode_normalised(self.pipe.vae, latents_BCTHW)
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         tokens: Tensor = self.pipe.encode_prompt(

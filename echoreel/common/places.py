@@ -15,6 +15,7 @@ from echoreel.common.files import PARTIAL, already_there, flush
 from echoreel.common.text import json_value
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # base/ and adapter/: the embedded ones
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 URL = re.compile(r"([a-z][a-z0-9+]+):/+(.+)", re.DOTALL)
 ROOM = 64 * 1024  # bytes that must fit into a place before work for it begins
 NAME_BYTES = 255  # of a file's name, where the system does not say

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from echoreel.bases.loading import HUB_ID
 from echoreel.common.errors import OutputError, VideoError
 from echoreel.common.files import write_atomic
-from echoreel.common.places import check_outputs
+from echoreel.common.places import HUB_ID, check_outputs
 from echoreel.generation.continuing import WindowFolder
 from echoreel.generation.from_library import FromLibrary
 from echoreel.generation.notes import VIDEO_SUFFIXES, is_notes

@@ -11,10 +11,9 @@ from urllib.parse import quote
 from huggingface_hub import HfApi, ModelCardData, hf_hub_download
 from pydantic import Field, TypeAdapter
 
-from echoreel.bases.loading import HUB_ID
 from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import written_beside
-from echoreel.common.places import small_file
+from echoreel.common.places import HUB_ID, small_file
 from echoreel.common.settings import Settings
 from echoreel.common.text import json_value, one_line
 from echoreel.media.video_files import Span, read_frames, write_video

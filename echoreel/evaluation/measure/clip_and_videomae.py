@@ -5,7 +5,6 @@ docs/metrics.md has the definitions, what they come from, and their traps.
 
 import logging
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from echoreel.bases.part_sizes import check_model
 from echoreel.common.errors import ModelMissing
+from echoreel.common.places import HUB_ID
 from echoreel.media.images import Frames
 from echoreel.media.video_files import Clip
 
@@ -26,7 +26,6 @@ Loaded = TypeVar("Loaded")
 LOG = logging.getLogger(__name__)
 CLIP = "openai/clip-vit-base-patch32"
 VIDEOMAE = "MCG-NJU/videomae-base-finetuned-ssv2"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 BATCH = 32  # frames at once
 CONNECTION = 10.0  # seconds to wait for the hub's first answer
 
