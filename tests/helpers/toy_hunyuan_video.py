@@ -13,6 +13,17 @@ from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel,
 from helpers.toy_models import alive, quiet, toy_tokenizer
 
 
+def toy_hunyuan_vae() -> AutoencoderKLHunyuanVideo:
+    """That of HunyuanVideo 1.0 and of Kandinsky 5."""
+    return AutoencoderKLHunyuanVideo(
+        latent_channels=4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+    ).eval()
+
+
 def toy_hunyuan_video() -> HunyuanVideoPipeline:
     """2 blocks with two streams and 2 with one, of width 16."""
     torch.manual_seed(0)
@@ -29,15 +40,7 @@ def toy_hunyuan_video() -> HunyuanVideoPipeline:
         pooled_projection_dim=16,
         rope_axes_dim=(2, 2, 4),
     )
-    vae = AutoencoderKLHunyuanVideo(
-        latent_channels=4,
-        down_block_types=("HunyuanVideoDownBlock3D",) * 4,
-        up_block_types=("HunyuanVideoUpBlock3D",) * 4,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        norm_num_groups=4,
-        mid_block_add_attention=False,
-    )
+    vae = toy_hunyuan_vae()
     tokenizer = template_tokenizer()
     words = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -62,7 +65,7 @@ def toy_hunyuan_video() -> HunyuanVideoPipeline:
             text_encoder=LlamaModel(words).eval(),
             tokenizer=tokenizer,
             transformer=alive(transformer),
-            vae=vae.eval(),
+            vae=vae,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
             text_encoder_2=CLIPTextModel(summary).eval(),
             tokenizer_2=toy_tokenizer(),

@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderKLHunyuanVideo,
     FlowMatchEulerDiscreteScheduler,
     Kandinsky5I2VPipeline,
     Kandinsky5T2VPipeline,
@@ -12,7 +11,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from helpers.toy_hunyuan_video import template_tokenizer
+from helpers.toy_hunyuan_video import template_tokenizer, toy_hunyuan_vae
 from helpers.toy_models import alive, quiet, toy_tokenizer
 
 BEFORE = r"(?m)\A.*<\|im_start\|>user\s*"  # a prompt, in 128 tokens
@@ -41,21 +40,13 @@ def kandinsky_parts() -> dict[str, Any]:
         visual_cond=True,
     )
     for name, parameter in transformer.named_parameters():
-        if name.endswith(
-            "_norm.weight"
-        ):  # of queries and keys, which it rounds to bfloat16 in every dtype: small,
-            torch.nn.init.constant_(parameter, 0.1)  # so that a batch's last bits do not show
-    vae = AutoencoderKLHunyuanVideo(
-        latent_channels=4,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        norm_num_groups=4,
-        mid_block_add_attention=False,
-    )
+        if name.endswith("_norm.weight"):  # of queries and keys, which it rounds to bfloat16 in every dtype
+            torch.nn.init.constant_(parameter, 0.1)  # small, so that a batch's last bits do not show
+    vae = toy_hunyuan_vae()
     tokenizer = template_tokenizer(BEFORE, 128, "<|im_end|>")
     return {
         "transformer": alive(transformer),
-        "vae": vae.eval(),
+        "vae": vae,
         "text_encoder": toy_qwen(len(tokenizer)),
         "tokenizer": tokenizer,
         "text_encoder_2": toy_clip(len(tokenizer)),
