@@ -33,7 +33,7 @@ def spread_over_processes(base: BaseLike, device: torch.device) -> None:
     if len(base.denoisers) > 1:
         raise BaseUnsupported(
             f"spread_base: got a {base.name} with {len(base.denoisers)} denoisers, need one; leave it out, "
-            "and set quantize or offload to save memory"
+            "and set quantize or stream_base to save memory"
         )
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     denoiser = base.denoiser
