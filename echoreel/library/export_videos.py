@@ -34,7 +34,9 @@ def export_videos(
             suffix = source.suffix.lower()
             target = folder / f"{clip.video}{suffix if suffix in SUFFIXES else '.mp4'}"
             if source_of.setdefault(target, source) != source:
-                raise OutputError(f"{source}: has the video id of another file, {source_of[target]}")
+                raise OutputError(
+                    f"{source}: has the video id of another file, {source_of[target]}; export one of them"
+                )
             if not target.exists():
                 probe(source)  # what is no video is not copied, whatever the library's rows say
                 with written_beside(target) as partial:
