@@ -87,6 +87,6 @@ def test_the_real_models_say_where_they_came_from(tmp_path: Path) -> None:
     quiet = CliRunner().invoke(app, ["--quiet", *call])
     files = [tmp_path / "a.gif", tmp_path / "a.json"]
     assert (quiet.stdout, quiet.stderr) == (
-        f"wrote {files[0]} over the one that was there\nwrote {files[1]}\n",
+        "".join(f"wrote {path} over the one that was there\n" for path in files),
         "",
     )
