@@ -1,5 +1,6 @@
 """The nodes that make, keep and show references."""
 
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from echoreel.media.reference_file import read_reference, write_reference
 from .families import families_of
 from .folders import REFERENCES, free, located, reference_files, stamp
 from .models import check_latents
-from .references import Made, Reference, as_images, resized, sheet, take, with_encoded
+from .references import Made, Reference, as_images, resized, sheet, stretched, take, with_encoded
 from .texts import Text
 
 CATEGORY = "EchoReel"
@@ -190,6 +191,8 @@ class EchoReelLoadReference(io.ComfyNode):
     @classmethod
     def execute(cls, file: str, strength: float, references: list[Reference] | None = None) -> io.NodeOutput:
         stored = read_reference(located(REFERENCES, file))
+        if stored.align != "stretch":
+            logging.warning(f"EchoReel: {file} {stretched(stored)}")
         reference = Reference(replace(stored, source=stored.source or file), strength)
         images = as_images(stored.frames)
         return io.NodeOutput([*(references or []), reference], images, stored.fps, stored.caption)

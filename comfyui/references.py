@@ -117,11 +117,17 @@ def sheet(references: Sequence[Reference], columns: int = 8) -> Tensor:
         times, caption = each.stored.times, each.stored.caption
         told = f"reference {number}: {len(times)} frames, {times[0]:.2f} s to {times[-1]:.2f} s"
         named = f" of {each.stored.source}" if each.stored.source else ""
-        first = f"{told}{named}, strength {each.strength:g}. {caption}"
+        played = f", {stretched(each.stored)}" if each.stored.align != "stretch" else ""
+        first = f"{told}{named}, strength {each.strength:g}{played}. {caption}"
         for start in range(0, len(times), columns):
             label = f"{times[start]:.2f} s" if start else first
             rows.append((label, each.stored.frames[start : start + columns]))
     return as_images(contact_sheet(rows, columns, height=128)[None])
+
+
+def stretched(stored: StoredReference) -> str:
+    """What the nodes do not do with a file of another alignment."""
+    return f"was saved with --align {stored.align}; ComfyUI stretches it over the whole video instead"
 
 
 def compared(videos: Sequence[tuple[str, Tensor]], height: int) -> Tensor:

@@ -1,5 +1,6 @@
 """What Encode Reference takes of a video is what EchoReel takes of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,5 @@ def test_a_file_serves_its_own_family_alone() -> None:
         with pytest.raises(AdapterMismatch, match=f"is encoded for Wan, need {family}"):
             of_family(Reference(held), family, channels, width)
     assert sheet([Reference(held), Reference(held)]).shape[-1] == 3
+    looped = Reference(replace(held, align="loop"))
+    assert not torch.equal(sheet([looped]), sheet([Reference(held)]))  # says that it is not looped here
