@@ -5,6 +5,7 @@ AnimateDiff and Stable Video Diffusion out; there every module that the family n
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,22 +16,28 @@ from torch.utils.checkpoint import checkpoint
 from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import BaseUnsupported
+from echoreel.training.precision import CPUAttention
 
 NAME = "echoreel_recompute"
 
 
-class _Recompute(ModelHook):
-    """Keeps of a module's forward only its inputs.
+def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Of a module's forward, its inputs alone are kept.
 
     Not reentrant, since the inputs of a frozen base need no gradients.
     """
+    return checkpoint(forward, *args, use_reentrant=False, context_fn=CPUAttention.as_now, **kwargs)
+
+
+class _Recompute(ModelHook):
+    """Has a module be recomputed."""
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         assert self.fn_ref is not None  # set when registered
         forward: Any = self.fn_ref.original_forward
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+        return _recomputed(forward, *args, **kwargs)
 
 
 def recompute_in_training(base: BaseLike) -> None:
@@ -40,7 +47,7 @@ def recompute_in_training(base: BaseLike) -> None:
         if base.checkpoints is None:
             if not getattr(denoiser, "_supports_gradient_checkpointing", False):
                 raise BaseUnsupported(f"{type(denoiser).__name__} has no gradient checkpointing; turn it off")
-            denoiser.enable_gradient_checkpointing()
+            denoiser.enable_gradient_checkpointing(_recomputed)
             continue
         for path, module in denoiser.named_modules():
             if re.fullmatch(base.checkpoints, path):

@@ -2,8 +2,8 @@
 of attention than torch's own choice, which is the slow one for short sequences."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, TypeAlias
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal, Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,22 @@ class CPUAttention(TorchFunctionMode):
     64 places of 128 frames 19, fused 77, torch's plain kernel 38; 16 frames of 512 places 12, 127, 13; 1024
     tokens that read 256 action tokens 78, 58, 128. In float32 torch's own choice is as fast or faster.
     """
+
+    _within = 0  # how many are at work
+
+    def __enter__(self) -> Self:
+        CPUAttention._within += 1
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        CPUAttention._within -= 1
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def as_now(cls) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        """For a checkpoint's forward, and for computing it again in the backward pass, where no mode acts."""
+        return nullcontext(), cls() if cls._within else nullcontext()
 
     def __torch_function__(
         self,

@@ -150,6 +150,17 @@ def test_gradient_checkpointing_gives_the_same_loss_and_gradients(world: Path) -
         assert (a.grad is None and b.grad is None) or torch.equal(a.grad, b.grad)
 
 
+def test_gradient_checkpointing_trains_in_bf16_as_well(world: Path, tmp_path: Path) -> None:
+    settings = FitSettings(steps=1, warmup=0, validate_every=0, precision="bf16")
+    for name, wanted in (("plain", False), ("checkpointed", True)):
+        fit(toy_task(world, gradient_checkpointing=wanted), settings, tmp_path / name)
+    ours, theirs = (
+        load_file(tmp_path / name / "step-000001" / "weights.safetensors")
+        for name in ("plain", "checkpointed")
+    )
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
 def test_batches_are_a_function_of_their_number(world: Path) -> None:
     task = toy_task(world, swap_roles=True, drop_caption=0.5, drop_reference_caption=0.5)
     first, again, other = (
