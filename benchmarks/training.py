@@ -1,13 +1,14 @@
 """A step of adapter training: ours against the paper's schedule on the same widths.
 
     python benchmarks/training.py [--size reduced|modelscope|wan] [--device cpu|cuda] [--repeats N]
-        [--peak TFLOPS]
+        [--precision fp32|bf16] [--peak TFLOPS]
 
 Ours: latents and captions were encoded before, the Prism makes a few slots a frame, and neither autoencoder
 nor text encoder is there. The paper's: both work in every step, and the Prism keeps all places of the
-latents. Prism and base have the same width and depth. Weights are random; nothing is downloaded. Each row is
-a process of its own, of one pair; "time" is the processor's on a CPU. --peak: of the GPU in bfloat16, for the
-share reached.
+latents. It has the published depth and width (18 layers of 640; a quarter of the width where the base has a
+quarter of its own), or in a row of its own ours. Weights are random; nothing is downloaded. Each row is a
+process of its own, of one pair; "time" is the processor's on a CPU, and memory is without the libraries.
+--peak: of the GPU in bfloat16, for the share reached.
 """
 
 import argparse
@@ -41,9 +42,10 @@ from echoreel.training.adapter_loss import FrozenBase, adapter_loss
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.gradient_checkpointing import recompute_in_training
 from echoreel.training.pair_cache import Pairs
-from echoreel.training.precision import fast_kernels
+from echoreel.training.precision import Precision, fast_kernels
 
-ROWS = ("paper", "ours", "ours, checkpointed")
+PAPER, OUR_SIZE = "paper", "paper, with a Prism of our depth and width"
+ROWS = (PAPER, OUR_SIZE, "ours", "ours, checkpointed")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Case:
     frames: int
     pixels: tuple[int, int]  # height, width
     text_tokens: int
+    widths: float = 1.0  # of the published ones
 
 
 def reduced() -> Any:
@@ -73,7 +76,7 @@ def reduced() -> Any:
 
 
 CASES = {
-    "reduced": Case(reduced, 16, (128, 128), 77),
+    "reduced": Case(reduced, 16, (128, 128), 77, widths=0.25),
     "modelscope": Case(KNOWN["modelscope"].make, 16, (256, 256), 77),
     "wan": Case(KNOWN["wan-1.3b"].make, 33, (240, 416), 512),
 }
@@ -82,12 +85,14 @@ CASES = {
 class Schedule:
     """A row: how a pair comes to the loss."""
 
-    def __init__(self, row: str, case: Case, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, row: str, case: Case, device: torch.device, precision: Precision) -> None:
         torch.manual_seed(0)
         with device:
             pipe = case.make()
-        pipe.to(device, dtype)
-        self.base, self.case, self.device, self.paper = base_of(pipe), case, device, row == "paper"
+        pipe.to(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
+        self.precision = precision
+        self.base, self.case, self.device, self.row = base_of(pipe), case, device, row
+        self.paper = row in (PAPER, OUR_SIZE)
         self.chance, self.step = np.random.default_rng(0), 0
         for part in (p for p in pipe.components.values() if isinstance(p, nn.Module)):
             part.eval().requires_grad_(False)
@@ -106,13 +111,23 @@ class Schedule:
         self.optimizer = torch.optim.AdamW(self.adapter.parameters(), lr=1e-5, fused=True)
 
     def fresh(self, size: tuple[int, int]) -> ActionAdapter:
-        """The paper's Prism has the width and depth of ours, and all places; Integration the sites' width."""
-        ours = cast(CompactPrismSettings, preset_sizes(self.base)[0])
+        """The paper's Prism has all places; Integration the sites' width."""
         if not self.paper:
             return ActionAdapter.for_base(self.base)
-        dense = DensePrismSettings(
-            width=ours.width, depth=ours.depth, heads=ours.heads, caption_width=ours.width, latent_size=size
-        )
+        published = DensePrismSettings(latent_size=size)
+        narrower = {
+            name: int(getattr(published, name) * self.case.widths) for name in ("width", "caption_width")
+        }
+        dense = published.model_copy(update=narrower)
+        if self.row == OUR_SIZE:
+            ours = cast(CompactPrismSettings, preset_sizes(self.base)[0])
+            same = {
+                "width": ours.width,
+                "depth": ours.depth,
+                "heads": ours.heads,
+                "caption_width": ours.width,
+            }
+            dense = published.model_copy(update=same)
         integration = IntegrationSettings(inner_width=None, heads=8)
         adapter: ActionAdapter = ActionAdapter(
             family=self.base.name,
@@ -147,23 +162,25 @@ class Schedule:
 
     def train(self) -> None:
         """One step."""
-        with fast_kernels(self.device, "bf16" if self.device.type == "cuda" else "fp32"):
+        with fast_kernels(self.device, self.precision):
             loss = adapter_loss(self.frozen, self.batch(), self.settings, seeded(self.step))
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
 
 
-def measured(row: str, case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
+def measured(
+    row: str, case: Case, device: torch.device, precision: Precision, repeats: int
+) -> dict[str, Any]:
     """Seconds (lower quartile, median, upper), most memory, operations of one step."""
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    schedule = Schedule(row, case, device, dtype)
+    libraries = timed(lambda: None, device)[1]
+    schedule = Schedule(row, case, device, precision)
     with FlopCounterMode(display=False) as counter:
         schedule.train()
     found = [timed(schedule.train, device) for _ in range(repeats)]
     return {
         "seconds": quartiles([seconds for seconds, _ in found]),
-        "peak_bytes": max(most for _, most in found),
+        "peak_bytes": max(most for _, most in found) - libraries,
         "flop": counter.get_total_flops(),
         "adapter": parameters(schedule.adapter),
         "base": parameters(cast(Base, schedule.base).denoiser),
@@ -185,6 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", choices=CASES, default="reduced")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: bf16 on a GPU")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peak", type=float, help="TFLOP/s of the GPU in bfloat16")
     parser.add_argument("--row", choices=ROWS, help="one row alone, as JSON")
@@ -192,7 +210,9 @@ def main() -> None:
     if options.row:
         torch.set_num_threads(1)
         device = torch.device(options.device)
-        print(json.dumps(measured(options.row, CASES[options.size], device, options.repeats)))
+        precision = options.precision or ("bf16" if device.type == "cuda" else "fp32")
+        facts = measured(options.row, CASES[options.size], device, precision, options.repeats)
+        print(json.dumps(facts))
         return
     print(
         "| schedule | a step | faster | most memory | of the paper's | operations | adapter | of the peak |"
