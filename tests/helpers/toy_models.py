@@ -1,5 +1,6 @@
 """Toy bases: the real diffusers and transformers classes, tiny and with random weights, made in a second."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,11 @@ def toy_tokens(adapter: ActionAdapter, batch: int = 1, frames: int = FRAMES, see
     latents = torch.randn(batch, 4, frames, 8, 8, generator=generator)
     with torch.no_grad():
         return adapter.encode(latents, torch.randn(batch, 5, 16, generator=generator))
+
+
+def changed(file: Path, **values: Any) -> None:
+    """Have a .json say other values."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def save_toys(folder: Path) -> None:
