@@ -5,13 +5,13 @@
 Every row changes one thing against the first. Videos are kept, so the same command goes on where it stopped.
 """
 
-import argparse
 import platform
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from results import Table, parser_of
 
 from echoreel.common.settings import load_settings
 from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, evaluate
@@ -54,10 +54,9 @@ def only_at(adapter: ActionAdapter, places: tuple[str, ...]) -> ActionAdapter:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__, out="a Markdown file")
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--prompts", type=int, default=4, help="of each of 16 trained actions")
-    parser.add_argument("--out", type=Path, help="a Markdown file")
     options = parser.parse_args()
     recipe = load_settings(options.recipe, EvaluateSettings).model_copy(
         update={
@@ -71,15 +70,11 @@ def main() -> None:
             "folder": Path("runs/ablations"),
         }
     )
-    lines = [
-        f"| what changes | videos | {' | '.join(name.replace('_', ' ') for name in COLUMNS)} |",
-        f"| --- | --- | {' | '.join('---' for _ in COLUMNS)} |",
-    ]
+    table = Table("what changes", "videos", *(name.replace("_", " ") for name in COLUMNS))
 
     def measure(name: str, changed: EvaluateSettings) -> None:
         row = evaluate(changed).rows[0]
-        lines.append(f"| {name} | {row.n} | {' | '.join(str(getattr(row, column)) for column in COLUMNS)} |")
-        print(lines[-1], flush=True)
+        table.add(name, row.n, *(getattr(row, column) for column in COLUMNS))
 
     for condition, name in (("base", "no references"), ("shuffled", "references of another action")):
         measure(name, recipe.model_copy(update={"conditions": (condition,)}))
@@ -91,9 +86,7 @@ def main() -> None:
             only_at(load_adapter(recipe.adapter), places).save_pretrained(folder)
             measure(name, recipe.model_copy(update={"adapter": folder}))
     machine = f"{platform.machine()}, torch {torch.__version__}, {torch.get_num_threads()} threads"
-    text = "\n".join([*lines, "", f"Machine: {machine}."]) + "\n"
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
+    table.write(options.out, "", f"Machine: {machine}.")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from results import parser_of
+
 from echoreel.actors.actor_clips import ActorSettings
 from echoreel.actors.motion_library import MotionLibrary
 from echoreel.common.settings import load_settings
 from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, find_motions
 from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
 from echoreel.evaluation.actorbench.filming import Studio
-from echoreel.evaluation.actorbench.judge import Judge
+from echoreel.evaluation.actorbench.judge import Judge, Reading
 from echoreel.evaluation.actorbench.pose_metrics import MotionBank, bootstrap
+from echoreel.media.images import Frames
 
 
 @dataclass(frozen=True)
@@ -28,25 +31,33 @@ class Bench:
     judge: Judge
     bank: MotionBank
 
-    def share(self, right: Sequence[bool], cases: Sequence[Case] | None = None) -> str:
-        """A share with its interval over prompts, of all cases or these."""
+    def share(self, right: Sequence[float], cases: Sequence[Case] | None = None) -> str:
+        """A mean with its interval over prompts, of all cases or these."""
         prompts = [case.prompt for case in cases or self.cases]
         return str(bootstrap([float(each) for each in right], prompts, self.recipe.metrics, 0))
 
-    def write(self, lines: Sequence[str]) -> None:
-        """The table, to --out."""
-        if self.options.out:
-            self.options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    def film(self, cases: Sequence[Case], label: str) -> Frames:
+        """Videos of the cases, with their references."""
+        shots = [self.studio.shot(case.prompt, case.seeds[0], case.references, case.target) for case in cases]
+        return self.studio.film(shots, label).frames
+
+    def right(self, reading: Reading, cases: Sequence[Case]) -> tuple[list[float], list[float]]:
+        """Of each video 1 or 0: is the case's action named, by retrieval and by the classifier?"""
+        named = self.bank.nearest_actions(reading.joints)
+        opinions = named, self.judge.likeliest(reading, self.library.actions)
+        found = [[float(a == case.action) for a, case in zip(each, cases, strict=True)] for each in opinions]
+        return found[0], found[1]
 
 
-def options_of(doc: str, name: str, prompts: int = 4) -> argparse.ArgumentParser:
-    """The options that all have."""
-    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
+def options_of(
+    doc: str | None, name: str | None, prompts: int = 4, out: str = "a Markdown file"
+) -> argparse.ArgumentParser:
+    """The options that all have. name: of the usual folder, where there is one."""
+    parser = parser_of(doc, out)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--motions", type=Path)
     parser.add_argument("--prompts", type=int, default=prompts, help="of each action")
-    parser.add_argument("--folder", type=Path, default=Path("runs") / name)
-    parser.add_argument("--out", type=Path, help="a Markdown file")
+    parser.add_argument("--folder", type=Path, default=name and Path("runs") / name)
     return parser
 
 

@@ -10,8 +10,6 @@ threshold of ranking.py, the odd ones did not. `fits.tsv` has further ones, and 
 catalogue lacks (`-`); half A chose what words add to a score and the threshold, half B is kept apart.
 """
 
-import argparse
-import json
 import platform
 import random
 import time
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from results import parser_of, tell
 
 from echoreel.library.actions.find_action import Action, find_action, find_actions
 from echoreel.library.actions.rank_actions import FITS, ActionIndex, embed_actions, embed_query
@@ -168,9 +167,8 @@ def fitting(actions: list[Action]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--texts", type=int, default=200_000)
-    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     actions = list(dict.fromkeys(action for line in catalogue() for action in line))
     result = {
@@ -184,9 +182,7 @@ def main() -> None:
         "fits": fitting(actions),
         "paraphrases_without_vectors": paraphrases(actions, embedded=False),
     }
-    print(json.dumps(result, indent=2, default=float))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2, default=float) + "\n", encoding="utf-8")
+    tell(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 from action_bench import Bench, bench_of, options_of
+from results import Table
 
 from echoreel.actors.actor_clips import ActorDomain
 from echoreel.evaluation.actorbench.cases import Case
-from echoreel.evaluation.actorbench.pose_metrics import bootstrap, motion_fidelity
+from echoreel.evaluation.actorbench.pose_metrics import motion_fidelity
 
 DEGREES = (0, 15, 30, 60, 90)
 SEED = 100  # other actions and prompts than the benchmark's
@@ -32,36 +33,22 @@ def seen_from(case: Case, domain: ActorDomain, degrees: float, number: int) -> C
 
 def measured(bench: Bench, cases: Sequence[Case], label: str) -> list[str]:
     """Action accuracy, classifier accuracy and fidelity of these cases' videos, as in a table."""
-    studio, judge, bank, recipe = bench.studio, bench.judge, bench.bank, bench.recipe
-    shots = [studio.shot(case.prompt, case.seeds[0], case.references, case.target) for case in cases]
-    reading = judge.read(studio.film(shots, label).frames)
-    known = sorted({*bank.actions})
-    columns = [judge.actions.index(action) for action in known]
-    named = bank.nearest_actions(reading.joints)
-    classified = [known[i] for i in reading.actions[:, columns].argmax(1)]
-    values = (
-        [float(name == case.action) for name, case in zip(named, cases, strict=True)],
-        [float(name == case.action) for name, case in zip(classified, cases, strict=True)],
-        [
-            motion_fidelity(joints, case.target.take.joints, recipe.metrics)
-            for joints, case in zip(reading.joints, cases, strict=True)
-        ],
-    )
-    prompts = [case.prompt for case in cases]
-    return [str(bootstrap(each, prompts, recipe.metrics, 0)) for each in values]
+    reading = bench.judge.read(bench.film(cases, label))
+    fidelity = [
+        motion_fidelity(joints, case.target.take.joints, bench.recipe.metrics)
+        for joints, case in zip(reading.joints, cases, strict=True)
+    ]
+    return [bench.share(each, cases) for each in (*bench.right(reading, cases), fidelity)]
 
 
 def main() -> None:
     bench = bench_of(options_of(__doc__, "cameras").parse_args(), "train", actions=16, seed=SEED)
     domain = ActorDomain(bench.library, bench.settings)
-    lines = ["| cameras apart | videos | action accuracy | classifier accuracy | motion fidelity |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    table = Table("cameras apart", "videos", "action accuracy", "classifier accuracy", "motion fidelity")
     for degrees in DEGREES:
         turned = [seen_from(case, domain, degrees, number) for number, case in enumerate(bench.cases)]
-        row = measured(bench, turned, f"{degrees} degrees")
-        lines.append(f"| {degrees} degrees | {len(turned)} | {' | '.join(row)} |")
-        print(lines[-1], flush=True)
-    bench.write(lines)
+        table.add(f"{degrees} degrees", len(turned), *measured(bench, turned, f"{degrees} degrees"))
+    table.write(bench.options.out)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ the embedded base's: no hub is asked.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
+from results import parser_of, run
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import echoreel
@@ -47,7 +46,7 @@ def make_checkpoint(keys: Path, file: Path) -> None:
 
 def main() -> None:
     """Make, convert, load; print what each took."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__, out="")
     parser.add_argument("keys", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--keep", action="store_true")
@@ -63,8 +62,8 @@ def main() -> None:
     )
     print(f"{file}: {file.stat().st_size / 1e9:.2f} GB", flush=True)
     command = [sys.executable, "-m", "echoreel", "convert", str(file), "--kind", "echoreel-lvdm"]
-    seconds, peak = measured([*command, "-o", str(out), "--tokenizer", str(TOKENIZER)])
-    print(f"convert: {seconds:.0f} s, peak memory {peak:.2f} GB", flush=True)
+    printed, spent = run([*command, "-o", str(out), "--tokenizer", str(TOKENIZER)])
+    print(f"{printed}convert: {spent.seconds:.0f} s, peak memory {spent.memory / 1e9:.2f} GB", flush=True)
     compare(file, out)
     if not arguments.keep:
         for path in sorted(arguments.folder.rglob("*"), reverse=True):
@@ -88,16 +87,6 @@ def compare(file: Path, out: Path) -> None:
                 raise SystemExit(f"{ours}: other numbers than the checkpoint's {names[ours]}")
     unknown = len(set(tensors) - known)
     print(f"loaded: {len(tensors)} tensors, all compared or known to be unused but {unknown}")
-
-
-def measured(command: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory in GB of a process, mapped pages of files included."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(command)}: exit code {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - began, usage.ru_maxrss * 1024 / 1e9
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ libraries in turn, so that a busy machine is equally bad for all. The numbers ar
 the least, and the median and the least of the processor time.
 """
 
-import argparse
-import json
 import os
 import platform
 import statistics
@@ -26,6 +24,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 from numpy.typing import NDArray
+from results import parser_of, tell
 
 from echoreel.media.video_files import Span, read_frames, write_video
 
@@ -167,19 +166,16 @@ def measure(kind: Kind, repeats: int) -> dict[str, dict[str, float | str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(KINDS)}; none: all")
     parser.add_argument("--repeats", type=int, default=21)
-    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     result = {
         "machine": f"{platform.machine()}, python {platform.python_version()}, av {version('av')}",
         "load": os.getloadavg()[0],
         "kinds": {name: measure(KINDS[name], arguments.repeats) for name in arguments.kinds or KINDS},
     }
-    print(json.dumps(result, indent=2))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the base makes of plain captions that tell everything. Whether the person is who
 pictures show three frames of each video, in the order of `free_prompts.csv`.
 """
 
-import argparse
 import csv
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from results import Table, parser_of
 
 from echoreel.actors.actor_clips import ActorDomain, ActorSettings
 from echoreel.actors.looks import full_caption
@@ -80,7 +80,7 @@ def sheet(videos: Frames) -> Frames:
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__, out="")
     parser.add_argument("--motions", type=Path, default=Path("../shared/motion"))
     parser.add_argument("--base", default="embedded")
     parser.add_argument("--adapter", default="embedded")
@@ -115,12 +115,10 @@ def main() -> None:
         videos = filmed(base, shots, settings, reader)
         rows[name] = right(judge, videos, wanted)
         write_image(options.out / f"{name.replace(', ', '-').replace(' ', '-')}.png", sheet(videos))
-    lines = ["| videos | shirt | trousers | all that is named |", "| --- | --- | --- | --- |"]
+    table = Table("videos", "shirt", "trousers", "all that is named")
     for name, shares in rows.items():
-        lines.append(f"| {name} | {' | '.join(f'{value:.2f}' for value in shares.values())} |")
-    text = "\n".join(lines) + "\n"
-    (options.out / "table.md").write_text(text, encoding="utf-8")
-    print(text)
+        table.add(name, *(f"{value:.2f}" for value in shares.values()))
+    table.write(options.out / "table.md")
 
 
 if __name__ == "__main__":

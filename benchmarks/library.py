@@ -13,20 +13,18 @@ Adding and searching are processes of their own, so that their memory is theirs;
 they had on the cores, which a busy machine stretches little. `--folder` keeps what is made.
 """
 
-import argparse
 import csv
 import json
 import os
-import platform
 import random
 import re
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from results import kept_or_lost, machine, parser_of, run, tell
 
 if TYPE_CHECKING:
     from echoreel.library.reference_library import ReferenceLibrary
@@ -203,21 +201,6 @@ def _parts(catalogue: Path, rows: int = 100_000) -> Iterator[tuple[int, list[str
     yield row - len(captions), captions, numbers
 
 
-def run(command: Sequence[str]) -> tuple[str, dict[str, float]]:
-    """What a process of its own prints; its seconds, and the most memory in GB."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    printed = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"failed with {process.returncode}: {' '.join(command)}")
-    seconds, processor = time.perf_counter() - began, used.ru_utime + used.ru_stime
-    told = {"seconds": round(seconds, 1), "processor_s": round(processor, 1)}
-    return printed, told | {"memory_gb": round(used.ru_maxrss / 2**20, 2)}
-
-
 def measure(rows: int, count: int, folder: Path) -> dict[str, Any]:
     """Everything, in a folder for the catalogue and the library."""
     catalogue, place = folder / "catalogue.csv", folder / "library"
@@ -229,43 +212,29 @@ def measure(rows: int, count: int, folder: Path) -> dict[str, Any]:
     printed, spent = run(command)
     disk = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
     added = json.loads(printed)["clips"]
-    result["add"] = {"clips": added, **spent, "disk_mb": disk >> 20, "load": os.getloadavg()[0]}
+    took = {"seconds": round(spent.seconds, 1), "processor_s": round(spent.processor, 1)}
+    took["memory_gb"] = round(spent.memory / 2**30, 2)
+    result["add"] = {"clips": added, **took, "disk_mb": disk >> 20, "load": os.getloadavg()[0]}
     print(json.dumps(result), file=sys.stderr, flush=True)
     printed, spent = run([sys.executable, __file__, "--search", str(place), "--prompts", str(count)])
-    result["search"] = json.loads(printed) | {"memory_gb": spent["memory_gb"], "load": os.getloadavg()[0]}
+    used = {"memory_gb": round(spent.memory / 2**30, 2), "load": os.getloadavg()[0]}
+    result["search"] = json.loads(printed) | used
     result["scan"] = scanned(catalogue, min(count, 20))
     return result
 
 
-def machine() -> dict[str, Any]:
-    """Where and of what commit."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    return {"processor": name, "cores": os.cpu_count(), "commit": commit, "load": os.getloadavg()[0]}
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--folder", type=Path, help="where to keep the catalogue and the library")
     parser.add_argument("--search", metavar="LIBRARY", help="only search a library made before")
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.search:
-        result = searched(options.search, options.prompts)
-    elif options.folder:
-        options.folder.mkdir(parents=True, exist_ok=True)
-        result = measure(options.rows, options.prompts, options.folder)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            result = measure(options.rows, options.prompts, Path(folder))
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        tell(searched(options.search, options.prompts), options.out)
+        return
+    with kept_or_lost(options.folder) as folder:
+        tell(measure(options.rows, options.prompts, folder), options.out)
 
 
 if __name__ == "__main__":

@@ -9,26 +9,21 @@ the very motion of the judged target), and with the library's. `--folder` keeps 
 """
 
 import argparse
-import json
 import os
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from library import machine
+from action_bench import Bench, bench_of, options_of
+from results import kept_or_lost, machine, tell
 
 from echoreel.actors.actor_clips import ActorClip, ActorDomain, ActorSettings
 from echoreel.actors.motion_library import MotionLibrary
 from echoreel.actors.write_clips import write_clips
-from echoreel.common.settings import load_settings
-from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, find_motions
-from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
-from echoreel.evaluation.actorbench.filming import Studio
-from echoreel.evaluation.actorbench.judge import Judge
-from echoreel.evaluation.actorbench.pose_metrics import MotionBank, bootstrap
+from echoreel.evaluation.actorbench.benchmark import EvaluateSettings
+from echoreel.evaluation.actorbench.cases import Case
 from echoreel.library.reference_library import ReferenceLibrary
 
 FIRST_SEED = 1_000_000  # of the library's clips: none is a clip of the benchmark
@@ -71,22 +66,14 @@ def picked(
     return clips, told | {"pick_and_read_ms": round(float(np.median(times)), 1)}
 
 
-def filmed(
-    recipe: EvaluateSettings,
-    motions: MotionLibrary,
-    cases: list[Case],
-    clips: list[ActorClip | None],
-    studio: Studio,
-) -> dict[str, str]:
+def filmed(bench: Bench, clips: list[ActorClip | None]) -> dict[str, str]:
     """Action accuracy of each condition, with 95 % intervals over prompts."""
-    frames = studio.clip_settings(recipe.actors).frames
-    bank, judge = MotionBank(motions, frames, recipe.metrics), Judge.load(recipe.judge)
+    cases, studio, found = bench.cases, bench.studio, dict[str, str]()
     given: dict[str, list[tuple[ActorClip, ...]]] = {
         "no reference": [() for _ in cases],
         "hand-picked": [case.references[:1] for case in cases],
         "library": [() if clip is None else (clip,) for clip in clips],
     }
-    prompts, found = [case.prompt for case in cases], {}
     for name, references in given.items():
         shots = [
             studio.shot(case.prompt, case.seeds[0], each, case.target)
@@ -97,47 +84,34 @@ def filmed(
         videos = iter(studio.film(with_one, name).frames) if with_one else iter(())
         others = iter(studio.film(without, name).frames) if without else iter(())
         film = np.stack([next(videos if shot.references else others) for shot in shots])
-        named = bank.nearest_actions(judge.read(film).joints)
-        good = [float(one == case.action) for one, case in zip(named, cases, strict=True)]
-        found[name] = str(bootstrap(good, prompts, recipe.metrics, recipe.seed))
+        found[name] = bench.share(bench.right(bench.judge.read(film), cases)[0])
         print(name, found[name], flush=True)
     return found
 
 
-def measure(recipe: EvaluateSettings, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    whole = MotionLibrary.load(find_motions(recipe.motions))
-    motions = choose_actions(whole.split("heldout"), recipe.actions, recipe.seed)
-    studio = Studio(recipe, folder / "videos", recipe.generation)
-    actors = studio.clip_settings(recipe.actors)
-    plain = actors.model_copy(update={"hide_action": 0.0, "splice": 0.0, "reverse": 0.0})
-    counts = CaseCounts(recipe.actions, options.prompts, 1, 1)
-    cases = make_cases(motions, actors, counts, recipe.seed)
-    library = make_library(motions, plain, options.clips, folder)
-    clips, told = picked(library, ActorDomain(motions, plain), cases)
-    result = {"machine": machine(), "clips": options.clips, "actions": len(motions.actions), "picked": told}
+def precise(recipe: EvaluateSettings) -> EvaluateSettings:
+    return recipe.model_copy(update={"precision": "fp32"})
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    bench = bench_of(options, "heldout", precise)
+    plain = bench.settings.model_copy(update={"hide_action": 0.0, "splice": 0.0, "reverse": 0.0})
+    library = make_library(bench.library, plain, options.clips, options.folder)
+    clips, told = picked(library, ActorDomain(bench.library, plain), bench.cases)
+    counts = {"clips": options.clips, "actions": len(bench.library.actions)}
+    result = {"machine": machine(), **counts, "picked": told}
     if options.film:
-        result["action_accuracy"] = filmed(recipe, motions, cases, clips, studio)
+        result["action_accuracy"] = filmed(bench, clips)
     return result | {"load_at_the_end": os.getloadavg()[0]}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--prompts", type=int, default=20, help="of each action")
+    parser = options_of(__doc__, None, prompts=20, out="a JSON file")
     parser.add_argument("--clips", type=int, default=400, help="in the library")
     parser.add_argument("--film", action="store_true", help="make videos and judge them, too")
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    recipe = load_settings(options.recipe, EvaluateSettings).model_copy(update={"precision": "fp32"})
-    if options.folder:
-        result = measure(recipe, options, options.folder)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            result = measure(recipe, options, Path(folder))
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    with kept_or_lost(options.folder) as options.folder:
+        tell(measure(options), options.out)
 
 
 if __name__ == "__main__":

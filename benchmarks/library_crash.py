@@ -6,7 +6,6 @@ After every kill the library must open, hold whole writes only, and no fewer row
 same command must bring exactly the rows that are missing, so that every row of the catalogue is there once.
 """
 
-import argparse
 import json
 import os
 import random
@@ -18,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from results import parser_of, tell
 
 from echoreel.library.tables import Store, is_library
 
@@ -83,17 +84,14 @@ def _wait_for_writing(place: Path, process: "subprocess.Popen[bytes]") -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rows-of-a-write", type=int, default=500)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = measure(options.kills, options.rows, options.rows_of_a_write, Path(folder))
-    print(json.dumps(result, indent=2))
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ keeps when it goes on from a noisy real render, whose noise level is that of its
 reference, and with the render itself for a reference.
 """
 
-import argparse
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from results import Table, parser_of
 
 from echoreel.actors.actor_clips import ActorClip, ActorDomain, ActorSettings
 from echoreel.actors.looks import sample_look
@@ -111,55 +111,44 @@ def named(videos: Frames, cases: Sequence[Case], library: MotionLibrary, judge: 
     """Action accuracy by retrieval and by the classifier, and prompt appearance, as in a table."""
     reading = judge.read(videos)
     bank = MotionBank(library, videos.shape[1], MetricSettings())
-    columns = [judge.actions.index(action) for action in library.actions]
-    opinions = (
-        bank.nearest_actions(reading.joints),
-        [library.actions[i] for i in reading.actions[:, columns].argmax(1)],
-    )
+    opinions = bank.nearest_actions(reading.joints), judge.likeliest(reading, library.actions)
     shares = [np.mean([a == case.action for a, case in zip(each, cases, strict=True)]) for each in opinions]
     looks = [prompt_appearance(look, case.look) for look, case in zip(reading.looks, cases, strict=True)]
     return [f"{share:.2f}" for share in [*shares, np.mean(looks)]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__, out="a Markdown file")
     parser.add_argument("--motions", type=Path, default=Path("../shared/motion"))
     parser.add_argument("--base", default="embedded", help="an AnimateDiff one that predicts velocities")
     parser.add_argument("--adapter", default="embedded")
     parser.add_argument("--takes", type=int, default=24, help="each filmed 8 times")
     parser.add_argument("--prompts", type=int, default=4, help="of each of 16 trained actions")
-    parser.add_argument("--out", type=Path, help="a Markdown file")
     options = parser.parse_args()
     library = MotionLibrary.load(find_motions(options.motions)).split("train")
     pipe: Any = load_base(options.base)
-    lines = ["| films of a take | motion that is alike in all |", "| --- | --- |"]
+    table = Table("films of a take", "motion that is alike in all")
     for name, same_look, change in VARIANTS:
         settings = ActorSettings.model_validate({"frames": 16, "size": 32} | USUAL | change)
         share = alike(pipe, library, settings, same_look, options.takes)
-        lines.append(f"| {name} | {100 * share:.0f} % |")
-        print(lines[-1], flush=True)
+        table.add(name, f"{100 * share:.0f} %")
     part, judge = choose_actions(library, 16, 100), Judge.load()
     counts = CaseCounts(actions=16, prompts=options.prompts, references=1, seeds=1)
     cases = make_cases(part, ActorSettings(frames=16, size=32), counts, 100)
-    lines += ["", "| what the base starts from | action accuracy | classifier accuracy | prompt appearance |"]
-    lines.append("| --- | --- | --- | --- |")
+    table.head("what the base starts from", "action accuracy", "classifier accuracy", "prompt appearance")
     real = np.stack([case.target.frames for case in cases])
     as_they_are = {"real renders, judged as they are": real}
     as_they_are["real renders through the autoencoder"] = decode_video(pipe, encode_video(pipe, real))
     for name, frames in as_they_are.items():
-        lines.append(f"| {name} | {' | '.join(named(frames, cases, part, judge))} |")
-        print(lines[-1], flush=True)
+        table.add(name, *named(frames, cases, part, judge))
     adapter = load_adapter(options.adapter)
     readings: dict[str, tuple[ActionAdapter, str] | None] = {"alone": None}
     readings |= {shown: (adapter, shown) for shown in SHOWN}
     for (level, steps), (name, reading) in itertools.product(LEVELS, readings.items()):
         with torch.no_grad():
             videos = finished(pipe, cases, level, steps, reading)
-        row = named(videos, cases, part, judge)
-        lines.append(f"| real renders at noise level {level:g}, {name} | {' | '.join(row)} |")
-        print(lines[-1], flush=True)
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        table.add(f"real renders at noise level {level:g}, {name}", *named(videos, cases, part, judge))
+    table.write(options.out)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from action_bench import Bench, bench_of, options_of
+from results import Table
 
 from echoreel.actors.actor_clips import ActorDomain
 from echoreel.actors.looks import HIDDEN_ACTIONS, full_caption
@@ -79,8 +80,8 @@ def rows_of(bench: Bench) -> dict[str, list[tuple[Case, Shot, list[str]]]]:
     return rows
 
 
-def line_of(bench: Bench, name: str, row: Sequence[tuple[Case, Shot, list[str]]]) -> str:
-    """Of the table: accuracy in each quarter, and in the later ones against the first."""
+def shares_of(bench: Bench, name: str, row: Sequence[tuple[Case, Shot, list[str]]]) -> list[str]:
+    """Accuracy in each quarter."""
     cases = [case for case, _, _ in row]
     videos = bench.studio.film([shot for _, shot, _ in row], name).frames
     right = []
@@ -88,8 +89,7 @@ def line_of(bench: Bench, name: str, row: Sequence[tuple[Case, Shot, list[str]]]
         named = bench.bank.nearest_actions(bench.judge.read(part).joints)
         asked = [wanted[quarter] for _, _, wanted in row]
         right.append([told == want for told, want in zip(named, asked, strict=True)])
-    shares = [bench.share(each, cases) for each in right]
-    return f"| {name} | {len(row)} | {' | '.join(shares)} |"
+    return [bench.share(each, cases) for each in right]
 
 
 def sheet_of(
@@ -119,14 +119,11 @@ def main() -> None:
         for name, row in rows.items():
             shots = [shot for case, shot, _ in row if rounds[case.prompt] == first]
             bench.studio.film(shots, f"{name}, round {first + 1}")
-    lines = [
-        f"| reference | videos | first quarter | second | third | last (chance {1 / count:.2f}) |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    last = f"last (chance {1 / count:.2f})"
+    table = Table("reference", "videos", "first quarter", "second", "third", last)
     for name, row in rows.items():
-        lines.append(line_of(bench, name, row))
-        print(lines[-1], flush=True)
-    bench.write(lines)
+        table.add(name, len(row), *shares_of(bench, name, row))
+    table.write(bench.options.out)
     if bench.options.sheet:
         sheet_of(bench, rows, bench.options.sheet, 3)
 

@@ -13,7 +13,6 @@ processor's: on a machine that does other work too, the clock says little. Weigh
 downloaded.
 """
 
-import argparse
 import json
 import platform
 import random
@@ -25,6 +24,7 @@ from typing import Any
 
 import torch
 from bases import CASES, Case
+from results import Table, parser_of, quartiles
 from torch import Tensor
 
 from echoreel.bases.known_bases import KNOWN
@@ -120,14 +120,6 @@ def timed(call: Callable[[], Any], device: torch.device) -> tuple[float, int]:
     return seconds, most
 
 
-def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile."""
-    if len(values) < 2:
-        return values[0], values[0], values[0]
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, middle, high
-
-
 @torch.no_grad()
 def steps(bench: Bench, repeats: int, device: torch.device) -> dict[str, Any]:
     """Of each condition: seconds, overhead over the base with its spread, peak memory."""
@@ -172,15 +164,13 @@ def training(bench: Bench, repeats: int, device: torch.device) -> dict[str, Any]
 
 def sizes() -> None:
     """Sizes of the adapters of all bases that have a short name, as a table."""
-    print(
-        "| base | tokens a frame | slots a frame | Prism | tokens | Integration | sites | adapter | share |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    columns = ("tokens a frame", "slots a frame", "Prism", "tokens", "Integration", "sites", "adapter")
+    table = Table("base", *columns, "share")
     for name in KNOWN:
-        print(sizes_row(name))
+        table.add(name, *sizes_of(name))
 
 
-def sizes_row(name: str) -> str:
+def sizes_of(name: str) -> tuple[object, ...]:
     """Of one of them."""
     base = sketched(name)[0]
     with torch.device("meta"):
@@ -188,8 +178,7 @@ def sizes_row(name: str) -> str:
     grid, sites = token_grid(base), len(adapter.config["sites"])
     prism, integration = preset_sizes(base)
     mine, theirs = parameters(adapter), parameters(base.denoiser)
-    cells = (
-        name,
+    return (
         f"{grid.rows} x {grid.columns}",
         f"{prism.rows} x {prism.slots // prism.rows}",
         f"{prism.depth} layers of {prism.width}",
@@ -199,7 +188,6 @@ def sizes_row(name: str) -> str:
         f"{mine / 1e6:.1f} M",
         f"{mine / theirs:.1%}",
     )
-    return f"| {' | '.join(map(str, cells))} |"
 
 
 def report(name: str, facts: dict[str, Any]) -> None:
@@ -216,7 +204,7 @@ def report(name: str, facts: dict[str, Any]) -> None:
 
 def main() -> None:
     """Measure and print; write the numbers where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("bases", nargs="*", metavar="BASE", help=f"of {', '.join(CASES['full'])}; none: all")
     parser.add_argument("--size", choices=CASES, default="toy")
     parser.add_argument("--device", default="cpu")
@@ -224,7 +212,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--skip-training", action="store_true")
     parser.add_argument("--sizes", action="store_true", help="sizes that fit each known base, nothing else")
-    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.sizes:
         sizes()

@@ -8,8 +8,6 @@ the embedded base, the example's reference, with the base's own video to compare
 holds (resident set). Needs the extra `ui`.
 """
 
-import argparse
-import json
 import platform
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped]
+from results import parser_of, tell
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -43,10 +42,9 @@ PROMPT = "a person with brown hair in a red sweater doing a cartwheel on a grass
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser = parser_of(__doc__)
     parser.add_argument("--generations", type=int, default=50)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", SERVE, folder]
@@ -56,10 +54,7 @@ def main() -> None:
         finally:
             page.terminate()
             page.wait(60)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(found, options.out)
 
 
 def measured(page: "subprocess.Popen[str]", folder: Path, generations: int, steps: int) -> dict[str, Any]:

@@ -9,16 +9,15 @@ sum of "with", one pass of the Prism, and the keys and values of its tokens. Of 
 and the processor's; on a machine that does other work too, only the latter says something.
 """
 
-import argparse
 import json
 import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from results import parser_of
 
 from echoreel.bases.ports.lvdm_unet import LVDMUNet
 from echoreel.method.adapter import ActionAdapter
@@ -67,11 +66,10 @@ def measure(repeats: int, skip_paper: bool) -> dict[str, Times]:
 
 def main() -> None:
     """Measure and print; write the numbers where asked."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--skip-paper", action="store_true", help="leave out the Prism's minutes")
-    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     found = measure(arguments.repeats, arguments.skip_paper)

@@ -7,16 +7,13 @@ busy machine only adds to it. "one pipeline" imports the one pipeline of diffuse
 ours takes beyond that is all that other imports here could save. The last row generates with one step.
 """
 
-import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from library import machine
+from results import machine, parser_of, run, tell
 
 IMPORTS = {
     "torch": "import torch",
@@ -31,24 +28,16 @@ IMPORTS = {
 
 def spent(command: list[str], folder: str) -> tuple[float, float]:
     """Seconds of the processor and of the clock that a process takes."""
-    began = time.perf_counter()
     paths = os.pathsep.join(str(Path(path).absolute()) for path in ("", *sys.path) if path is not None)
-    process = subprocess.Popen(
-        command, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"failed with {process.returncode}: {' '.join(command)}")
-    return used.ru_utime + used.ru_stime, time.perf_counter() - began
+    environment = os.environ | {"PYTHONPATH": paths}
+    took = run(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)[1]
+    return took.processor, took.seconds
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     commands = {name: [sys.executable, "-c", code] for name, code in IMPORTS.items()}
     film = ["generate", "a man running", "--steps", "1"]
@@ -64,10 +53,7 @@ def main() -> None:
         name: {"processor_s": round(min(found)[0], 2), "least_s": round(min(each[1] for each in found), 2)}
         for name, found in times.items()
     }
-    text = json.dumps({"machine": machine(), "rows": rows}, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell({"machine": machine(), "rows": rows}, options.out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ process of its own, of one pair; "time" is the processor's on a CPU, and memory 
 --peak: of the GPU in bfloat16, for the share reached.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -22,7 +21,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, TextToVideoSDPipeline, UNet3DConditionModel
-from overhead import quartiles, timed
+from overhead import timed
+from results import Table, parser_of, quartiles
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -187,19 +187,24 @@ def measured(
     }
 
 
-def report(row: str, facts: dict[str, Any], paper: dict[str, Any], peak: float | None) -> str:
+def report(facts: dict[str, Any], paper: dict[str, Any], peak: float | None) -> tuple[str, ...]:
+    """Of a row all but its name."""
     low, middle, high = facts["seconds"]
     faster, less = paper["seconds"][1] / middle, facts["peak_bytes"] / paper["peak_bytes"]
     share = f"{facts['flop'] / middle / peak / 1e12:.0%}" if peak else ""
     return (
-        f"| {row} | {middle:.2f} s ({low:.2f} to {high:.2f}) | {faster:.1f} x | "
-        f"{facts['peak_bytes'] / 2**30:.2f} GiB | {less:.0%} | {facts['flop'] / 1e12:.2f} TFLOP | "
-        f"{facts['adapter'] / 1e6:.1f} M | {share} |"
+        f"{middle:.2f} s ({low:.2f} to {high:.2f})",
+        f"{faster:.1f} x",
+        f"{facts['peak_bytes'] / 2**30:.2f} GiB",
+        f"{less:.0%}",
+        f"{facts['flop'] / 1e12:.2f} TFLOP",
+        f"{facts['adapter'] / 1e6:.1f} M",
+        share,
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__, out="")
     parser.add_argument("--size", choices=CASES, default="reduced")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: bf16 on a GPU")
@@ -214,16 +219,14 @@ def main() -> None:
         facts = measured(options.row, CASES[options.size], device, precision, options.repeats)
         print(json.dumps(facts))
         return
-    print(
-        "| schedule | a step | faster | most memory | of the paper's | operations | adapter | of the peak |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    columns = ("faster", "most memory", "of the paper's", "operations", "adapter", "of the peak")
+    table = Table("schedule", "a step", *columns)
     paper: dict[str, Any] = {}
     for row in ROWS:
         done = subprocess.run([sys.executable, *sys.argv, "--row", row], stdout=subprocess.PIPE, check=True)
         facts = json.loads(done.stdout.splitlines()[-1])
         paper = paper or facts
-        print(report(row, facts, paper, options.peak), flush=True)
+        table.add(row, *report(facts, paper, options.peak))
 
 
 if __name__ == "__main__":

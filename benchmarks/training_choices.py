@@ -8,7 +8,6 @@
 `heldout` is not touched. Runs and pairs stay in the folder, so the same command goes on where it stopped.
 """
 
-import argparse
 import csv
 import json
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from results import Table, parser_of
 
 from echoreel.actors.actor_clips import ActorSettings
 from echoreel.bases.loading import load_base
@@ -223,7 +223,7 @@ ADAPTER_COLUMNS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__, out="a Markdown file")
     parser.add_argument("what", choices=("prism", "adapter", "slots"))
     parser.add_argument("--motions", type=Path, default=Path("../shared/motion"))
     parser.add_argument("--folder", type=Path, default=Path("runs/training"))
@@ -231,7 +231,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600, help="of the Prism; half as many of integrations")
     parser.add_argument("--prompts", type=int, default=6, help="of each of 16 actions, for videos")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="a Markdown file")
     options = parser.parse_args()
     fit = {"schedule": "cosine", "warmup": 30, "ema": 0.98, "checkpoint_every": 100, "seed": options.seed}
     bench = Bench(options.folder, options.motions, options.pairs, fit)
@@ -241,16 +240,14 @@ def main() -> None:
         splits = {f"{count} actions": f"train-{count}" for count in COUNTS} | {"all other 107 actions": ALL}
         variants = tuple(Variant(name, split) for name, split in splits.items())
         columns = ADAPTER_COLUMNS
-    lines = [f"| {' | '.join(['what changes', *columns])} |", f"|{' --- |' * (1 + len(columns))}"]
+    table = Table("what changes", *columns)
     for variant in variants:
         if options.what != "adapter":
             row = prism_row(bench, variant, options.steps)
         else:
             row = adapter_row(bench, variant, options.steps, options.prompts)
-        lines.append(f"| {' | '.join([variant.name, *row])} |")
-        print(lines[-1], flush=True)
-    if options.out:
-        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        table.add(variant.name, *row)
+    table.write(options.out)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 from action_bench import bench_of, options_of
+from results import Table
 from scipy.interpolate import make_interp_spline
 
 from echoreel.actors.actor_clips import ActorClip
@@ -54,10 +55,7 @@ def main() -> None:
         "the second alone, in its half": [shot(c, (b, SECOND)) for c, _, b in pairs],
         "the first, then the second": [shot(c, (a, FIRST), (b, SECOND)) for c, a, b in pairs],
     }
-    lines = [
-        "| references | videos | read | named the first | named the second |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    table = Table("references", "videos", "read", "named the first", "named the second")
     for name, shots in rows.items():
         joints = bench.judge.read(bench.studio.film(shots, name).frames).joints
         half = joints.shape[1] // 2
@@ -73,9 +71,8 @@ def main() -> None:
                 )
                 for which in (1, 2)
             ]
-            lines.append(f"| {name} | {len(shots)} | {read} | {shares[0]} | {shares[1]} |")
-            print(lines[-1], flush=True)
-    bench.write(lines)
+            table.add(name, len(shots), read, *shares)
+    table.write(options.out)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers.toy_models import save_toys, toy_lvdm_pipeline
+from helpers.toy_models import changed, toy_lvdm_pipeline
 from helpers.toy_transformers import toy_wan
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
@@ -49,21 +49,11 @@ CONFIG = "config.json"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bases, and an adapter."""
+    """Further bases."""
     folder = tmp_path_factory.mktemp("whole")
-    save_toys(folder)
     toy_lvdm_pipeline().save_pretrained(folder / "lvdm")
     toy_wan().save_pretrained(folder / "wan")
     return folder
-
-
-@pytest.fixture
-def base(whole: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(whole / "base", tmp_path / "base")
-
-
-def changed(file: Path, **values: Any) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 GIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -84,7 +74,7 @@ def test_a_base_asks_for_no_more_numbers_than_its_weights_have(base: Path, giant
 
 
 def test_the_limit_is_for_every_kind_of_base(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lvdm = shutil.copytree(whole / "lvdm", tmp_path / "lvdm")
     changed(lvdm / "unet" / CONFIG, cross_attention_dim=10**9)
@@ -100,7 +90,7 @@ def test_the_limit_is_for_every_kind_of_base(
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
     for name in ("base", "adapter"):
         repository = tmp_path / "hub" / f"models--some--{name}"
-        shutil.copytree(whole / name, repository / "snapshots" / ("a" * 40))
+        shutil.copytree(toys / name, repository / "snapshots" / ("a" * 40))
         (repository / "refs").mkdir()
         (repository / "refs" / "main").write_text("a" * 40)
     assert model_name(load_base("some/base")) == "some/base"
@@ -312,9 +302,9 @@ def test_no_name_of_a_workflow_leads_out(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_a_lora_asks_for_no_giant_rank_and_no_pattern(
-    whole: Path, tmp_path: Path, facts: dict[str, Any], why: str
+    toys: Path, tmp_path: Path, facts: dict[str, Any], why: str
 ) -> None:
     file = tmp_path / "lora.safetensors"
     save_file({"unet.x.lora_A.weight": torch.zeros(2, 8)}, file, {"lora_adapter_metadata": json.dumps(facts)})
     with pytest.raises(EchoReelError, match=why):
-        load_base(whole / "base", loras=[file])
+        load_base(toys / "base", loras=[file])

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.places import ROOT
-from helpers.toy_models import save_toys
+from helpers.toy_models import changed
 from safetensors.torch import load_file, save_file
 
 from echoreel import ActionAdapter, load_adapter
@@ -32,17 +32,9 @@ from echoreel.library.tables import LibraryError, Store
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base and an adapter for it."""
-    folder = tmp_path_factory.mktemp("whole")
-    save_toys(folder)
-    return folder
-
-
 @pytest.fixture
-def adapter(whole: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(whole / "adapter", tmp_path / "adapter")
+def adapter(toys: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(toys / "adapter", tmp_path / "adapter")
 
 
 @pytest.fixture
@@ -56,10 +48,6 @@ def embedder(tmp_path: Path) -> Path:
         elif path.is_file():
             shutil.copy(path, folder)
     return folder
-
-
-def changed(file: Path, **values: Any) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def spoilt(file: Path, value: float) -> None:
@@ -103,7 +91,7 @@ def test_an_adapter_that_is_nowhere_is_told() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_weights_that_are_no_numbers_are_told(
-    whole: Path, adapter: Path, tmp_path: Path, value: float
+    toys: Path, adapter: Path, tmp_path: Path, value: float
 ) -> None:
     spoilt(adapter / WEIGHTS, value)
     for load in (load_adapter, ActionAdapter.from_pretrained):
@@ -116,7 +104,7 @@ def test_weights_that_are_no_numbers_are_told(
     lora = tmp_path / "lora.safetensors"
     save_file({"unet.x.lora_A.weight": torch.full((2, 8), value)}, lora)
     with pytest.raises(EchoReelError, match="hold NaN or infinite values, in "):
-        load_base(whole / "base", loras=[lora])
+        load_base(toys / "base", loras=[lora])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +146,7 @@ def test_a_text_model_that_gives_no_numbers_is_told(embedder: Path) -> None:
 
 
 def test_the_facts_of_a_lora_are_checked_by_its_hub_id(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
@@ -170,7 +158,7 @@ def test_the_facts_of_a_lora_are_checked_by_its_hub_id(
     facts = {"lora_adapter_metadata": json.dumps({"unet.r": 10**9})}
     save_file({"unet.x.lora_A.weight": torch.zeros(2, 8)}, file, facts)
     with pytest.raises(EchoReelError, match="at most 4096"):
-        load_base(whole / "base", loras=["some/lora"])
+        load_base(toys / "base", loras=["some/lora"])
 
 
 def test_a_parquet_of_many_columns_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ import pytest
 import torch
 from helpers.motion_libraries import write_library
 from helpers.places import ROOT
-from helpers.toy_models import save_toys
 from safetensors import numpy as tensors_of
 
 from comfyui.adapters import load_adapter as load_nodes_adapter
@@ -46,14 +45,6 @@ VIDEO = ROOT / "echoreel" / "assets" / "cartwheel.mp4"
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base and an adapter for it."""
-    folder = tmp_path_factory.mktemp("whole")
-    save_toys(folder)
-    return folder
-
-
 def changed(file: Path, **values: Any) -> None:
     """Say other values in a .json; of a dict those given."""
     told = json.loads(file.read_text())
@@ -77,18 +68,18 @@ GIANTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("giant", GIANTS)
 def test_an_adapter_of_giant_sizes_is_refused_before_it_is_made(
-    whole: Path, tmp_path: Path, giant: str
+    toys: Path, tmp_path: Path, giant: str
 ) -> None:
     """Made, each would take minutes or gigabytes: the test's own time says that none is."""
-    adapter = shutil.copytree(whole / "adapter", tmp_path / "adapter")
+    adapter = shutil.copytree(toys / "adapter", tmp_path / "adapter")
     changed(adapter / CONFIG, **GIANTS[giant])
     for load in (load_adapter, load_nodes_adapter):
         with pytest.raises(AdapterMismatch, match=r"validation error|bytes"):
             load(adapter)
 
 
-def test_an_adapter_asks_for_no_more_numbers_than_its_weights_have(whole: Path, tmp_path: Path) -> None:
-    adapter = shutil.copytree(whole / "adapter", tmp_path / "adapter")
+def test_an_adapter_asks_for_no_more_numbers_than_its_weights_have(toys: Path, tmp_path: Path) -> None:
+    adapter = shutil.copytree(toys / "adapter", tmp_path / "adapter")
     changed(adapter / CONFIG, prism_config={"width": 4096, "feed_forward": 4096})
     with pytest.raises(AdapterMismatch, match=r"asks for \d{9,} numbers, its weights have \d{4,6} bytes"):
         load_adapter(adapter)
@@ -99,9 +90,9 @@ def test_an_adapter_asks_for_no_more_numbers_than_its_weights_have(whole: Path, 
 )
 @pytest.mark.parametrize("count", [10**8, [1, 10**8], 1e300])
 def test_a_base_of_giant_depth_is_refused_before_it_is_made(
-    whole: Path, tmp_path: Path, part: str, key: str, count: Any
+    toys: Path, tmp_path: Path, part: str, key: str, count: Any
 ) -> None:
-    base = shutil.copytree(whole / "base", tmp_path / "base")
+    base = shutil.copytree(toys / "base", tmp_path / "base")
     changed(base / part / CONFIG, **{key: count})
     with pytest.raises(BaseUnsupported, match=f"{part} has {key} .*at most 1024"):
         load_base(base)
@@ -131,9 +122,9 @@ def checkpoint(folder: Path, optimizer: Any) -> Path:
     return folder
 
 
-def finished(folder: Path, whole: Path) -> Path:
+def finished(folder: Path, toys: Path) -> Path:
     """A run that `publish` takes."""
-    shutil.copytree(whole / "adapter", folder / "adapter")
+    shutil.copytree(toys / "adapter", folder / "adapter")
     recipe = {"folder": "run", "pairs": "pairs", "fit": {"steps": 6, "learning_rate": 1e-3}}
     (folder / "recipe.json").write_text(json.dumps(recipe))
     (folder / "metrics.jsonl").write_text('{"step": 6, "elapsed": 3.5}\n')
@@ -141,9 +132,9 @@ def finished(folder: Path, whole: Path) -> Path:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
-def test_a_pipe_in_place_of_a_file_is_not_waited_for(whole: Path, tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(toys: Path, tmp_path: Path) -> None:
     for name in (CONFIG, WEIGHTS):
-        adapter = shutil.copytree(whole / "adapter", tmp_path / f"adapter of {name}")
+        adapter = shutil.copytree(toys / "adapter", tmp_path / f"adapter of {name}")
         piped(adapter / name)
         with pytest.raises(AdapterMismatch, match=f"{name} cannot be read"):
             load_nodes_adapter(adapter)
@@ -160,7 +151,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(whole: Path, tmp_path: Path
     os.mkfifo(tmp_path / "checkpoint.pt")
     with pytest.raises(CheckpointError, match="a pipe or a device"):
         read_tensors(tmp_path / "checkpoint.pt")
-    run = finished(tmp_path / "finished", whole)
+    run = finished(tmp_path / "finished", toys)
     piped(run / "metrics.jsonl")
     with pytest.raises(EchoReelError, match="is damaged"):
         publish(run, "mine", "mit", tmp_path / "out")
@@ -244,16 +235,16 @@ def test_an_optimizer_that_is_none_is_told(tmp_path: Path) -> None:
         "",
     ],
 )
-def test_odd_logs_are_not_published(whole: Path, tmp_path: Path, line: str) -> None:
-    run = finished(tmp_path / "run", whole)
+def test_odd_logs_are_not_published(toys: Path, tmp_path: Path, line: str) -> None:
+    run = finished(tmp_path / "run", toys)
     (run / "metrics.jsonl").write_text(line + "\n")
     with pytest.raises(EchoReelError, match=r"metrics\.jsonl is damaged"):
         publish(run, "mine", "mit", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_publish_replaces_only_what_it_wrote_and_follows_no_link(whole: Path, tmp_path: Path) -> None:
-    run, out = finished(tmp_path / "run", whole), tmp_path / "out"
+def test_publish_replaces_only_what_it_wrote_and_follows_no_link(toys: Path, tmp_path: Path) -> None:
+    run, out = finished(tmp_path / "run", toys), tmp_path / "out"
     out.mkdir()
     (out / "README.md").write_text("mine")
     with pytest.raises(OutputError, match=r"no training\.json of an earlier publication"):

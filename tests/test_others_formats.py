@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from helpers.toy_models import save_toys, toy_pipeline
+from helpers.toy_models import changed, toy_pipeline
 from safetensors.torch import save_file
 
 from echoreel.bases.loading import load_base
@@ -30,22 +29,6 @@ from echoreel.released.convert_file import read_tensors
 
 CONFIG = "config.json"
 SCHEDULER = "scheduler/scheduler_config.json"
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    save_toys(folder)
-    return folder / "base"
-
-
-@pytest.fixture
-def base(whole: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(whole, tmp_path / "base")
-
-
-def changed(file: Path, **values: Any) -> None:
-    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 @pytest.mark.parametrize(
@@ -100,21 +83,21 @@ def test_a_scheduler_of_a_few_betas_is_a_schedule(base: Path) -> None:
 
 
 @pytest.mark.parametrize("facts", [{"unet.r": -1}, {"unet.r": 0}, {"unet.rank_pattern": {"to_q": -3}}])
-def test_a_lora_of_no_rank_is_told(whole: Path, tmp_path: Path, facts: dict[str, Any]) -> None:
+def test_a_lora_of_no_rank_is_told(toys: Path, tmp_path: Path, facts: dict[str, Any]) -> None:
     file = tmp_path / "lora.safetensors"
     save_file({"unet.x.lora_A.weight": torch.zeros(2, 8)}, file, {"lora_adapter_metadata": json.dumps(facts)})
     with pytest.raises(EchoReelError, match="need at least 1, at most 4096"):
-        load_base(whole, loras=[file])
+        load_base(toys / "base", loras=[file])
 
 
 @pytest.mark.parametrize(
     "name", ["unet.lora_A.weight", "lora_unet_x.lora_down.weight", "lora_A", "a..b", "x"]
 )
-def test_a_lora_of_odd_names_is_told(whole: Path, tmp_path: Path, name: str) -> None:
+def test_a_lora_of_odd_names_is_told(toys: Path, tmp_path: Path, name: str) -> None:
     file = tmp_path / "lora.safetensors"
     save_file({name: torch.zeros(2, 8)}, file)
     with pytest.raises(EchoReelError) as told:
-        load_base(whole, loras=[file])
+        load_base(toys / "base", loras=[file])
     _, _, reason = str(told.value).partition(str(file))
     assert len(reason.removeprefix(": cannot be loaded: ").split()) > 5, reason
 

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from echoreel import __version__
-from echoreel.cli.loudness import Commands, Quiet, Verbose, as_loud_as
+from echoreel.cli.commands import Commands, Quiet, Verbose
+from echoreel.cli.loudness import as_loud_as
 
 app = Commands(
     name="echoreel",

@@ -16,10 +16,8 @@ from echoreel.cli.app import app
 from echoreel.cli.library_answers import NO_ACTION, tell_others
 from echoreel.cli.options import (
     Alignments,
-    AsJson,
     Base,
     BaseParts,
-    Debug,
     Dtype,
     FirstFrame,
     Frames,
@@ -33,7 +31,7 @@ from echoreel.cli.options import (
     pixels,
 )
 from echoreel.cli.orders import Prompts, Work, inputs_of, orders, tell_references
-from echoreel.cli.output import Answer, answering, hush
+from echoreel.cli.output import Answer, hush
 from echoreel.cli.replay import Replay, settings_of
 from echoreel.common.errors import EchoReelError, SettingsError
 
@@ -51,6 +49,7 @@ EACH = "Once for all references, or once for each."
     'cartwheel on a grassy field" --reference echoreel/assets/cartwheel.mp4 --compare -o out.mp4'
 )
 def generate(
+    answer: Answer,
     prompt: Annotated[
         str | None, typer.Argument(metavar="[PROMPT]", help="What the video should show; or --prompts.")
     ] = None,
@@ -179,87 +178,82 @@ def generate(
     ] = False,
     prompts: Prompts = None,
     replay: Replay = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Make a video of PROMPT that shows the action of the reference videos.
 
     FILE.json beside it says how it was made. The videos of several seeds are named FILE-SEED, those of
     several prompts FILE-1, FILE-2 and so on.
     """
-    with answering(as_json, debug) as answer:
-        from echoreel.common.settings import checked
-        from echoreel.generation.result import check_output, free_name
-        from echoreel.generation.settings import GenerationSettings, checked_request
+    from echoreel.common.settings import checked
+    from echoreel.generation.result import check_output, free_name
+    from echoreel.generation.settings import GenerationSettings, checked_request
 
-        out = out or (free_name("out") if prompts is None else Path(f"{prompts.stem}.mp4"))
-        files, during = parts_of(reference or [])
-        wanted = orders(prompt, prompts, out)
-        for order in wanted:
-            read_here = [each for each in (*files, image, prompts, replay) if each is not None]
-            check_output(order.out, tuple(dict.fromkeys(seed or (0,))), read_here)
-        height, width = pixels(size) or (None, None)
-        settings = checked(
-            GenerationSettings,
-            preset=preset,
-            steps=steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            num_frames=frames,
-            seconds=seconds,
-            height=height,
-            width=width,
-            scale=scale,
-            compare=compare,
-            **settings_of(replay),
-        )
-        loading_options = checked_loading(dtype, offload, lora, base_parts, quantize)
-        of_library = {"--references": count, "--action": action, "--min-score": min_score}
-        check_needs_library(library, of_library | {"--skip-bad": skip_bad or None})
-        many = len(files) + (library is not None)
-        for order in wanted:
-            seeds = checked_request(order.prompt, many, seed or (0,), settings)
-        read = read_references(files, caption, start, end, strength, crop, align, speed)
-        references = [replace(each, during=part) for each, part in zip(read, during, strict=True)]
-        for order in wanted:
-            if library is not None:
-                from echoreel.generation.from_library import FromLibrary
+    out = out or (free_name("out") if prompts is None else Path(f"{prompts.stem}.mp4"))
+    files, during = parts_of(reference or [])
+    wanted = orders(prompt, prompts, out)
+    for order in wanted:
+        read_here = [each for each in (*files, image, prompts, replay) if each is not None]
+        check_output(order.out, tuple(dict.fromkeys(seed or (0,))), read_here)
+    height, width = pixels(size) or (None, None)
+    settings = checked(
+        GenerationSettings,
+        preset=preset,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        negative_prompt=negative_prompt,
+        num_frames=frames,
+        seconds=seconds,
+        height=height,
+        width=width,
+        scale=scale,
+        compare=compare,
+        **settings_of(replay),
+    )
+    loading_options = checked_loading(dtype, offload, lora, base_parts, quantize)
+    of_library = {"--references": count, "--action": action, "--min-score": min_score}
+    check_needs_library(library, of_library | {"--skip-bad": skip_bad or None})
+    many = len(files) + (library is not None)
+    for order in wanted:
+        seeds = checked_request(order.prompt, many, seed or (0,), settings)
+    read = read_references(files, caption, start, end, strength, crop, align, speed)
+    references = [replace(each, during=part) for each, part in zip(read, during, strict=True)]
+    for order in wanted:
+        if library is not None:
+            from echoreel.generation.from_library import FromLibrary
 
-                with answer.busy("searching the library"):
-                    order.picked = FromLibrary.take(
-                        library, order.prompt, count or 1, action, min_score, skip_bad
-                    )
-                tell_taken(order.picked.taken, count or 1, answer)
-            shown = order.shown(references)
-            check_output(order.out, seeds, inputs_of(shown, image))  # now with what the library gave
-            tell_references(shown if order is wanted[0] else order.shown(()), answer)
-            if require_reference and not shown:
-                raise EchoReelError(
-                    "no reference; add videos of the action to the library, or name it with --action"
+            with answer.busy("searching the library"):
+                order.picked = FromLibrary.take(
+                    library, order.prompt, count or 1, action, min_score, skip_bad
                 )
-            if order.picked is not None and not shown:
-                checked_request(order.prompt, 0, seeds, settings)  # there is nothing to compare with
-                answer.note("generating without reference")
-        began = time.perf_counter()
-        with answer.busy("loading the models"):
-            hush()
-            from echoreel.bases.lookup import base_of
-            from echoreel.generation import generate
-            from echoreel.generation.settings import resolved
-            from echoreel.generation.windows import plan_of
+            tell_taken(order.picked.taken, count or 1, answer)
+        shown = order.shown(references)
+        check_output(order.out, seeds, inputs_of(shown, image))  # now with what the library gave
+        tell_references(shown if order is wanted[0] else order.shown(()), answer)
+        if require_reference and not shown:
+            raise EchoReelError(
+                "no reference; add videos of the action to the library, or name it with --action"
+            )
+        if order.picked is not None and not shown:
+            checked_request(order.prompt, 0, seeds, settings)  # there is nothing to compare with
+            answer.note("generating without reference")
+    began = time.perf_counter()
+    with answer.busy("loading the models"):
+        hush()
+        from echoreel.bases.lookup import base_of
+        from echoreel.generation import generate
+        from echoreel.generation.settings import resolved
+        from echoreel.generation.windows import plan_of
 
-            pipe = base_of(loading_options(base))
-            plan = plan_of(pipe, resolved(pipe, settings))
-            reads = any(order.shown(references) for order in wanted)
-            loaded = generate.adapter_for(pipe, adapter) if reads else None
-        loading = time.perf_counter() - began
-        for line in plan.lines():
-            answer.note(line)
-        work = Work(
-            pipe, loaded, references, seeds, settings, plan, image, show_frames, loading, prompts, replay
-        )
-        facts = [work.do(order, answer) for order in wanted]
-        answer.facts = facts[0] if prompts is None else {"videos": facts}
+        pipe = base_of(loading_options(base))
+        plan = plan_of(pipe, resolved(pipe, settings))
+        reads = any(order.shown(references) for order in wanted)
+        loaded = generate.adapter_for(pipe, adapter) if reads else None
+    loading = time.perf_counter() - began
+    for line in plan.lines():
+        answer.note(line)
+    work = Work(pipe, loaded, references, seeds, settings, plan, image, show_frames, loading, prompts, replay)
+    facts = [work.do(order, answer) for order in wanted]
+    answer.facts = facts[0] if prompts is None else {"videos": facts}
 
 
 def checked_loading(

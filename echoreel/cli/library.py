@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from echoreel.cli.app import app
+from echoreel.cli.commands import Commands
 from echoreel.cli.library_answers import (
     NO_ACTION,
     export_references,
@@ -22,9 +23,8 @@ from echoreel.cli.library_answers import (
     tell_problems,
     write_sheet,
 )
-from echoreel.cli.loudness import Commands
-from echoreel.cli.options import AsJson, Base, Debug
-from echoreel.cli.output import answering
+from echoreel.cli.options import Base
+from echoreel.cli.output import Answer
 from echoreel.common.errors import EchoReelError
 
 library = Commands(no_args_is_help=True, help="Reference videos, found by the action that a prompt asks for.")
@@ -49,6 +49,7 @@ MOST_RESULTS, MOST_CLIPS = 10_000, 10_000_000
 
 @library.command(epilog="Example: echoreel library add references videos/ catalogue.csv")
 def add(
+    answer: Answer,
     place: Library,
     sources: Annotated[
         list[str],
@@ -74,34 +75,32 @@ def add(
     shortest: Annotated[float, typer.Option(metavar="SECONDS", help="Shorter shots are left out.")] = 1.0,
     embedder: EmbedderName = None,
     ray: Annotated[bool, typer.Option("--ray", help="Distribute the work over Ray's workers.")] = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Add videos with their captions, and bring those that are there up to date. If interrupted, rerun."""
-    with answering(as_json, debug) as answer:
-        from echoreel.common.settings import checked
-        from echoreel.library.reference_library import ReferenceLibrary
-        from echoreel.library.sources.add_sources import AddSettings, check_sources
+    from echoreel.common.settings import checked
+    from echoreel.library.reference_library import ReferenceLibrary
+    from echoreel.library.sources.add_sources import AddSettings, check_sources
 
-        columns = dict(_pair(each) for each in column or ())
-        settings = checked(
-            AddSettings, root=root, columns=columns, clips={"longest": longest, "shortest": shortest}
-        )
-        check_sources(sources, settings)  # before there is a library that holds nothing
-        found = ReferenceLibrary.open(place, create=True, embedder=embedder)
-        if ray:
-            from echoreel.library.add_with_ray import add_with_ray
+    columns = dict(_pair(each) for each in column or ())
+    settings = checked(
+        AddSettings, root=root, columns=columns, clips={"longest": longest, "shortest": shortest}
+    )
+    check_sources(sources, settings)  # before there is a library that holds nothing
+    found = ReferenceLibrary.open(place, create=True, embedder=embedder)
+    if ray:
+        from echoreel.library.add_with_ray import add_with_ray
 
-            added = add_with_ray(found, sources, settings)
-        else:
-            added = found.add(sources, settings)
-        tell_added(answer, place, added)
+        added = add_with_ray(found, sources, settings)
+    else:
+        added = found.add(sources, settings)
+    tell_added(answer, place, added)
 
 
 @library.command(
     epilog='Example: echoreel library search references "a raccoon playing the guitar" --sheet out.png'
 )
 def search(
+    answer: Answer,
     place: Library,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video should show.")],
     count: Annotated[
@@ -116,34 +115,32 @@ def search(
         Path | None, typer.Option(metavar="FILE", help="Write a picture with frames of the results.")
     ] = None,
     embedder: EmbedderName = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Find clips of the prompt's action: what was understood, the scores, and why each was picked."""
-    with answering(as_json, debug) as answer:
-        from echoreel.library.reference_library import ReferenceLibrary
+    from echoreel.library.reference_library import ReferenceLibrary
 
-        found = ReferenceLibrary.open(place, embedder=embedder)
-        result = found.search(prompt, count, action)
-        if min_score is not None:
-            kept = tuple(each for each in result.results if each.score >= min_score)
-            result = replace(result, results=kept)
-        answer.facts = result.details()
-        if result.action is None:
-            answer.say(NO_ACTION)
-            return
-        answer.say(f'action: "{result.action.phrase}"')
-        tell_others(answer, result)
-        if not result.results:
-            answer.say("nothing similar in the library")
-            return
-        tell_found(answer, found, result.results)
-        if sheet is not None:
-            write_sheet(found, [each.clip for each in result.results], sheet, answer)
+    found = ReferenceLibrary.open(place, embedder=embedder)
+    result = found.search(prompt, count, action)
+    if min_score is not None:
+        kept = tuple(each for each in result.results if each.score >= min_score)
+        result = replace(result, results=kept)
+    answer.facts = result.details()
+    if result.action is None:
+        answer.say(NO_ACTION)
+        return
+    answer.say(f'action: "{result.action.phrase}"')
+    tell_others(answer, result)
+    if not result.results:
+        answer.say("nothing similar in the library")
+        return
+    tell_found(answer, found, result.results)
+    if sheet is not None:
+        write_sheet(found, [each.clip for each in result.results], sheet, answer)
 
 
 @library.command("list", epilog="Example: echoreel library list references --action running")
 def list_clips(
+    answer: Answer,
     place: Library,
     count: Annotated[
         int, typer.Option("--count", "-n", metavar="N", min=1, max=MOST_CLIPS, help="Number of clips.")
@@ -153,62 +150,56 @@ def list_clips(
         bool,
         typer.Option("--removed", help="List only clips that `remove` took out."),
     ] = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Show clips of the library."""
-    with answering(as_json, debug) as answer:
-        from echoreel.library.reference_library import ReferenceLibrary
+    from echoreel.library.reference_library import ReferenceLibrary
 
-        if removed and action:
-            raise EchoReelError("--action: goes without --removed; leave one of them out")
-        found = ReferenceLibrary.open(place)
-        clips = found.removed()[:count] if removed else found.clips(count, action)
-        answer.facts = {"clips": [clip.details() for clip in clips]}
-        tell_clips(answer, found, clips)
+    if removed and action:
+        raise EchoReelError("--action: goes without --removed; leave one of them out")
+    found = ReferenceLibrary.open(place)
+    clips = found.removed()[:count] if removed else found.clips(count, action)
+    answer.facts = {"clips": [clip.details() for clip in clips]}
+    tell_clips(answer, found, clips)
 
 
 @library.command(epilog="Example: echoreel library show references 4be1d3c8a0f2e917 --sheet out.png")
 def show(
+    answer: Answer,
     place: Library,
     id: Annotated[str, typer.Argument(metavar="ID", help="A clip, by the id that `list` shows.")],
     sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture of its frames.")] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Show all that is known of one clip."""
-    with answering(as_json, debug) as answer:
-        from echoreel.library.reference_library import ReferenceLibrary
+    from echoreel.library.reference_library import ReferenceLibrary
 
-        found = ReferenceLibrary.open(place)
-        clip = found.show(id)
-        answer.facts = clip.details()
-        tell_clip(answer, found, clip)
-        if sheet is not None:
-            write_sheet(found, [clip], sheet, answer)
+    found = ReferenceLibrary.open(place)
+    clip = found.show(id)
+    answer.facts = clip.details()
+    tell_clip(answer, found, clip)
+    if sheet is not None:
+        write_sheet(found, [clip], sheet, answer)
 
 
 @library.command(epilog="Example: echoreel library trust their-library videos/")
 def trust(
+    answer: Answer,
     place: Library,
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of videos.")],
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Let a library read videos from these folders: one that somebody else made reads none by itself."""
-    with answering(as_json, debug) as answer:
-        from echoreel.library.reference_library import ReferenceLibrary
+    from echoreel.library.reference_library import ReferenceLibrary
 
-        found = ReferenceLibrary.open(place)
-        if missing := [folder for folder in folders if not folder.is_dir()]:
-            raise EchoReelError(f"{missing[0]}: there is no such folder; give one that holds videos")
-        found.permissions.allow(folders)
-        answer.say(f"{place} may read from: {', '.join(found.permissions.allowed.folders)}")
-        answer.facts = {"folders": list(found.permissions.allowed.folders)}
+    found = ReferenceLibrary.open(place)
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise EchoReelError(f"{missing[0]}: there is no such folder; give one that holds videos")
+    found.permissions.allow(folders)
+    answer.say(f"{place} may read from: {', '.join(found.permissions.allowed.folders)}")
+    answer.facts = {"folders": list(found.permissions.allowed.folders)}
 
 
 @library.command(epilog='Example: echoreel library export references out --prompt "a woman juggling"')
 def export(
+    answer: Answer,
     place: Library,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder.")],
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Clips. Default: all.")] = None,
@@ -228,78 +219,72 @@ def export(
         str | None,
         typer.Option(metavar="DIR|ID", help='With --references: encode for this base, or "embedded".'),
     ] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Copy clips to a folder with a manifest, which can be added to another library as a catalogue."""
-    with answering(as_json, debug) as answer:
-        from echoreel.library.reference_library import ReferenceLibrary
+    from echoreel.library.reference_library import ReferenceLibrary
 
-        if base is not None and not references:
-            raise EchoReelError("--base: only reference files hold what is encoded; add --references")
-        found = ReferenceLibrary.open(place)
-        if ids:
-            clips = [found.show(id) for id in ids]
-        elif prompt:
-            clips = [each.clip for each in found.search(prompt, count).results]
-        else:
-            clips = [clip for batch in found.batches() for clip in batch]
-        if references:
-            files, problems = export_references(answer, found, folder, clips, base)
-        else:
-            with answer.busy(f"copying {len(clips)} clips"):
-                files, problems = found.export(folder, clips)
-            answer.say(f"wrote {len(files)} videos and manifest.jsonl to {folder}")
-        tell_problems(answer, problems)
-        answer.facts = {"files": [str(file) for file in files], "problems": problems}
+    if base is not None and not references:
+        raise EchoReelError("--base: only reference files hold what is encoded; add --references")
+    found = ReferenceLibrary.open(place)
+    if ids:
+        clips = [found.show(id) for id in ids]
+    elif prompt:
+        clips = [each.clip for each in found.search(prompt, count).results]
+    else:
+        clips = [clip for batch in found.batches() for clip in batch]
+    if references:
+        files, problems = export_references(answer, found, folder, clips, base)
+    else:
+        with answer.busy(f"copying {len(clips)} clips"):
+            files, problems = found.export(folder, clips)
+        answer.say(f"wrote {len(files)} videos and manifest.jsonl to {folder}")
+    tell_problems(answer, problems)
+    answer.facts = {"files": [str(file) for file in files], "problems": problems}
 
 
 @library.command(epilog="Example: echoreel library stats references")
-def stats(place: Library, as_json: AsJson = False, debug: Debug = False) -> None:
+def stats(answer: Answer, place: Library) -> None:
     """Show what the library holds."""
-    with answering(as_json, debug) as answer:
-        from echoreel.library.reference_library import ReferenceLibrary
+    from echoreel.library.reference_library import ReferenceLibrary
 
-        answer.facts = ReferenceLibrary.open(place).stats()
-        for name, value in answer.facts.items():
-            if isinstance(value, dict):
-                value = ", ".join(f"{key} {number}" for key, number in value.items())
-            answer.say(f"{name.replace('_', ' '):17} {value}")
+    answer.facts = ReferenceLibrary.open(place).stats()
+    for name, value in answer.facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {number}" for key, number in value.items())
+        answer.say(f"{name.replace('_', ' '):17} {value}")
 
 
 @library.command(epilog="Example: echoreel library embed references --adapter runs/adapter")
 def embed(
+    answer: Answer,
     place: Library,
     base: Base = None,
     adapter: Annotated[
         str | None,
         typer.Option(metavar="DIR|ID", help="An adapter for that base. Default: the embedded one."),
     ] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Encode clips for a base ahead of time, for `generate --library`. If interrupted, rerun to resume."""
-    with answering(as_json, debug) as answer:
-        from echoreel.cli.output import hush
-        from echoreel.library.reference_library import ReferenceLibrary
+    from echoreel.cli.output import hush
+    from echoreel.library.reference_library import ReferenceLibrary
 
-        found = ReferenceLibrary.open(place)
-        hush()
-        from echoreel.bases.loading import load_base
-        from echoreel.generation.settings import recommended_size
-        from echoreel.library.encoded_clips import encode_library
-        from echoreel.method.loading import load_adapter
+    found = ReferenceLibrary.open(place)
+    hush()
+    from echoreel.bases.loading import load_base
+    from echoreel.generation.settings import recommended_size
+    from echoreel.library.encoded_clips import encode_library
+    from echoreel.method.loading import load_adapter
 
-        with answer.busy("loading the models"):
-            pipe, loaded = load_base(base), load_adapter(adapter)
-            loaded.attach(pipe)  # so that one of another base is told before the work
-            loaded.detach()
-        stored = encode_library(found, pipe, recommended_size(pipe))
-        answer.say(f"encoded {stored.clips} clips; {stored.known} were encoded already")
-        if stored.stale:
-            answer.say(f"{stored.stale} were encoded with other weights of this base and are replaced")
-        tell_problems(answer, stored.problems)
-        answer.facts = stored.details()
+    with answer.busy("loading the models"):
+        pipe, loaded = load_base(base), load_adapter(adapter)
+        loaded.attach(pipe)  # so that one of another base is told before the work
+        loaded.detach()
+    stored = encode_library(found, pipe, recommended_size(pipe))
+    answer.say(f"encoded {stored.clips} clips; {stored.known} were encoded already")
+    if stored.stale:
+        answer.say(f"{stored.stale} were encoded with other weights of this base and are replaced")
+    tell_problems(answer, stored.problems)
+    answer.facts = stored.details()
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,22 +1,20 @@
-"""`--quiet` and `--verbose`: options of every command, and what they change, in one place.
+"""`--quiet` and `--verbose`: what they change, in one place.
 
 Quiet: errors and results alone, so stderr is dropped while a command works. Verbose: versions, what was
 loaded from where, times, and the notes and warnings of the libraries below.
 """
 
-import inspect
 import io
 import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from contextvars import ContextVar
-from functools import wraps
 from importlib.metadata import version
 from platform import python_version
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import typer
 
@@ -27,51 +25,6 @@ LOUDNESS: ContextVar[Loudness] = ContextVar("loudness", default="normal")
 """Of the command that runs now."""
 
 TOLD = ("torch", "diffusers", "transformers", "av")  # packages whose versions `--verbose` prints
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and results, nothing else.")]
-Verbose = Annotated[
-    bool,
-    typer.Option(
-        "--verbose",
-        "-v",
-        help="Also print versions, what is loaded from where, times, and warnings of libraries.",
-    ),
-]
-
-
-class Commands(typer.Typer):
-    """A group whose commands all have both options."""
-
-    def command(self, *args: Any, **kwargs: Any) -> Callable[[Function], Function]:
-        """As typer's."""
-        add = super().command(*args, **kwargs)
-
-        def added(function: Function) -> Function:
-            add(_with_both(function))
-            return function
-
-        return added
-
-
-def _with_both(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The command's function with two more parameters, which it need not know."""
-
-    @wraps(function)
-    def called(*args: Any, quiet: bool = False, verbose: bool = False, **kwargs: Any) -> Any:
-        with as_loud_as(quiet, verbose):
-            return function(*args, **kwargs)
-
-    own = inspect.signature(function)
-    more = {"quiet": Quiet, "verbose": Verbose}
-    both = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
-        for name, kind in more.items()
-    ]
-    vars(called)["__signature__"] = own.replace(parameters=[*own.parameters.values(), *both])
-    called.__annotations__ = function.__annotations__ | more
-    return called
 
 
 @contextmanager

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from echoreel.cli.app import app
-from echoreel.cli.options import AsJson, Debug
-from echoreel.cli.output import answering, hush
+from echoreel.cli.output import Answer, hush
 
 
 @app.command(
     epilog='Example: echoreel measure out.mp4 --prompt "a raccoon playing the guitar" --reference guitar.mp4'
 )
 def measure(
+    answer: Answer,
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO|FOLDER...", help="Videos to measure.")],
     prompt: Annotated[
         list[str] | None,
@@ -52,20 +52,17 @@ def measure(
             metavar="X", min=0.1, max=86_400, help="Measure only the first X seconds. Default: all."
         ),
     ] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Measure videos: text alignment, frame consistency, motion, trajectory fidelity, Fréchet distance.
 
     docs/metrics.md says what each number is. What a measure needs and was not given leaves it out.
     """
-    with answering(as_json, debug) as answer:
-        with answer.busy("loading"):
-            hush()
-            from echoreel.evaluation.measure.measure import measure as measured
-        found = measured(
-            videos, prompt or (), reference or (), real=real, clip=clip, videomae=videomae, seconds=seconds
-        )
-        for line in found.lines():
-            answer.say(line)
-        answer.facts = found.details()
+    with answer.busy("loading"):
+        hush()
+        from echoreel.evaluation.measure.measure import measure as measured
+    found = measured(
+        videos, prompt or (), reference or (), real=real, clip=clip, videomae=videomae, seconds=seconds
+    )
+    for line in found.lines():
+        answer.say(line)
+    answer.facts = found.details()

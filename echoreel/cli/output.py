@@ -28,6 +28,7 @@ class Answer:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
         self.facts: dict[str, Any] = {}
+        self.code = 0  # that the command exits with, where nothing fails
 
     def say(self, line: str) -> None:
         if not self.as_json:
@@ -60,8 +61,10 @@ def answering(as_json: bool, debug: bool) -> Iterator[Answer]:
     try:
         with spoken():
             yield answer
-        if as_json:
+        if answer.as_json:
             typer.echo(json.dumps(answer.facts))
+        if answer.code:
+            raise typer.Exit(answer.code)
     except (typer.Exit, BrokenPipeError):
         raise
     except (Exception, KeyboardInterrupt) as error:

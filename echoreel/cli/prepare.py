@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from echoreel.cli.app import prepare
-from echoreel.cli.options import AsJson, Base, BaseParts, Debug, Overrides, Recipe, Size, pixels
-from echoreel.cli.output import answering, hush
+from echoreel.cli.options import Base, BaseParts, Overrides, Recipe, Size, pixels
+from echoreel.cli.output import Answer, hush
 
 References = Annotated[int, typer.Option(metavar="N", min=1, help="References per target.")]
 PerAction = Annotated[int, typer.Option("--per-action", metavar="N", min=2, help="Most clips of one action.")]
@@ -19,6 +19,7 @@ Similar = Annotated[float, typer.Option(metavar="X", help="Drop pairs that look 
 
 @prepare.command(epilog="Example: echoreel prepare pairs videos/pairs.jsonl runs/pairs")
 def pairs(
+    answer: Answer,
     manifest: Annotated[
         Path,
         typer.Argument(metavar="MANIFEST.jsonl", help="JSON lines, one pair each."),
@@ -41,26 +42,24 @@ def pairs(
         Path | None,
         typer.Option(metavar="DIR", help="Folder that paths are relative to. Default: the manifest's."),
     ] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Encode pairs of ordinary videos, of one action each, for `train`. If interrupted, rerun to resume."""
-    with answering(as_json, debug) as answer:
-        hush()
-        from echoreel.bases.sketch import only_autoencoder
-        from echoreel.common.settings import checked
-        from echoreel.training.encode_pairs import PrepareSettings, prepare_pairs
+    hush()
+    from echoreel.bases.sketch import only_autoencoder
+    from echoreel.common.settings import checked
+    from echoreel.training.encode_pairs import PrepareSettings, prepare_pairs
 
-        settings = checked(PrepareSettings, frames=frames, fps=fps, references=references, size=pixels(size))
-        with answer.busy("encoding"):
-            found = prepare_pairs(only_autoencoder(base, base_parts), manifest, folder, settings, root)
-        for line in found.told():
-            answer.say(line)
-        answer.facts = {"folder": str(folder)} | found.counts()
+    settings = checked(PrepareSettings, frames=frames, fps=fps, references=references, size=pixels(size))
+    with answer.busy("encoding"):
+        found = prepare_pairs(only_autoencoder(base, base_parts), manifest, folder, settings, root)
+    for line in found.told():
+        answer.say(line)
+    answer.facts = {"folder": str(folder)} | found.counts()
 
 
 @prepare.command(epilog="Example: echoreel prepare manifest my-library pairs.jsonl --references 2")
 def manifest(
+    answer: Answer,
     library: Annotated[str, typer.Argument(metavar="LIBRARY", help="A reference library.")],
     out: Annotated[
         Path, typer.Argument(metavar="OUT.jsonl", help="Output file; a report is written beside it.")
@@ -73,42 +72,40 @@ def manifest(
     similar: Similar = 0.03,
     urls: Annotated[bool, typer.Option("--urls", help="Include clips that are only URLs.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed that chooses the pairs.")] = 0,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Choose pairs of the same action, in another look and from another video, for `prepare pairs`."""
-    with answering(as_json, debug) as answer:
-        from collections import Counter
+    from collections import Counter
 
-        from echoreel.common.settings import checked
-        from echoreel.library.choose_pairs import PairSettings, choose_pairs, write_manifest
-        from echoreel.library.reference_library import ReferenceLibrary
+    from echoreel.common.settings import checked
+    from echoreel.library.choose_pairs import PairSettings, choose_pairs, write_manifest
+    from echoreel.library.reference_library import ReferenceLibrary
 
-        settings = checked(
-            PairSettings,
-            references=references,
-            per_action=per_action,
-            shortest=shortest,
-            longest=longest,
-            still=still,
-            similar=similar,
-            urls=urls,
-            seed=seed,
-        )
-        with answer.busy("choosing pairs"):
-            not_read = Counter[str]()
-            chosen = choose_pairs(ReferenceLibrary.open(library).readable(not_read), settings)
-            chosen.dropped.update(not_read)
-            root = write_manifest(chosen, out)
-        answer.say(f"wrote {len(chosen.chosen)} pairs of {chosen.actions} actions to {out}")
-        for reason, count in chosen.dropped.most_common():
-            answer.note(f"dropped {count}: {reason}")
-        answer.note(f"next: echoreel prepare pairs {out} FOLDER --root {root} --references {references}")
-        answer.facts = chosen.details() | {"manifest": str(out), "root": str(root)}
+    settings = checked(
+        PairSettings,
+        references=references,
+        per_action=per_action,
+        shortest=shortest,
+        longest=longest,
+        still=still,
+        similar=similar,
+        urls=urls,
+        seed=seed,
+    )
+    with answer.busy("choosing pairs"):
+        not_read = Counter[str]()
+        chosen = choose_pairs(ReferenceLibrary.open(library).readable(not_read), settings)
+        chosen.dropped.update(not_read)
+        root = write_manifest(chosen, out)
+    answer.say(f"wrote {len(chosen.chosen)} pairs of {chosen.actions} actions to {out}")
+    for reason, count in chosen.dropped.most_common():
+        answer.note(f"dropped {count}: {reason}")
+    answer.note(f"next: echoreel prepare pairs {out} FOLDER --root {root} --references {references}")
+    answer.facts = chosen.details() | {"manifest": str(out), "root": str(root)}
 
 
 @prepare.command(epilog="Example: echoreel prepare dataset ucf101 UCF-101 ucf --holdout 10")
 def dataset(
+    answer: Answer,
     name: Annotated[
         str,
         typer.Argument(
@@ -132,40 +129,38 @@ def dataset(
     still: Still = 0.004,
     similar: Similar = 0.03,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed that chooses pairs and actions.")] = 0,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Choose pairs from a data set as it lies on disk, for `prepare pairs`; says what it dropped and why."""
-    with answering(as_json, debug) as answer:
-        from echoreel.common.settings import checked
-        from echoreel.library.choose_pairs import PairSettings
-        from echoreel.library.datasets import dataset_pairs, layout_of, write_dataset
+    from echoreel.common.settings import checked
+    from echoreel.library.choose_pairs import PairSettings
+    from echoreel.library.datasets import dataset_pairs, layout_of, write_dataset
 
-        settings = checked(
-            PairSettings,
-            references=references,
-            per_action=per_action,
-            shortest=shortest,
-            longest=longest,
-            still=still,
-            similar=similar,
-            seed=seed,
-        )
-        layout = layout_of(name)
-        with answer.busy("looking at the clips"):
-            made = dataset_pairs(layout, root, settings, holdout)
-            roots = write_dataset(made, out)
-        for line in made.told():
-            answer.say(line)
-        for file, top in roots.items():
-            answer.note(f"next: echoreel prepare pairs {file} FOLDER --root {top} --references {references}")
-        answer.facts = made.details() | {"roots": {str(file): str(top) for file, top in roots.items()}}
+    settings = checked(
+        PairSettings,
+        references=references,
+        per_action=per_action,
+        shortest=shortest,
+        longest=longest,
+        still=still,
+        similar=similar,
+        seed=seed,
+    )
+    layout = layout_of(name)
+    with answer.busy("looking at the clips"):
+        made = dataset_pairs(layout, root, settings, holdout)
+        roots = write_dataset(made, out)
+    for line in made.told():
+        answer.say(line)
+    for file, top in roots.items():
+        answer.note(f"next: echoreel prepare pairs {file} FOLDER --root {top} --references {references}")
+    answer.facts = made.details() | {"roots": {str(file): str(top) for file, top in roots.items()}}
 
 
 @prepare.command(
     epilog="Example: echoreel prepare clips clips --motions ../shared/motion --split heldout --count 20"
 )
 def clips(
+    answer: Answer,
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Output folder: 000000.mp4, 000000.txt and so on.")
     ],
@@ -174,90 +169,78 @@ def clips(
     count: Annotated[int, typer.Option(metavar="N", min=1, max=1_000_000, help="How many clips.")] = 16,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=10**12, help="Number of the first clip.")] = 0,
     size: Annotated[int, typer.Option(metavar="PIXELS", help="Height and width.")] = 64,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Film people performing recorded actions: videos and their captions."""
-    with answering(as_json, debug) as answer:
-        from echoreel.actors.actor_clips import ActorDomain, ActorSettings
-        from echoreel.actors.motion_library import MotionLibrary
-        from echoreel.actors.write_clips import write_clips
-        from echoreel.common.settings import checked
+    from echoreel.actors.actor_clips import ActorDomain, ActorSettings
+    from echoreel.actors.motion_library import MotionLibrary
+    from echoreel.actors.write_clips import write_clips
+    from echoreel.common.settings import checked
 
-        settings = checked(ActorSettings, size=size)
-        domain = ActorDomain(MotionLibrary.load(motions).split(split), settings)
-        with answer.busy("filming"):
-            files = write_clips(domain, folder, count, seed)
-        answer.say(f"wrote {len(files)} clips with captions to {folder}")
-        answer.facts = {"files": [str(file) for file in files]}
+    settings = checked(ActorSettings, size=size)
+    domain = ActorDomain(MotionLibrary.load(motions).split(split), settings)
+    with answer.busy("filming"):
+        files = write_clips(domain, folder, count, seed)
+    answer.say(f"wrote {len(files)} clips with captions to {folder}")
+    answer.facts = {"files": [str(file) for file in files]}
 
 
 @prepare.command(epilog="Example: echoreel prepare actors recipes/embedded-base.toml")
 def actors(
+    answer: Answer,
     recipe: Recipe,
     overrides: Overrides = None,
     pairs_only: Annotated[
         bool,
         typer.Option("--pairs-only", help="Only encode pairs, with the autoencoder of `start`."),
     ] = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Train the embedded base and encode pairs for its adapter. If interrupted, rerun to resume."""
-    with answering(as_json, debug) as answer:
-        hush()
-        from echoreel.common.settings import load_settings
-        from echoreel.embedded_base.train_base import BaseRecipe, more_pairs, train_base
+    hush()
+    from echoreel.common.settings import load_settings
+    from echoreel.embedded_base.train_base import BaseRecipe, more_pairs, train_base
 
-        settings = load_settings(recipe, BaseRecipe, overrides or ())
-        if pairs_only:
-            folder = more_pairs(settings)
-            answer.say(f'wrote {settings.pairs} pairs; use them with pairs = "{folder}" in a recipe of train')
-            answer.facts = {"pairs": str(folder)}
-            return
-        folder = train_base(settings)
-        answer.say(f"wrote {folder}; use it with --base {folder}")
-        answer.facts = {"base": str(folder)}
+    settings = load_settings(recipe, BaseRecipe, overrides or ())
+    if pairs_only:
+        folder = more_pairs(settings)
+        answer.say(f'wrote {settings.pairs} pairs; use them with pairs = "{folder}" in a recipe of train')
+        answer.facts = {"pairs": str(folder)}
+        return
+    folder = train_base(settings)
+    answer.say(f"wrote {folder}; use it with --base {folder}")
+    answer.facts = {"base": str(folder)}
 
 
 @prepare.command(epilog="Example: echoreel prepare prism recipes/prism.toml")
-def prism(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False) -> None:
+def prism(answer: Answer, recipe: Recipe, overrides: Overrides = None) -> None:
     """Teach a fresh adapter's Prism alone, for `train` to go on from. If interrupted, rerun to resume."""
-    with answering(as_json, debug) as answer:
-        hush()
-        from echoreel.common.settings import load_settings
-        from echoreel.training.train_prism import PrismRecipe, train_prism
+    hush()
+    from echoreel.common.settings import load_settings
+    from echoreel.training.train_prism import PrismRecipe, train_prism
 
-        folder = train_prism(load_settings(recipe, PrismRecipe, overrides or ()))
-        answer.say(f'wrote {folder}; use it with start = "{folder}" in a recipe of train')
-        answer.facts = {"adapter": str(folder)}
+    folder = train_prism(load_settings(recipe, PrismRecipe, overrides or ()))
+    answer.say(f'wrote {folder}; use it with start = "{folder}" in a recipe of train')
+    answer.facts = {"adapter": str(folder)}
 
 
 @prepare.command(epilog="Example: echoreel prepare prompts recipes/prompts.toml")
-def prompts(
-    recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False
-) -> None:
+def prompts(answer: Answer, recipe: Recipe, overrides: Overrides = None) -> None:
     """Teach a base's text encoder to read prompts as people write them. If interrupted, rerun to resume."""
-    with answering(as_json, debug) as answer:
-        hush()
-        from echoreel.common.settings import load_settings
-        from echoreel.embedded_base.train_prompts import PromptRecipe, train_prompts
+    hush()
+    from echoreel.common.settings import load_settings
+    from echoreel.embedded_base.train_prompts import PromptRecipe, train_prompts
 
-        folder = train_prompts(load_settings(recipe, PromptRecipe, overrides or ()))
-        answer.say(f"wrote {folder}; use it with --base {folder}")
-        answer.facts = {"base": str(folder)}
+    folder = train_prompts(load_settings(recipe, PromptRecipe, overrides or ()))
+    answer.say(f"wrote {folder}; use it with --base {folder}")
+    answer.facts = {"base": str(folder)}
 
 
 @prepare.command(epilog="Example: echoreel prepare judges recipes/judges.toml")
-def judges(
-    recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False, debug: Debug = False
-) -> None:
+def judges(answer: Answer, recipe: Recipe, overrides: Overrides = None) -> None:
     """Train the judge that `evaluate` measures actions and looks with. If interrupted, rerun to resume."""
-    with answering(as_json, debug) as answer:
-        hush()
-        from echoreel.common.settings import load_settings
-        from echoreel.evaluation.actorbench.train_judge import JudgeRecipe, train_judges
+    hush()
+    from echoreel.common.settings import load_settings
+    from echoreel.evaluation.actorbench.train_judge import JudgeRecipe, train_judges
 
-        folder = train_judges(load_settings(recipe, JudgeRecipe, overrides or ()))
-        answer.say(f'wrote {folder}; use it with judge = "{folder}" in a recipe of evaluate')
-        answer.facts = {"judge": str(folder)}
+    folder = train_judges(load_settings(recipe, JudgeRecipe, overrides or ()))
+    answer.say(f'wrote {folder}; use it with judge = "{folder}" in a recipe of evaluate')
+    answer.facts = {"judge": str(folder)}

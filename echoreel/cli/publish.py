@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from echoreel.cli.app import app
-from echoreel.cli.options import AsJson, Debug
-from echoreel.cli.output import answering, hush
+from echoreel.cli.output import Answer, hush
 
 
 @app.command(epilog="Example: echoreel publish runs/mine my-adapter --license apache-2.0 --sample out.mp4")
 def publish(
+    answer: Answer,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished training.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="The card's title.")],
     license: Annotated[
@@ -30,22 +30,19 @@ def publish(
         str | None, typer.Option("--hub", metavar="ID", help="Upload it to the Hugging Face hub as well.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Only you can see it on the hub.")] = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Write an adapter's folder with a model card made from its run; nothing is uploaded without --hub."""
-    with answering(as_json, debug) as answer:
-        hush()
-        from echoreel.training import publish as publishing
+    hush()
+    from echoreel.training import publish as publishing
 
-        folder = to or Path(name)
-        facts = publishing.publish(run, name, license, folder, data, sample or ())
-        answer.say(
-            f"wrote {folder}: README.md is its card, from {facts.steps} steps; use it with --adapter {folder}"
-        )
-        answer.facts = facts.model_dump(mode="json") | {"folder": str(folder)}
-        if hub:
-            with answer.busy("uploading"):
-                address = publishing.push(folder, hub, private)
-            answer.say(f"uploaded to {address}")
-            answer.facts["address"] = address
+    folder = to or Path(name)
+    facts = publishing.publish(run, name, license, folder, data, sample or ())
+    answer.say(
+        f"wrote {folder}: README.md is its card, from {facts.steps} steps; use it with --adapter {folder}"
+    )
+    answer.facts = facts.model_dump(mode="json") | {"folder": str(folder)}
+    if hub:
+        with answer.busy("uploading"):
+            address = publishing.push(folder, hub, private)
+        answer.say(f"uploaded to {address}")
+        answer.facts["address"] = address

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from echoreel.cli.app import app
+from echoreel.cli.commands import Commands
 from echoreel.cli.generate import read_references
-from echoreel.cli.loudness import Commands
-from echoreel.cli.options import AsJson, Debug, Dtype, Size, pixels
-from echoreel.cli.output import answering, hush
+from echoreel.cli.options import Dtype, Size, pixels
+from echoreel.cli.output import Answer, hush
 
 if TYPE_CHECKING:
     from echoreel.media.reference_file import StoredReference
@@ -24,6 +24,7 @@ app.add_typer(reference, name="reference")
     '--reference-caption "a man doing a cartwheel" --base embedded'
 )
 def save(
+    answer: Answer,
     out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
     video: Annotated[
         Path,
@@ -57,73 +58,68 @@ def save(
     dtype: Dtype = None,
     size: Size = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file that is there.")] = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Write the reference's frames, caption and what bases' encoders make of them to one file.
 
     The file goes wherever a video goes. For a base that it holds nothing for, its frames are encoded again.
     """
-    with answering(as_json, debug) as answer:
-        from echoreel.common.places import check_outputs
-        from echoreel.media.reference_video import check_reference_name
+    from echoreel.common.places import check_outputs
+    from echoreel.media.reference_video import check_reference_name
 
-        check_reference_name(out)
-        check_outputs([out], [video], overwrite)
-        wanted = pixels(size)
-        (taken,) = read_references(
-            [video],
-            None if caption is None else [caption],
-            None if start is None else [start],
-            None if end is None else [end],
-            None,
-            crop,
-            None if align is None else [align],
-            None if speed is None else [speed],
-        )
-        taken = taken.read_whole()
-        answer.note(f"reference: {taken.describe()}")
-        if not taken.caption:
-            answer.say("no caption; add --reference-caption, so that the adapter knows the action")
-        for name in base or ():
-            with answer.busy(f"encoding for {name}"):
-                taken = _encoded(taken, name, dtype, wanted)
-        taken.save(out, overwrite)
-        from echoreel.media.reference_file import read_reference
+    check_reference_name(out)
+    check_outputs([out], [video], overwrite)
+    wanted = pixels(size)
+    (taken,) = read_references(
+        [video],
+        None if caption is None else [caption],
+        None if start is None else [start],
+        None if end is None else [end],
+        None,
+        crop,
+        None if align is None else [align],
+        None if speed is None else [speed],
+    )
+    taken = taken.read_whole()
+    answer.note(f"reference: {taken.describe()}")
+    if not taken.caption:
+        answer.say("no caption; add --reference-caption, so that the adapter knows the action")
+    for name in base or ():
+        with answer.busy(f"encoding for {name}"):
+            taken = _encoded(taken, name, dtype, wanted)
+    taken.save(out, overwrite)
+    from echoreel.media.reference_file import read_reference
 
-        answer.facts = _facts(out, read_reference(out))
-        answer.say(f"wrote {out} ({answer.facts['bytes'] / 2**20:.1f} MiB)")
+    answer.facts = _facts(out, read_reference(out))
+    answer.say(f"wrote {out} ({answer.facts['bytes'] / 2**20:.1f} MiB)")
 
 
 @reference.command(epilog="Example: echoreel reference show cartwheel.safetensors --sheet frames.png")
 def show(
+    answer: Answer,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A reference file.")],
     sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture of its frames.")] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Show what a reference file holds."""
-    with answering(as_json, debug) as answer:
-        from echoreel.common.places import check_outputs
-        from echoreel.media.reference_file import read_reference
-        from echoreel.media.reference_video import ReferenceVideo
-        from echoreel.media.video_files import check_picture_name, write_image
+    from echoreel.common.places import check_outputs
+    from echoreel.media.reference_file import read_reference
+    from echoreel.media.reference_video import ReferenceVideo
+    from echoreel.media.video_files import check_picture_name, write_image
 
-        if sheet is not None:
-            check_picture_name(sheet)
-            check_outputs([sheet], [file], overwrite=True)
-        answer.facts = _facts(file, read_reference(file))
-        for name, value in answer.facts.items():
-            if name != "encoded":
-                answer.say(f"{name:8} {value}")
-        for each in answer.facts["encoded"]:
-            height, width = each["size"]
-            answer.say(f"encoded  for {each['family']} at {width}x{height} ({each['base']})")
-        if not answer.facts["encoded"]:
-            answer.say("encoded  for no base")
-        if sheet is not None:
-            write_image(sheet, ReferenceVideo.load(file).sheet())
-            answer.say(f"wrote {sheet}")
+    if sheet is not None:
+        check_picture_name(sheet)
+        check_outputs([sheet], [file], overwrite=True)
+    answer.facts = _facts(file, read_reference(file))
+    for name, value in answer.facts.items():
+        if name != "encoded":
+            answer.say(f"{name:8} {value}")
+    for each in answer.facts["encoded"]:
+        height, width = each["size"]
+        answer.say(f"encoded  for {each['family']} at {width}x{height} ({each['base']})")
+    if not answer.facts["encoded"]:
+        answer.say("encoded  for no base")
+    if sheet is not None:
+        write_image(sheet, ReferenceVideo.load(file).sheet())
+        answer.say(f"wrote {sheet}")
 
 
 def _encoded(

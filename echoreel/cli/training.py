@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from echoreel.cli.app import app
-from echoreel.cli.options import AsJson, Debug, Overrides, Recipe
-from echoreel.cli.output import answering, hush
+from echoreel.cli.options import Overrides, Recipe
+from echoreel.cli.output import Answer, hush
 from echoreel.common.errors import SettingsError
 
 
 @app.command(epilog="Example: echoreel recipe wan-1.3b > my.toml")
 def recipe(
+    answer: Answer,
     base: Annotated[
         str,
         typer.Argument(
@@ -21,25 +22,23 @@ def recipe(
             "kandinsky5-lite, mochi, sana-video, animatediff, modelscope), a folder or a hub id.",
         ),
     ],
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Write a recipe for `train` that fits a base: every key, explained. No weights are downloaded."""
-    with answering(as_json, debug) as answer:
-        with answer.busy("looking at the base"):
-            hush()
-            from echoreel.bases.sketch import sketched
-            from echoreel.training.write_recipe import recipe_for
+    with answer.busy("looking at the base"):
+        hush()
+        from echoreel.bases.sketch import sketched
+        from echoreel.training.write_recipe import recipe_for
 
-            text = recipe_for(sketched(base)[0])
-        answer.say(text.rstrip())
-        answer.facts = {"recipe": text}
+        text = recipe_for(sketched(base)[0])
+    answer.say(text.rstrip())
+    answer.facts = {"recipe": text}
 
 
 @app.command(
     epilog="Example: echoreel train recipes/adapter.toml --set fit.steps=2000 --set folder=runs/mine"
 )
 def train(
+    answer: Answer,
     recipe: Recipe,
     overrides: Overrides = None,
     init: Annotated[
@@ -65,37 +64,35 @@ def train(
             help="With --dry-run: count for a GPU with so much memory, not for this machine.",
         ),
     ] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
 ) -> None:
     """Train an adapter on a base from prepared pairs. If interrupted, rerun to resume."""
-    with answering(as_json, debug) as answer:
-        hush()
-        from echoreel.common.settings import load_settings
-        from echoreel.training import train_adapter as training
+    hush()
+    from echoreel.common.settings import load_settings
+    from echoreel.training import train_adapter as training
 
-        told = [*(overrides or ()), *([f"start={init}"] if init else [])]
-        settings, fits = load_settings(recipe, training.AdapterRecipe, told), True
-        if gpu is not None and not dry_run:
-            raise SettingsError("--gpu only counts, with --dry-run; add that, or leave --gpu out")
-        if dry_run:
-            from echoreel.training.dry_run import dry_run as needs_of
+    told = [*(overrides or ()), *([f"start={init}"] if init else [])]
+    settings = load_settings(recipe, training.AdapterRecipe, told)
+    if gpu is not None and not dry_run:
+        raise SettingsError("--gpu only counts, with --dry-run; add that, or leave --gpu out")
+    if dry_run:
+        from echoreel.training.dry_run import dry_run as needs_of
 
-            with answer.busy("counting what a step needs"):
-                needs = needs_of(settings, gpu)
-            for line in needs.told():
-                answer.say(line)
-            answer.facts, fits = needs.details(), needs.fits
-        else:
-            folder = training.train(settings)
-            answer.say(f"wrote {folder}; use it with --adapter {folder}")
-            answer.facts = {"adapter": str(folder)}
-    if not fits:
-        raise typer.Exit(1)
+        with answer.busy("counting what a step needs"):
+            needs = needs_of(settings, gpu)
+        for line in needs.told():
+            answer.say(line)
+        answer.facts, answer.code = needs.details(), int(not needs.fits)
+    else:
+        folder = training.train(settings)
+        answer.say(f"wrote {folder}; use it with --adapter {folder}")
+        answer.facts = {"adapter": str(folder)}
 
 
-@app.command(epilog="Example: echoreel evaluate recipes/actorbench.toml --prompts 4 --json table.json")
+@app.command(
+    epilog="Example: echoreel evaluate recipes/actorbench.toml --prompts 4 --json table.json", as_json=False
+)
 def evaluate(
+    answer: Answer,
     recipe: Recipe,
     motions: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Another motion library than the recipe's.")
@@ -109,18 +106,16 @@ def evaluate(
         typer.Option(metavar="FILE", help="Also write the table as JSON; - prints it instead."),
     ] = None,
     overrides: Overrides = None,
-    debug: Debug = False,
 ) -> None:
     """Measure whether references make the base perform their action: a table with 95 % intervals."""
-    as_json = json == Path("-")
-    with answering(as_json, debug) as answer:
-        hush()
-        from echoreel.common.settings import load_settings
-        from echoreel.evaluation.actorbench.benchmark import EvaluateSettings
-        from echoreel.evaluation.actorbench.benchmark import evaluate as measure
+    answer.as_json = json == Path("-")
+    hush()
+    from echoreel.common.settings import load_settings
+    from echoreel.evaluation.actorbench.benchmark import EvaluateSettings
+    from echoreel.evaluation.actorbench.benchmark import evaluate as measure
 
-        settings = load_settings(recipe, EvaluateSettings, overrides or ())
-        report = measure(settings, motions, split, prompts, None if as_json else json)
-        answer.say(report.markdown())
-        answer.say(f"wrote {report.folder}" + (f" and {json}" if json else ""))
-        answer.facts = report.details()
+    settings = load_settings(recipe, EvaluateSettings, overrides or ())
+    report = measure(settings, motions, split, prompts, None if answer.as_json else json)
+    answer.say(report.markdown())
+    answer.say(f"wrote {report.folder}" + (f" and {json}" if json else ""))
+    answer.facts = report.details()

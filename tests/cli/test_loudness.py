@@ -14,29 +14,29 @@ from typer.testing import CliRunner
 
 from echoreel import __version__
 from echoreel.cli import app
-from echoreel.cli.loudness import LOUDNESS, Commands
-from echoreel.cli.output import answering
+from echoreel.cli.commands import Commands
+from echoreel.cli.loudness import LOUDNESS
+from echoreel.cli.output import Answer
 from echoreel.common.errors import EchoReelError
 
 noisy = Commands()
 
 
 @noisy.command()
-def work(fail: bool = False) -> None:
-    with answering(as_json=False, debug=False) as answer:
-        answer.note("a note")
-        print("a bar", file=sys.stderr)
-        Console(stderr=True).print("a line of progress")
-        logging.getLogger("somebody").warning("a library's note")
-        logging.getLogger("echoreel.there").info("loaded from there")
-        warnings.warn("a warning", DeprecationWarning, stacklevel=1)
-        if fail:
-            raise EchoReelError("it failed")
-        answer.say("a result")
+def work(answer: Answer, fail: bool = False) -> None:
+    answer.note("a note")
+    print("a bar", file=sys.stderr)
+    Console(stderr=True).print("a line of progress")
+    logging.getLogger("somebody").warning("a library's note")
+    logging.getLogger("echoreel.there").info("loaded from there")
+    warnings.warn("a warning", DeprecationWarning, stacklevel=1)
+    if fail:
+        raise EchoReelError("it failed")
+    answer.say("a result")
 
 
 @noisy.command()
-def other() -> None: ...
+def other(answer: Answer) -> None: ...
 
 
 def test_quiet_leaves_errors_and_results() -> None:

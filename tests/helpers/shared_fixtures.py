@@ -1,6 +1,8 @@
 """For many tests: every base, an adapter that acts, videos in two steps. A plugin of tests/conftest.py."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from diffusers import DDIMScheduler
 
 from echoreel.method.adapter import ActionAdapter
 from helpers.toy_bases import KIN, TOYS
-from helpers.toy_models import toy_adapter
+from helpers.toy_models import save_toys, toy_adapter
 
 
 @pytest.fixture(params=[name for name in TOYS if name not in KIN])
@@ -21,6 +23,20 @@ def adapter(pipe: Any) -> Iterator[ActionAdapter]:
     adapter = toy_adapter(pipe)
     yield adapter
     adapter.detach()
+
+
+@pytest.fixture(scope="session")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base and an adapter for it, as folders to copy: `base` and `adapter`."""
+    folder = tmp_path_factory.mktemp("toys")
+    save_toys(folder)
+    return folder
+
+
+@pytest.fixture
+def base(toys: Path, tmp_path: Path) -> Path:
+    """The base's folder, to change."""
+    return shutil.copytree(toys / "base", tmp_path / "base")
 
 
 @pytest.fixture

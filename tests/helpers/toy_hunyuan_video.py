@@ -10,7 +10,7 @@ from diffusers import (
 from tokenizers import Regex, normalizers
 from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
-from helpers.toy_models import alive, quiet, toy_tokenizer
+from helpers.toy_models import BLOCKS, ENDS, WORDS_NETWORK, alive, quiet, toy_tokenizer
 
 
 def toy_hunyuan_vae() -> AutoencoderKLHunyuanVideo:
@@ -28,10 +28,7 @@ def toy_hunyuan_video() -> HunyuanVideoPipeline:
     """2 blocks with two streams and 2 with one, of width 16."""
     torch.manual_seed(0)
     transformer = HunyuanVideoTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
+        **BLOCKS,
         num_layers=2,
         num_single_layers=2,
         num_refiner_layers=1,
@@ -40,26 +37,9 @@ def toy_hunyuan_video() -> HunyuanVideoPipeline:
         pooled_projection_dim=16,
         rope_axes_dim=(2, 2, 4),
     )
-    vae = toy_hunyuan_vae()
-    tokenizer = template_tokenizer()
-    words = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        pad_token_id=0,
-    )
-    summary = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        bos_token_id=2,
-        eos_token_id=3,
-    )
+    vae, tokenizer = toy_hunyuan_vae(), template_tokenizer()
+    size = WORDS_NETWORK | {"num_hidden_layers": 3, "num_key_value_heads": 2}
+    words = LlamaConfig(vocab_size=len(tokenizer), pad_token_id=0, **size)
     return quiet(
         HunyuanVideoPipeline(
             text_encoder=LlamaModel(words).eval(),
@@ -67,10 +47,15 @@ def toy_hunyuan_video() -> HunyuanVideoPipeline:
             transformer=alive(transformer),
             vae=vae,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
-            text_encoder_2=CLIPTextModel(summary).eval(),
+            text_encoder_2=toy_clip(len(tokenizer)),
             tokenizer_2=toy_tokenizer(),
         )
     )
+
+
+def toy_clip(words: int) -> CLIPTextModel:
+    """That of HunyuanVideo 1.0 and of Kandinsky 5."""
+    return CLIPTextModel(CLIPTextConfig(vocab_size=words, **WORDS_NETWORK, **ENDS)).eval()
 
 
 def template_tokenizer(

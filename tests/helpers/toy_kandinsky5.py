@@ -9,10 +9,10 @@ from diffusers import (
     Kandinsky5T2VPipeline,
     Kandinsky5Transformer3DModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from helpers.toy_hunyuan_video import template_tokenizer, toy_hunyuan_vae
-from helpers.toy_models import alive, quiet, toy_tokenizer
+from helpers.toy_hunyuan_video import template_tokenizer, toy_clip, toy_hunyuan_vae
+from helpers.toy_models import ENDS, WORDS_NETWORK, alive, quiet, toy_tokenizer
 
 BEFORE = r"(?m)\A.*<\|im_start\|>user\s*"  # a prompt, in 128 tokens
 
@@ -42,8 +42,7 @@ def kandinsky_parts() -> dict[str, Any]:
     for name, parameter in transformer.named_parameters():
         if name.endswith("_norm.weight"):  # of queries and keys, which it rounds to bfloat16 in every dtype
             torch.nn.init.constant_(parameter, 0.1)  # small, so that a batch's last bits do not show
-    vae = toy_hunyuan_vae()
-    tokenizer = template_tokenizer(BEFORE, 128, "<|im_end|>")
+    vae, tokenizer = toy_hunyuan_vae(), template_tokenizer(BEFORE, 128, "<|im_end|>")
     return {
         "transformer": alive(transformer),
         "vae": vae,
@@ -56,29 +55,14 @@ def kandinsky_parts() -> dict[str, Any]:
 
 
 def toy_qwen(words: int) -> Qwen2_5_VLForConditionalGeneration:
-    text = {
-        "vocab_size": words,
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "bos_token_id": 2,
-        "eos_token_id": 3,
-        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
-    }
+    text = (
+        WORDS_NETWORK
+        | ENDS
+        | {
+            "vocab_size": words,
+            "num_key_value_heads": 2,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
+        }
+    )
     vision = {"hidden_size": 16, "intermediate_size": 16, "depth": 1, "num_heads": 2, "out_hidden_size": 16}
     return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision)).eval()
-
-
-def toy_clip(words: int) -> CLIPTextModel:
-    config = CLIPTextConfig(
-        vocab_size=words,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        bos_token_id=2,
-        eos_token_id=3,
-    )
-    return CLIPTextModel(config).eval()

@@ -11,7 +11,7 @@ from diffusers import (
 from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
-from helpers.toy_models import alive, quiet, toy_tokenizer
+from helpers.toy_models import BLOCKS, alive, quiet, toy_tokenizer
 
 LAYERS = 2  # of the language model
 
@@ -20,10 +20,6 @@ def toy_ltx2() -> LTX2Pipeline:
     """4 blocks of width 16 for video and 8 for audio, whose latents are 2 channels of 2 bins."""
     torch.manual_seed(0)
     transformer = LTX2VideoTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
         cross_attention_dim=16,
         audio_in_channels=4,
         audio_out_channels=4,
@@ -34,6 +30,7 @@ def toy_ltx2() -> LTX2Pipeline:
         caption_channels=16,
         vae_scale_factors=(4, 4, 4),
         perturbed_attn=True,
+        **BLOCKS,
     )
     return quiet(
         LTX2Pipeline(

@@ -1,5 +1,6 @@
 """Toy bases: the real diffusers and transformers classes, tiny and with random weights, made in a second."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,21 @@ UNET_3D: dict[str, Any] = {
     "attention_head_dim": 4,
 }
 """Of U-Nets with whole blocks of time and space."""
+MOTION: dict[str, Any] = {
+    "sample_size": 8,
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "cross_attention_dim": 16,
+    "num_attention_heads": 2,
+    "motion_num_attention_heads": 2,
+}
+"""Of AnimateDiff's U-Nets."""
+WORDS_NETWORK = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+"""Of encoders of text and pictures."""
+ENDS = {"bos_token_id": 2, "eos_token_id": 3}
+"""Of the tokenizer below."""
+BLOCKS = {"in_channels": 4, "out_channels": 4, "num_attention_heads": 2, "attention_head_dim": 8}
+"""Of transformers of width 16."""
 
 
 def toy_tokenizer() -> PreTrainedTokenizerFast:
@@ -63,16 +79,11 @@ def toy_unet(seed: int = 0) -> UNetMotionModel:
     """Latents (B, 4, T, 8, 8), captions of width 16; 7 sites of width 8 and 16."""
     torch.manual_seed(seed)
     return UNetMotionModel(
-        sample_size=8,
         block_out_channels=(8, 16),
         down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
         up_block_types=("UpBlockMotion", "CrossAttnUpBlockMotion"),
-        layers_per_block=1,
-        norm_num_groups=4,
-        cross_attention_dim=16,
-        num_attention_heads=2,
-        motion_num_attention_heads=2,
         motion_max_seq_length=32,
+        **MOTION,
     ).eval()
 
 
@@ -80,15 +91,10 @@ def toiest_unet() -> UNetMotionModel:
     """As `toy_unet` with one level and 4 sites: for torch.compile, which is slow."""
     torch.manual_seed(0)
     return UNetMotionModel(
-        sample_size=8,
         block_out_channels=(8,),
         down_block_types=("DownBlockMotion",),
         up_block_types=("UpBlockMotion",),
-        layers_per_block=1,
-        norm_num_groups=4,
-        cross_attention_dim=16,
-        num_attention_heads=2,
-        motion_num_attention_heads=2,
+        **MOTION,
     ).eval()
 
 
@@ -118,18 +124,16 @@ def toy_pipeline(seed: int = 0, unet: UNetMotionModel | None = None) -> AnimateD
         timestep_spacing="trailing",
         clip_sample=False,
     )
-    pipe = AnimateDiffPipeline(**toy_encoders(seed), unet=unet, motion_adapter=None, scheduler=scheduler)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return quiet(
+        AnimateDiffPipeline(**toy_encoders(seed), unet=unet, motion_adapter=None, scheduler=scheduler)
+    )
 
 
 @quick_copies
 def toy_lvdm_pipeline(seed: int = 0) -> LVDMPipeline:
     """As `toy_pipeline`, on LVDM's U-Net."""
     scheduler = DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False)
-    pipe = LVDMPipeline(**toy_encoders(seed), unet=toy_lvdm(seed), scheduler=scheduler)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return quiet(LVDMPipeline(**toy_encoders(seed), unet=toy_lvdm(seed), scheduler=scheduler))
 
 
 def toy_encoders(seed: int = 0) -> dict[str, Any]:
@@ -158,14 +162,10 @@ def toy_text(seed: int = 0) -> dict[str, Any]:
     tokenizer = toy_tokenizer()
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
         max_position_embeddings=16,
         pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=3,
+        **WORDS_NETWORK,
+        **ENDS,
     )
     return {"text_encoder": CLIPTextModel(text).eval(), "tokenizer": tokenizer}
 
@@ -173,15 +173,7 @@ def toy_text(seed: int = 0) -> dict[str, Any]:
 def toy_eye() -> dict[str, Any]:
     """CLIP's image encoder and what prepares pictures for it."""
     torch.manual_seed(3)
-    config = CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        projection_dim=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=224,
-        patch_size=112,
-    )
+    config = CLIPVisionConfig(projection_dim=16, image_size=224, patch_size=112, **WORDS_NETWORK)
     size = {"height": 224, "width": 224}
     return {
         "image_encoder": CLIPVisionModelWithProjection(config).eval(),
@@ -229,6 +221,11 @@ def toy_tokens(adapter: ActionAdapter, batch: int = 1, frames: int = FRAMES, see
     latents = torch.randn(batch, 4, frames, 8, 8, generator=generator)
     with torch.no_grad():
         return adapter.encode(latents, torch.randn(batch, 5, 16, generator=generator))
+
+
+def changed(file: Path, **values: Any) -> None:
+    """Have a .json say other values."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 def save_toys(folder: Path) -> None:

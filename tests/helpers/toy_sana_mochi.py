@@ -15,7 +15,7 @@ from diffusers import (
 )
 from transformers import Gemma2Config, Gemma2Model
 
-from helpers.toy_models import alive, quiet
+from helpers.toy_models import ENDS, WORDS_NETWORK, alive, quiet
 from helpers.toy_transformers import t5_parts, wan_parts
 
 
@@ -45,14 +45,10 @@ def sana_parts() -> dict[str, Any]:
     )
     words = Gemma2Config(
         vocab_size=len(parts["tokenizer"]),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=8,
-        bos_token_id=2,
-        eos_token_id=3,
+        **WORDS_NETWORK,
+        **ENDS,
     )
     scheduler = DPMSolverMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=8.0

@@ -1,16 +1,12 @@
-"""A toy task for the training loop; as a script it trains into a folder, slowly, to be killed."""
+"""A toy task for the training loop, slow where a test wants to kill it."""
 
-import json
-import os
-import signal
-import sys
 import time
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from echoreel.training.loop import FitSettings, fit, noise_like, seeded
+from echoreel.training.loop import FitSettings, noise_like, seeded
 
 
 class ToyTask:
@@ -69,30 +65,3 @@ def plain_task() -> ToyTask:
 
 
 PLAIN = FitSettings(steps=6, warmup=0, learning_rate=1e-2)
-
-
-def together(folder: Path) -> None:
-    """What two processes train: a run of their own, one that a single process began, and adapters of a recipe
-    with the base whole in each process and spread over both."""
-    fit(plain_task(), PLAIN, folder / "two")
-    fit(plain_task(), PLAIN.model_copy(update={"accumulate": 2}), folder / "begun")
-    loaded, load = [], train_adapter.load_frozen
-    train_adapter.load_frozen = lambda *a: loaded.append(load(*a)) or loaded[-1]
-    for spread in ("false", "true"):
-        told = [f"folder={folder}/spread-{spread}", f"fit.spread_base={spread}", "fit.accumulate=1"]
-        train_adapter.train(load_settings(folder / "adapter.toml", train_adapter.AdapterRecipe, told))
-    held = [
-        [getattr(p, "_local_tensor", p).numel() for p in each.base.denoiser.parameters()] for each in loaded
-    ]
-    (folder / f"held-{os.environ['RANK']}.json").write_text(json.dumps([sum(each) for each in held]))
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests run under nohup would hand down that it is ignored
-    if sys.argv[2] == "together":
-        from echoreel.common.settings import load_settings
-        from echoreel.training import train_adapter
-
-        together(Path(sys.argv[1]))
-    else:
-        fit(ToyTask(pause=float(sys.argv[2])), SETTINGS, Path(sys.argv[1]))

@@ -37,8 +37,28 @@ from transformers import (
 )
 
 from helpers.quick_copies import quick_copies
-from helpers.toy_models import FRAMES, alive, quiet, toy_eye, toy_tokenizer, toy_vae
+from helpers.toy_models import BLOCKS, FRAMES, WORDS_NETWORK, alive, quiet, toy_eye, toy_tokenizer, toy_vae
 
+WAN = {
+    "num_attention_heads": 2,
+    "attention_head_dim": 12,
+    "in_channels": 4,
+    "out_channels": 4,
+    "text_dim": 16,
+    "freq_dim": 16,
+    "ffn_dim": 32,
+    "num_layers": 4,
+    "rope_max_seq_len": 32,
+}
+WAN_VAE: dict[str, Any] = {
+    "base_dim": 4,
+    "z_dim": 4,
+    "dim_mult": [1, 1, 1],
+    "num_res_blocks": 1,
+    "temperal_downsample": [True, True],
+    "latents_mean": [0.1, 0.2, 0.3, 0.4],
+    "latents_std": [0.5, 0.6, 0.7, 0.8],
+}
 T5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
 
 
@@ -66,33 +86,12 @@ def wan_eye() -> dict[str, Any]:
 
 def wan_transformer(seed: int, **more: Any) -> WanTransformer3DModel:
     torch.manual_seed(seed)
-    return alive(
-        WanTransformer3DModel(
-            num_attention_heads=2,
-            attention_head_dim=12,
-            out_channels=4,
-            text_dim=16,
-            freq_dim=16,
-            ffn_dim=32,
-            num_layers=4,
-            rope_max_seq_len=32,
-            **({"in_channels": 4} | more),
-        )
-    )
+    return alive(WanTransformer3DModel(**(WAN | more)))
 
 
 def wan_parts(seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
-    vae = AutoencoderKLWan(
-        base_dim=4,
-        z_dim=4,
-        dim_mult=[1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[True, True],
-        latents_mean=[0.1, 0.2, 0.3, 0.4],
-        latents_std=[0.5, 0.6, 0.7, 0.8],
-        scale_factor_spatial=4,
-    )
+    vae = AutoencoderKLWan(**WAN_VAE, scale_factor_spatial=4)
     tokenizer = toy_tokenizer()
     text_encoder = UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), **T5))
     return {
@@ -107,13 +106,7 @@ def toy_ltx() -> LTXPipeline:
     """4 blocks of width 16."""
     torch.manual_seed(0)
     transformer = LTXVideoTransformer3DModel(
-        in_channels=4,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
-        cross_attention_dim=16,
-        num_layers=4,
-        caption_channels=16,
+        cross_attention_dim=16, num_layers=4, caption_channels=16, **BLOCKS
     )
     vae = AutoencoderKLLTXVideo(
         latent_channels=4,
@@ -191,10 +184,6 @@ def toy_hunyuan() -> HunyuanVideo15Pipeline:
     """4 blocks of width 16."""
     torch.manual_seed(0)
     transformer = HunyuanVideo15Transformer3DModel(
-        in_channels=9,
-        out_channels=4,
-        num_attention_heads=2,
-        attention_head_dim=8,
         num_layers=4,
         num_refiner_layers=1,
         mlp_ratio=2.0,
@@ -203,6 +192,7 @@ def toy_hunyuan() -> HunyuanVideo15Pipeline:
         image_embed_dim=16,
         rope_axes_dim=(2, 2, 4),
         task_type="t2v",
+        **(BLOCKS | {"in_channels": 9}),
     )
     vae = AutoencoderKLHunyuanVideo15(
         latent_channels=4,
@@ -215,11 +205,7 @@ def toy_hunyuan() -> HunyuanVideo15Pipeline:
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
     words = Qwen2_5_VLTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=2,
+        **(WORDS_NETWORK | {"num_hidden_layers": 3, "num_key_value_heads": 2}),
         rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
     )
     pipe = HunyuanVideo15Pipeline(
@@ -239,10 +225,6 @@ def toy_latte() -> LattePipeline:
     """2 pairs of blocks of width 16."""
     torch.manual_seed(0)
     transformer = LatteTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=8,
-        in_channels=4,
-        out_channels=8,
         num_layers=2,
         cross_attention_dim=16,
         attention_bias=True,
@@ -254,6 +236,7 @@ def toy_latte() -> LattePipeline:
         norm_elementwise_affine=False,
         caption_channels=16,
         video_length=FRAMES,
+        **(BLOCKS | {"out_channels": 8}),
     )
     scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False)
     return quiet(

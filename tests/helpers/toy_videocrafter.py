@@ -1,7 +1,6 @@
 """Toys of VideoCrafter: the real classes, tiny and with random weights; and OpenCLIP's of torch's parts."""
 
 from collections import OrderedDict
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from echoreel.bases.ports.videocrafter_image_tokens import ImageProjection
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
 from echoreel.bases.ports.videocrafter_scheduler import ScaledDDIMScheduler
 from echoreel.bases.ports.videocrafter_unet import VideoCrafterUNet
-from helpers.toy_models import UNET_3D, toy_encoders
+from helpers.toy_models import UNET_3D, quiet, toy_encoders
 
 
 def toy_videocrafter(seed: int = 0, text_tokens: int = 0) -> VideoCrafterUNet:
@@ -22,14 +21,13 @@ def toy_videocrafter(seed: int = 0, text_tokens: int = 0) -> VideoCrafterUNet:
 
 def toy_videocrafter_pipeline(seed: int = 0) -> VideoCrafterPipeline:
     """Videos of 32 x 32 pixels, latents (B, 4, T, 8, 8)."""
-    pipe = VideoCrafterPipeline(**toy_encoders(seed), unet=toy_videocrafter(seed), scheduler=scheduler())
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return quiet(
+        VideoCrafterPipeline(**toy_encoders(seed), unet=toy_videocrafter(seed), scheduler=scheduler())
+    )
 
 
 def toy_videocrafter_image_pipeline(seed: int = 0) -> VideoCrafterImagePipeline:
     """The same, of an image: 16 tokens of text, then 3 of the image."""
-    encoders: dict[str, Any] = toy_encoders(seed)
     config = CLIPVisionConfig(
         hidden_size=8,
         intermediate_size=16,
@@ -39,14 +37,13 @@ def toy_videocrafter_image_pipeline(seed: int = 0) -> VideoCrafterImagePipeline:
         patch_size=8,
     )
     pipe = VideoCrafterImagePipeline(
-        **encoders,
+        **toy_encoders(seed),
         unet=toy_videocrafter(seed, text_tokens=16),
         scheduler=scheduler(),
         image_encoder=CLIPVisionModel(config).eval(),
         image_projection=ImageProjection(8, 8, depth=1, heads=2, head_width=4, tokens=3, out_width=16).eval(),
     )
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return quiet(pipe)
 
 
 def scheduler() -> ScaledDDIMScheduler:

@@ -17,19 +17,7 @@ from diffusers import (
 )
 
 from helpers.toy_models import alive, quiet
-from helpers.toy_transformers import wan_eye, wan_parts, wan_transformer
-
-SMALL = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "in_channels": 4,
-    "out_channels": 4,
-    "text_dim": 16,
-    "freq_dim": 16,
-    "ffn_dim": 32,
-    "num_layers": 4,
-    "rope_max_seq_len": 32,
-}
+from helpers.toy_transformers import WAN, WAN_VAE, wan_eye, wan_parts, wan_transformer
 
 
 def toy_wan_5b() -> WanPipeline:
@@ -47,18 +35,7 @@ def toy_wan_5b_i2v() -> WanImageToVideoPipeline:
 def patch_parts() -> dict[str, Any]:
     torch.manual_seed(4)
     vae = AutoencoderKLWan(
-        base_dim=4,
-        decoder_base_dim=4,
-        z_dim=4,
-        dim_mult=[1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[True, True],
-        latents_mean=[0.1, 0.2, 0.3, 0.4],
-        latents_std=[0.5, 0.6, 0.7, 0.8],
-        is_residual=True,
-        in_channels=12,
-        out_channels=12,
-        patch_size=2,
+        **WAN_VAE, decoder_base_dim=4, is_residual=True, in_channels=12, out_channels=12, patch_size=2
     )
     return wan_parts(0) | {"vae": vae.eval(), "scheduler": unipc(5.0)}
 
@@ -67,7 +44,7 @@ def toy_vace() -> WanVACEPipeline:
     """4 blocks of width 24, the first and third of which are joined by a control block."""
     torch.manual_seed(0)
     control = 2 * 4 + 4**2  # latents twice, and the mask's pixels of a place
-    transformer = WanVACETransformer3DModel(**SMALL, vace_layers=[0, 2], vace_in_channels=control)
+    transformer = WanVACETransformer3DModel(**WAN, vace_layers=[0, 2], vace_in_channels=control)
     return quiet(WanVACEPipeline(**wan_parts(0), transformer=alive(transformer)))
 
 
@@ -92,7 +69,7 @@ def toy_skyreels_df() -> SkyReelsV2DiffusionForcingPipeline:
 
 def sky_transformer(**more: Any) -> SkyReelsV2Transformer3DModel:
     torch.manual_seed(0)
-    return alive(SkyReelsV2Transformer3DModel(**(SMALL | more)))
+    return alive(SkyReelsV2Transformer3DModel(**(WAN | more)))
 
 
 def sky_parts() -> dict[str, Any]:

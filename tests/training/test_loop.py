@@ -7,8 +7,6 @@ import os
 import pty
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any, BinaryIO
 import pytest
 import safetensors.torch
 import torch
-from helpers.places import ROOT
+from helpers.forks import code_of, forked, wait_until
 from helpers.toy_training_task import SETTINGS, ToyTask
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -29,8 +27,6 @@ from echoreel.common.settings import checked
 from echoreel.training.loop import FitSettings, TrainingDiverged, fit
 from echoreel.training.run_folder import RunFolder, Snapshot, load_trained, train_mode, trained_state
 from echoreel.training.run_log import Headline
-
-TOY = ROOT / "tests" / "helpers" / "toy_training_task.py"
 
 
 def newest(folder: Path) -> dict[str, Tensor]:
@@ -68,24 +64,20 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_and_resumed_equals_uninterrupted(
     tmp_path: Path, uninterrupted: Path, sign: signal.Signals, code: int
 ) -> None:
-    child = subprocess.Popen([sys.executable, TOY, tmp_path, "0.2"], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not RunFolder(tmp_path).latest() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.3)
-    child.send_signal(sign)
-    _, said = child.communicate(timeout=60)
-    # Ctrl-C is re-raised as KeyboardInterrupt; Python itself then ends by SIGINT.
-    assert child.returncode == code or (sign is not signal.SIGKILL and child.returncode == -signal.SIGINT), (
-        said
-    )
+    run = tmp_path / "run"
+    child = forked(fit, ToyTask(pause=0.1), SETTINGS, run, said=tmp_path / "said")
+    wait_until(RunFolder(run).latest, child)
+    time.sleep(0.15)
+    os.kill(child.pid or 0, sign)
+    ended, said = code_of(child), (tmp_path / "said").read_text()
+    assert ended == code, said
     assert sign is signal.SIGKILL or f"{sign.name}: stopped with a checkpoint at step" in said
-    stopped = RunFolder(tmp_path).latest()
+    stopped = RunFolder(run).latest()
     assert stopped is not None
     assert 3 <= int(stopped.name.removeprefix("step-")) < 12
-    assert fit(ToyTask(), SETTINGS, tmp_path) == 12
-    assert_same(newest(tmp_path), newest(uninterrupted))
-    assert metrics(tmp_path) == metrics(uninterrupted)
+    assert fit(ToyTask(), SETTINGS, run) == 12
+    assert_same(newest(run), newest(uninterrupted))
+    assert metrics(run) == metrics(uninterrupted)
 
 
 def test_prefetching_changes_nothing(tmp_path: Path, uninterrupted: Path) -> None:
@@ -341,20 +333,21 @@ def test_absurd_settings_are_refused(values: dict[str, Any]) -> None:
 def test_a_closed_terminal_costs_no_checkpoint(tmp_path: Path) -> None:
     """The terminal is gone: SIGHUP, and every word to it is an error."""
     terminal, child_side = pty.openpty()
-    child = subprocess.Popen(
-        [sys.executable, TOY, tmp_path, "0.2"], stdin=child_side, stdout=child_side, stderr=child_side,
-        start_new_session=True,
-    )  # fmt: skip
+    child = forked(closing, terminal, fit, ToyTask(pause=0.1), SETTINGS, tmp_path, said=child_side)
     os.close(child_side)
-    deadline = time.monotonic() + 120
-    while not RunFolder(tmp_path).latest() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(RunFolder(tmp_path).latest, child)
     os.close(terminal)  # while step 4 is computed, which is logged
-    child.send_signal(signal.SIGHUP)
-    child.wait(timeout=60)
+    os.kill(child.pid or 0, signal.SIGHUP)
+    code_of(child)
     stopped = RunFolder(tmp_path).latest()
     assert stopped is not None
     assert stopped.name in ("step-000004", "step-000005")
+
+
+def closing(file: int, call: Callable[..., object], *given: object) -> None:
+    """Call it without this open file, of which the fork has a copy."""
+    os.close(file)
+    call(*given)
 
 
 def test_a_checkpoint_is_written_after_so_many_minutes(

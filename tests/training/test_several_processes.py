@@ -1,14 +1,14 @@
 """Two processes train what one does, with the base whole in each or spread over both."""
 
 import json
-import subprocess
-import sys
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.places import ROOT
+from helpers.forks import code_of, forked
 from helpers.toy_models import FRAMES, toy_pipeline
 from helpers.toy_training_task import PLAIN, ToyTask, plain_task
 from helpers.toy_transformers import toy_wan_22
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from echoreel.common.errors import BaseUnsupported, CheckpointError, SettingsError
 from echoreel.common.settings import load_settings
+from echoreel.training import train_adapter
 from echoreel.training.loop import fit
 from echoreel.training.pair_cache import PairSetWriter
 from echoreel.training.run_folder import RunFolder
 from echoreel.training.spread_base import process_device, spread_over_processes
 from echoreel.training.train_adapter import AdapterRecipe, train
 
-TOY = ROOT / "tests" / "helpers" / "toy_training_task.py"
 RECIPE = """\
 folder = "one"
 base = "{0}/base"
@@ -55,9 +55,31 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fit(plain_task(), two, folder / "one")
     fit(plain_task(), two.model_copy(update={"steps": 3}), folder / "begun")
     train(load_settings(folder / "adapter.toml", AdapterRecipe, [f"folder={folder}/alone"]))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([*torchrun, TOY, folder, "together"], check=True, timeout=240)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    several = [
+        forked(together, folder, said=folder / f"said-{rank}", RANK=rank, LOCAL_RANK=rank, **told)
+        for rank in ("0", "1")
+    ]
+    for rank, process in enumerate(several):
+        assert code_of(process) == 0, (folder / f"said-{rank}").read_text()
     return folder
+
+
+def together(folder: Path) -> None:
+    """What two processes train: a run of their own, one that a single process began, and adapters of a recipe
+    with the base whole in each process and spread over both."""
+    fit(plain_task(), PLAIN, folder / "two")
+    fit(plain_task(), PLAIN.model_copy(update={"accumulate": 2}), folder / "begun")
+    loaded, load = [], train_adapter.load_frozen
+    train_adapter.load_frozen = lambda *a: loaded.append(load(*a)) or loaded[-1]
+    for spread in ("false", "true"):
+        told = [f"folder={folder}/spread-{spread}", f"fit.spread_base={spread}", "fit.accumulate=1"]
+        train(load_settings(folder / "adapter.toml", AdapterRecipe, told))
+    held = [
+        [getattr(p, "_local_tensor", p).numel() for p in each.base.denoiser.parameters()] for each in loaded
+    ]
+    (folder / f"held-{os.environ['RANK']}.json").write_text(json.dumps([sum(each) for each in held]))
 
 
 def parameters(folder: Path) -> dict[str, Tensor]:

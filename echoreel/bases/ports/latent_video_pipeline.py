@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.utils.outputs import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from diffusers.video_processor import VideoProcessor
 from torch import Tensor
+from transformers import CLIPTextModel, PreTrainedTokenizerBase
 
 from echoreel.bases.frame_autoencoder import decode_frames
 from echoreel.common.errors import EchoReelError
@@ -37,8 +41,21 @@ class LatentVideoPipeline(DiffusionPipeline):
     unet: Any
     scheduler: Any
 
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: PreTrainedTokenizerBase,
+        unet: ModelMixin,
+        scheduler: DDIMScheduler,
+    ) -> None:
+        super().__init__()
+        self._register(
+            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
+        )
+
     def _register(self, **components: Any) -> None:
-        """What a pipeline's constructor does with its arguments."""
+        """What a pipeline's constructor does with its components."""
         self.register_modules(**components)  # type: ignore[no-untyped-call]
         self.vae_scale_factor = 2 ** (len(self.vae.config["block_out_channels"]) - 1)
         self.video_processor = VideoProcessor(do_resize=False, vae_scale_factor=self.vae_scale_factor)

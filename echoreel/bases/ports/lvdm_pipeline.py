@@ -5,10 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
-from transformers import CLIPTextModel, PreTrainedTokenizerBase
 
 from echoreel.bases.ports.latent_video_pipeline import (
     Generators,
@@ -22,18 +19,7 @@ from echoreel.bases.ports.lvdm_unet import LVDMUNet
 class LVDMPipeline(LatentVideoPipeline):
     """LVDM's text to video; its defaults (50 steps of DDIM, eta 1, guidance 12) are EchoReel's demo's."""
 
-    def __init__(
-        self,
-        vae: AutoencoderKL,
-        text_encoder: CLIPTextModel,
-        tokenizer: PreTrainedTokenizerBase,
-        unet: LVDMUNet,
-        scheduler: DDIMScheduler,
-    ) -> None:
-        super().__init__()
-        self._register(
-            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
-        )
+    unet: LVDMUNet
 
     @torch.no_grad()
     def __call__(

@@ -27,18 +27,7 @@ from echoreel.common.errors import EchoReelError
 class VideoCrafterPipeline(LatentVideoPipeline):
     """VideoCrafter 2's text to video; defaults (50 steps of DDIM, eta 1, guidance 12) are its authors'."""
 
-    def __init__(
-        self,
-        vae: AutoencoderKL,
-        text_encoder: CLIPTextModel,
-        tokenizer: PreTrainedTokenizerBase,
-        unet: VideoCrafterUNet,
-        scheduler: DDIMScheduler,
-    ) -> None:
-        super().__init__()
-        self._register(
-            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
-        )
+    unet: VideoCrafterUNet
 
     @torch.no_grad()
     def __call__(
@@ -102,16 +91,8 @@ class VideoCrafterImagePipeline(LatentVideoPipeline):
         image_encoder: CLIPVisionModel,
         image_projection: ImageProjection,
     ) -> None:
-        super().__init__()
-        self._register(
-            vae=vae,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            unet=unet,
-            scheduler=scheduler,
-            image_encoder=image_encoder,
-            image_projection=image_projection,
-        )
+        super().__init__(vae, text_encoder, tokenizer, unet, scheduler)
+        self._register(image_encoder=image_encoder, image_projection=image_projection)
 
     def encode_image(self, images_BCHW: Tensor) -> Tensor:
         """Context tokens (B, Q, D) of images (B, 3, H, W) in [-1, 1] of any size."""

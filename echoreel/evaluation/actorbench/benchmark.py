@@ -164,7 +164,7 @@ class _Trial:
             ]
             numbers[part] = float(np.mean(right))
         named = self._bank.nearest_actions(reading.joints)
-        opinions = {"action": named, "classifier": self._classified(reading)}
+        opinions = {"action": named, "classifier": self._judge.likeliest(reading, self._actions)}
         for name, actions in opinions.items():
             right = [action == case.action for action, (case, _) in zip(actions, self.takes, strict=False)]
             if right:
@@ -207,7 +207,7 @@ class _Trial:
         reading = self._judge.read(self._film(condition, count))
         named = self._bank.nearest_actions(reading.joints)
         of_all = self._everything.nearest_actions(reading.joints)
-        classified = self._classified(reading)
+        classified = self._judge.likeliest(reading, self._actions)
         values: dict[str, list[float]] = {name: [] for name in MEASURES if name != "frechet_distance"}
         for i, (case, _) in enumerate(takes):
             shown = (case.shuffled if condition == "shuffled" else case.references)[: max(count, 1)]
@@ -242,13 +242,6 @@ class _Trial:
             bytes=price[1],
             **intervals,
         )
-
-    def _classified(self, reading: Reading) -> list[str]:
-        """The likeliest of this split's actions for each video; none if the judge knows not all of them."""
-        if not {*self._actions} <= {*self._judge.actions}:
-            return []
-        columns = [self._judge.actions.index(action) for action in self._actions]
-        return [self._actions[i] for i in reading.actions[:, columns].argmax(1)]
 
     def _distance(self, condition: Condition, reading: Reading) -> float:
         """Fréchet distance from real renders: the targets, or for these the first references."""

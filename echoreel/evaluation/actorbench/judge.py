@@ -117,6 +117,13 @@ class Judge(nn.Module):
             x.mean(1),
         )
 
+    def likeliest(self, reading: Reading, actions: Sequence[str]) -> list[str]:
+        """Of these actions the likeliest for each video; none if the judge knows not all of them."""
+        if not {*actions} <= {*self.actions}:
+            return []
+        columns = [self.actions.index(action) for action in actions]
+        return [actions[i] for i in reading.actions[:, columns].argmax(1)]
+
     @torch.no_grad()
     def read(self, videos: NDArray[np.uint8], batch: int = 32) -> Reading:
         """Read videos (B, T, H, W, 3)."""
