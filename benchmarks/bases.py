@@ -89,9 +89,7 @@ FULL: dict[str, Full] = {
     "Wan 2.2 5B": Full(WanTransformer3DModel, AUTHORS, WAN_5B),
     "Wan VACE 1.3B": Full(WanVACETransformer3DModel, MEMORY, {**WAN_1B, "vace_layers": [*range(0, 30, 2)]}),
     "SkyReels V2 14B": Full(
-        SkyReelsV2Transformer3DModel,
-        MEMORY,
-        {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40},
+        SkyReelsV2Transformer3DModel, MEMORY, {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40}
     ),
     "LTX-Video": Full(LTXVideoTransformer3DModel, DEFAULT),
     "LTX-2": Full(LTX2VideoTransformer3DModel, DEFAULT),

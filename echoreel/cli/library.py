@@ -35,8 +35,7 @@ Library = Annotated[
 ]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Clips, by the ids that `list` shows.")]
 ActionText = Annotated[
-    str | None,
-    typer.Option("--action", metavar="TEXT", help="The action, if the prompt does not name it."),
+    str | None, typer.Option("--action", metavar="TEXT", help="The action, if the prompt does not name it.")
 ]
 EmbedderName = Annotated[
     str | None,
@@ -69,8 +68,7 @@ def add(
         typer.Option(metavar="WHAT=NAME", help="A catalogue's column of caption, location, start or end."),
     ] = None,
     longest: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", help="Longer shots are cut into equal parts."),
+        float, typer.Option(metavar="SECONDS", help="Longer shots are cut into equal parts.")
     ] = 12.0,
     shortest: Annotated[float, typer.Option(metavar="SECONDS", help="Shorter shots are left out.")] = 1.0,
     embedder: EmbedderName = None,
@@ -147,8 +145,7 @@ def list_clips(
     ] = 20,
     action: Annotated[str | None, typer.Option(metavar="TEXT", help="Only those of this action.")] = None,
     removed: Annotated[
-        bool,
-        typer.Option("--removed", help="List only clips that `remove` took out."),
+        bool, typer.Option("--removed", help="List only clips that `remove` took out.")
     ] = False,
 ) -> None:
     """Show clips of the library."""

@@ -173,10 +173,7 @@ def _join(tab: GenerateTab, shared: Shared, drop: gr.File, example: gr.Button) -
     example.click(filled_example, None, tab.outputs, api_visibility="private")
     for place, card in enumerate(tab.cards):
         card.remove.click(
-            partial(removed, place),
-            tab.card_inputs,
-            tab.card_outputs,
-            api_visibility="private",
+            partial(removed, place), tab.card_inputs, tab.card_outputs, api_visibility="private"
         )
 
 

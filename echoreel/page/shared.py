@@ -63,9 +63,7 @@ def told(function: Callable[Arguments, Value]) -> Callable[Arguments, Value]:
     return telling
 
 
-def told_on_the_way(
-    function: Callable[Arguments, Iterator[Value]],
-) -> Callable[Arguments, Iterator[Value]]:
+def told_on_the_way(function: Callable[Arguments, Iterator[Value]]) -> Callable[Arguments, Iterator[Value]]:
     """As `told`, of a function that yields what it has so far."""
 
     @wraps(function)

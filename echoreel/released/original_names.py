@@ -190,13 +190,7 @@ PARTS: dict[type[nn.Module], Parts] = {
         "conv2": "out_layers.3",
         "conv_shortcut": "skip_connection",
     },
-    TheirAttention: {
-        "to_q": "to_q",
-        "to_k": "to_k",
-        "to_v": "to_v",
-        "to_out": "to_out",
-        "processor": "",
-    },
+    TheirAttention: {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out", "processor": ""},
     FrameIntegration: {"norm": "video_inject_norm7", "attention": "video_inject_attn3_tmp"},
     ImageProjection: {
         "queries": "latents",
