@@ -37,11 +37,12 @@ class CatalogueError(EchoReelError):
 @contextmanager
 def reading(path: Path, *kinds: type[Exception]) -> Iterator[None]:
     """Within, what goes wrong while a table is read is a CatalogueError; these kinds of error, too."""
+    known: tuple[type[Exception], ...] = (OSError, ValueError, *kinds)
     try:
         yield
     except CatalogueError:
         raise
-    except (OSError, ValueError, *kinds) as error:
+    except known as error:
         why = str(error).split("\n")[0][:200]
         raise CatalogueError(f"{path.name}: cannot be read ({why}); export it again") from error
 
