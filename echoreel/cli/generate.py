@@ -275,8 +275,8 @@ def checked_loading(
         from echoreel.bases.loading import load_base
 
         kind = None if dtype is None else getattr(torch, dtype)
-        more = {"loras": loras or (), "parts": parts, "quantize": quantize}
-        return load_base(base, kind, offload=offload, **more)  # type: ignore[arg-type]
+        more: Any = {"loras": loras or (), "parts": parts, "quantize": quantize, "offload": offload}
+        return load_base(base, kind, **more)
 
     return load
 

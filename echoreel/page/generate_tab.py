@@ -53,6 +53,9 @@ class Asked(NamedTuple):
     compare: gr.Checkbox
 
 
+NUMBERS = ("steps", "guidance_scale", "num_frames", "seconds", "width", "height")  # that may be left out
+
+
 class GenerateTab(NamedTuple):
     """What others join."""
 
@@ -204,10 +207,9 @@ def requested(values: Sequence[Any]) -> GenerationRequest:
     """What the inputs of the tab ask for. Raises SettingsError."""
     fields = {name: None if each == "" else each for name, each in zip(Asked._fields, values, strict=False)}
     references = asked(values[len(Asked._fields) :])
-    own = ("steps", "guidance_scale", "num_frames", "seconds", "width", "height", "scale")
     settings = checked(
         GenerationSettings,
-        **{name: fields[name] for name in own},
+        **{name: fields[name] for name in (*NUMBERS, "scale")},
         window=(fields["first"], fields["last"]),
         compare=bool(fields["compare"] and references),
     )
@@ -225,12 +227,7 @@ def shown(request: GenerationRequest, shared: Shared) -> list[Any]:
         "base": _choice("base", request.base, shared.bases),
         "adapter": _choice("adapter", request.adapter, shared.adapters),
         "seed": str(request.seed),
-        "steps": as_text(settings.steps),
-        "guidance_scale": as_text(settings.guidance_scale),
-        "num_frames": as_text(settings.num_frames),
-        "seconds": as_text(settings.seconds),
-        "width": as_text(settings.width),
-        "height": as_text(settings.height),
+        **{name: as_text(getattr(settings, name)) for name in NUMBERS},
         "scale": settings.scale,
         "first": settings.window[0],
         "last": settings.window[1],

@@ -135,9 +135,10 @@ def _seconds(column: "pa.Array") -> list[Any]:
     import pyarrow as pa
 
     values = column.dictionary if isinstance(column, pa.DictionaryArray) else column
-    if pa.types.is_primitive(values.type):
-        return column.to_pylist()  # type: ignore[no-any-return]
-    return _text(column, TIME_CHARACTERS).to_pylist()  # type: ignore[no-any-return]
+    if not pa.types.is_primitive(values.type):
+        column = _text(column, TIME_CHARACTERS)
+    found: list[Any] = column.to_pylist()
+    return found
 
 
 def _holds_text(kind: "pa.DataType") -> bool:
