@@ -23,7 +23,7 @@ from diffusers import (
     WanVACETransformer3DModel,
 )
 
-from echoreel.bases.known_bases import KANDINSKY_LITE
+from echoreel.bases.known_bases import KANDINSKY_LITE, WAN_1_3B, WAN_5B
 from echoreel.bases.loading import load_base
 from echoreel.bases.ports.lvdm_unet import LVDMUNet
 from echoreel.bases.ports.videocrafter_unet import VideoCrafterUNet
@@ -46,14 +46,6 @@ class Full:
         return self.kind(**self.config)
 
 
-WAN_1B = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
-WAN_5B = {
-    "num_attention_heads": 24,
-    "ffn_dim": 14336,
-    "num_layers": 30,
-    "in_channels": 48,
-    "out_channels": 48,
-}
 LATTE = {
     "num_attention_heads": 16,
     "attention_head_dim": 72,
@@ -81,17 +73,15 @@ FULL: dict[str, Full] = {
     "ModelScope": Full(UNet3DConditionModel, DEFAULT),
     "I2VGen-XL": Full(I2VGenXLUNet, DEFAULT),
     "Stable Video Diffusion": Full(UNetSpatioTemporalConditionModel, DEFAULT),
-    "Wan 2.1 1.3B": Full(WanTransformer3DModel, AUTHORS, WAN_1B),
+    "Wan 2.1 1.3B": Full(WanTransformer3DModel, AUTHORS, WAN_1_3B),
     "Wan 2.1 14B": Full(WanTransformer3DModel, AUTHORS),
     "Wan 2.1 14B I2V": Full(
         WanTransformer3DModel, MEMORY, {"in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120}
     ),
     "Wan 2.2 5B": Full(WanTransformer3DModel, AUTHORS, WAN_5B),
-    "Wan VACE 1.3B": Full(WanVACETransformer3DModel, MEMORY, {**WAN_1B, "vace_layers": [*range(0, 30, 2)]}),
+    "Wan VACE 1.3B": Full(WanVACETransformer3DModel, MEMORY, {**WAN_1_3B, "vace_layers": [*range(0, 30, 2)]}),
     "SkyReels V2 14B": Full(
-        SkyReelsV2Transformer3DModel,
-        MEMORY,
-        {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40},
+        SkyReelsV2Transformer3DModel, MEMORY, {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40}
     ),
     "LTX-Video": Full(LTXVideoTransformer3DModel, DEFAULT),
     "LTX-2": Full(LTX2VideoTransformer3DModel, DEFAULT),

@@ -67,10 +67,7 @@ def reduced() -> Any:
         hidden_size=256, intermediate_size=1024, num_hidden_layers=23, num_attention_heads=4
     )
     unet = UNet3DConditionModel(
-        sample_size=16,
-        block_out_channels=(96, 160, 320, 320),
-        cross_attention_dim=256,
-        attention_head_dim=32,
+        sample_size=16, block_out_channels=(96, 160, 320, 320), cross_attention_dim=256, attention_head_dim=32
     )
     return TextToVideoSDPipeline(vae, CLIPTextModel(text), None, unet, DDIMScheduler())
 

@@ -156,14 +156,7 @@ def prism_row(bench: Bench, variant: Variant, steps: int) -> list[str]:
     ]
 
 
-PRISM_COLUMNS = (
-    "Prism",
-    "minutes",
-    "error",
-    "with another reference",
-    "motion explained",
-    "by another one",
-)
+PRISM_COLUMNS = ("Prism", "minutes", "error", "with another reference", "motion explained", "by another one")
 
 
 def adapter_row(bench: Bench, variant: Variant, steps: int, prompts: int) -> list[str]:

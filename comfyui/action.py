@@ -54,12 +54,7 @@ class Action:
     """
 
     def __init__(
-        self,
-        patcher: Any,
-        network: Network,
-        tokens: ActionTokens,
-        scale: float = 1.0,
-        both: bool = False,
+        self, patcher: Any, network: Network, tokens: ActionTokens, scale: float = 1.0, both: bool = False
     ) -> None:
         self.patcher, self.network, self.tokens, self.both = patcher, network, tokens, both
         self.gain = scale * tokens.strength

@@ -46,9 +46,7 @@ class Adapter:
 
     @torch.no_grad()
     def tokens(
-        self,
-        references: Sequence[tuple[Tensor, Tensor, float]],
-        prompts: Sequence[Tensor],
+        self, references: Sequence[tuple[Tensor, Tensor, float]], prompts: Sequence[Tensor]
     ) -> ActionTokens | None:
         """What the Prism makes of references (latents (1, C, T, h, w), caption tokens (1, L, D), strength).
 

@@ -207,10 +207,7 @@ class EchoReelPreviewReference(io.ComfyNode):
             category=CATEGORY,
             description="The frames taken of each reference, under its times, strength and caption.",
             inputs=[ReferencesType.Input("references")],
-            outputs=[
-                ReferencesType.Output(display_name="references"),
-                io.Image.Output(display_name="image"),
-            ],
+            outputs=[ReferencesType.Output(display_name="references"), io.Image.Output(display_name="image")],
             is_output_node=True,
         )
 

@@ -54,8 +54,8 @@ def _sd_vae() -> Any:
     return d.AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, **blocks)
 
 
-_WAN_1_3B: Parts = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
-_WAN_5B: Parts = {
+WAN_1_3B: Parts = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
+WAN_5B: Parts = {
     "num_attention_heads": 24,
     "ffn_dim": 14336,
     "num_layers": 30,
@@ -164,9 +164,9 @@ def _modelscope() -> Any:
 
 
 KNOWN: dict[str, KnownBase] = {
-    "wan-1.3b": KnownBase("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", lambda: _wan(_WAN_1_3B, {})),
+    "wan-1.3b": KnownBase("Wan-AI/Wan2.1-T2V-1.3B-Diffusers", lambda: _wan(WAN_1_3B, {})),
     "wan-14b": KnownBase("Wan-AI/Wan2.1-T2V-14B-Diffusers", lambda: _wan({}, {})),
-    "wan2.2-5b": KnownBase("Wan-AI/Wan2.2-TI2V-5B-Diffusers", lambda: _wan(_WAN_5B, _WAN_5B_VAE)),
+    "wan2.2-5b": KnownBase("Wan-AI/Wan2.2-TI2V-5B-Diffusers", lambda: _wan(WAN_5B, _WAN_5B_VAE)),
     "wan2.2-a14b": KnownBase(
         "Wan-AI/Wan2.2-T2V-A14B-Diffusers", lambda: _wan({}, {}, two=True, boundary_ratio=0.875)
     ),

@@ -20,13 +20,7 @@ from echoreel.bases.noise_schedule import check_noise
 from echoreel.bases.part_sizes import check_layers, check_lora, check_parts, check_schedule
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
-from echoreel.bases.quantize import (
-    Quantize,
-    checked_quantize,
-    names_of,
-    quantization,
-    store_as_fp8,
-)
+from echoreel.bases.quantize import Quantize, checked_quantize, names_of, quantization, store_as_fp8
 from echoreel.bases.single_file import SUFFIXES, denoiser_name, denoiser_of, parts_around, single_file
 from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra, SettingsError
 from echoreel.common.extras import needs

@@ -89,8 +89,7 @@ def generate(
         ),
     ] = None,
     end: Annotated[
-        list[float] | None,
-        typer.Option(metavar="TIME", parser=clock, help=f"Where it ends. {EACH}"),
+        list[float] | None, typer.Option(metavar="TIME", parser=clock, help=f"Where it ends. {EACH}")
     ] = None,
     strength: Annotated[
         list[float] | None,
@@ -126,8 +125,7 @@ def generate(
         ),
     ] = None,
     skip_bad: Annotated[
-        bool,
-        typer.Option("--skip-bad", help="With --library: skip clips in which the camera cuts."),
+        bool, typer.Option("--skip-bad", help="With --library: skip clips in which the camera cuts.")
     ] = False,
     require_reference: Annotated[
         bool,
@@ -277,8 +275,8 @@ def checked_loading(
         from echoreel.bases.loading import load_base
 
         kind = None if dtype is None else getattr(torch, dtype)
-        more = {"loras": loras or (), "parts": parts, "quantize": quantize}
-        return load_base(base, kind, offload=offload, **more)  # type: ignore[arg-type]
+        more: Any = {"loras": loras or (), "parts": parts, "quantize": quantize, "offload": offload}
+        return load_base(base, kind, **more)
 
     return load
 

@@ -6,7 +6,7 @@ of its own.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +27,9 @@ from echoreel.cli.options import Base
 from echoreel.cli.output import Answer
 from echoreel.common.errors import EchoReelError
 
+if TYPE_CHECKING:
+    from echoreel.library.reference_library import ReferenceLibrary
+
 library = Commands(no_args_is_help=True, help="Reference videos, found by the action that a prompt asks for.")
 app.add_typer(library, name="library")
 
@@ -35,8 +38,7 @@ Library = Annotated[
 ]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Clips, by the ids that `list` shows.")]
 ActionText = Annotated[
-    str | None,
-    typer.Option("--action", metavar="TEXT", help="The action, if the prompt does not name it."),
+    str | None, typer.Option("--action", metavar="TEXT", help="The action, if the prompt does not name it.")
 ]
 EmbedderName = Annotated[
     str | None,
@@ -45,6 +47,13 @@ EmbedderName = Annotated[
     ),
 ]
 MOST_RESULTS, MOST_CLIPS = 10_000, 10_000_000
+
+
+def opened(place: str, create: bool = False, embedder: str | None = None) -> "ReferenceLibrary":
+    """The library, whose packages are loaded by its commands alone."""
+    from echoreel.library.reference_library import ReferenceLibrary
+
+    return ReferenceLibrary.open(place, create=create, embedder=embedder)
 
 
 @library.command(epilog="Example: echoreel library add references videos/ catalogue.csv")
@@ -69,8 +78,7 @@ def add(
         typer.Option(metavar="WHAT=NAME", help="A catalogue's column of caption, location, start or end."),
     ] = None,
     longest: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", help="Longer shots are cut into equal parts."),
+        float, typer.Option(metavar="SECONDS", help="Longer shots are cut into equal parts.")
     ] = 12.0,
     shortest: Annotated[float, typer.Option(metavar="SECONDS", help="Shorter shots are left out.")] = 1.0,
     embedder: EmbedderName = None,
@@ -78,7 +86,6 @@ def add(
 ) -> None:
     """Add videos with their captions, and bring those that are there up to date. If interrupted, rerun."""
     from echoreel.common.settings import checked
-    from echoreel.library.reference_library import ReferenceLibrary
     from echoreel.library.sources.add_sources import AddSettings, check_sources
 
     columns = dict(_pair(each) for each in column or ())
@@ -86,7 +93,7 @@ def add(
         AddSettings, root=root, columns=columns, clips={"longest": longest, "shortest": shortest}
     )
     check_sources(sources, settings)  # before there is a library that holds nothing
-    found = ReferenceLibrary.open(place, create=True, embedder=embedder)
+    found = opened(place, create=True, embedder=embedder)
     if ray:
         from echoreel.library.add_with_ray import add_with_ray
 
@@ -117,9 +124,7 @@ def search(
     embedder: EmbedderName = None,
 ) -> None:
     """Find clips of the prompt's action: what was understood, the scores, and why each was picked."""
-    from echoreel.library.reference_library import ReferenceLibrary
-
-    found = ReferenceLibrary.open(place, embedder=embedder)
+    found = opened(place, embedder=embedder)
     result = found.search(prompt, count, action)
     if min_score is not None:
         kept = tuple(each for each in result.results if each.score >= min_score)
@@ -147,16 +152,13 @@ def list_clips(
     ] = 20,
     action: Annotated[str | None, typer.Option(metavar="TEXT", help="Only those of this action.")] = None,
     removed: Annotated[
-        bool,
-        typer.Option("--removed", help="List only clips that `remove` took out."),
+        bool, typer.Option("--removed", help="List only clips that `remove` took out.")
     ] = False,
 ) -> None:
     """Show clips of the library."""
-    from echoreel.library.reference_library import ReferenceLibrary
-
     if removed and action:
         raise EchoReelError("--action: goes without --removed; leave one of them out")
-    found = ReferenceLibrary.open(place)
+    found = opened(place)
     clips = found.removed()[:count] if removed else found.clips(count, action)
     answer.facts = {"clips": [clip.details() for clip in clips]}
     tell_clips(answer, found, clips)
@@ -170,9 +172,7 @@ def show(
     sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture of its frames.")] = None,
 ) -> None:
     """Show all that is known of one clip."""
-    from echoreel.library.reference_library import ReferenceLibrary
-
-    found = ReferenceLibrary.open(place)
+    found = opened(place)
     clip = found.show(id)
     answer.facts = clip.details()
     tell_clip(answer, found, clip)
@@ -187,9 +187,7 @@ def trust(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of videos.")],
 ) -> None:
     """Let a library read videos from these folders: one that somebody else made reads none by itself."""
-    from echoreel.library.reference_library import ReferenceLibrary
-
-    found = ReferenceLibrary.open(place)
+    found = opened(place)
     if missing := [folder for folder in folders if not folder.is_dir()]:
         raise EchoReelError(f"{missing[0]}: there is no such folder; give one that holds videos")
     found.permissions.allow(folders)
@@ -221,11 +219,9 @@ def export(
     ] = None,
 ) -> None:
     """Copy clips to a folder with a manifest, which can be added to another library as a catalogue."""
-    from echoreel.library.reference_library import ReferenceLibrary
-
     if base is not None and not references:
         raise EchoReelError("--base: only reference files hold what is encoded; add --references")
-    found = ReferenceLibrary.open(place)
+    found = opened(place)
     if ids:
         clips = [found.show(id) for id in ids]
     elif prompt:
@@ -245,9 +241,7 @@ def export(
 @library.command(epilog="Example: echoreel library stats references")
 def stats(answer: Answer, place: Library) -> None:
     """Show what the library holds."""
-    from echoreel.library.reference_library import ReferenceLibrary
-
-    answer.facts = ReferenceLibrary.open(place).stats()
+    answer.facts = opened(place).stats()
     for name, value in answer.facts.items():
         if isinstance(value, dict):
             value = ", ".join(f"{key} {number}" for key, number in value.items())
@@ -266,9 +260,8 @@ def embed(
 ) -> None:
     """Encode clips for a base ahead of time, for `generate --library`. If interrupted, rerun to resume."""
     from echoreel.cli.output import hush
-    from echoreel.library.reference_library import ReferenceLibrary
 
-    found = ReferenceLibrary.open(place)
+    found = opened(place)
     hush()
     from echoreel.bases.loading import load_base
     from echoreel.generation.settings import recommended_size

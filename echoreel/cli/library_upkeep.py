@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from echoreel.cli.library import Ids, Library, library
+from echoreel.cli.library import Ids, Library, library, opened
 from echoreel.cli.library_answers import tell_added, tell_checked
 from echoreel.cli.output import Answer
 
@@ -20,9 +20,7 @@ def caption(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Who does what, and where.")],
 ) -> None:
     """Give a clip another caption. Adding its video again keeps it, unless the file's own caption changes."""
-    from echoreel.library.reference_library import ReferenceLibrary
-
-    clip = ReferenceLibrary.open(place).caption(id, text)
+    clip = opened(place).caption(id, text)
     answer.facts = clip.details()
     if clip.verb:
         answer.say(f'{clip.id} shows "{clip.phrase}"')
@@ -38,9 +36,7 @@ def remove(
     undo: Annotated[bool, typer.Option("--undo", help="Put removed clips in again.")] = False,
 ) -> None:
     """Take clips out for good, also when their videos are added again. The videos stay where they are."""
-    from echoreel.library.reference_library import ReferenceLibrary
-
-    found = ReferenceLibrary.open(place)
+    found = opened(place)
     count = found.restore(ids) if undo else found.remove(ids)
     answer.say(f"{'restored' if undo else 'removed'} {count} of {len(ids)} clips")
     answer.facts = {"restored" if undo else "removed": count}
@@ -57,17 +53,13 @@ def update(
     prune: Annotated[bool, typer.Option("--prune", help="Take out clips whose video is gone.")] = False,
 ) -> None:
     """Bring clips in step with their videos: which changed, moved or vanished. New videos are not added."""
-    from echoreel.library.reference_library import ReferenceLibrary
-
-    done = ReferenceLibrary.open(place).update(folders or (), prune)
+    done = opened(place).update(folders or (), prune)
     tell_added(answer, place, done, first=f"looked at {place} in {done.seconds:.1f} s", pruned=prune)
 
 
 @library.command(epilog="Example: echoreel library check references")
 def check(answer: Answer, place: Library) -> None:
     """Decode every video: which clips are missing, damaged, cut by the camera, or without an action."""
-    from echoreel.library.reference_library import ReferenceLibrary
-
-    checked = ReferenceLibrary.open(place).check()
+    checked = opened(place).check()
     answer.facts = checked.details()
     tell_checked(answer, checked)

@@ -39,8 +39,7 @@ BaseParts = Annotated[
     ),
 ]
 Dtype = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="float32, bfloat16 or float16. Default: bfloat16 on GPUs."),
+    str | None, typer.Option(metavar="NAME", help="float32, bfloat16 or float16. Default: bfloat16 on GPUs.")
 ]
 Offloading = Annotated[
     str | None,

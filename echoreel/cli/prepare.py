@@ -20,10 +20,7 @@ Similar = Annotated[float, typer.Option(metavar="X", help="Drop pairs that look 
 @prepare.command(epilog="Example: echoreel prepare pairs videos/pairs.jsonl runs/pairs")
 def pairs(
     answer: Answer,
-    manifest: Annotated[
-        Path,
-        typer.Argument(metavar="MANIFEST.jsonl", help="JSON lines, one pair each."),
-    ],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST.jsonl", help="JSON lines, one pair each.")],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Output folder.")],
     base: Base = None,
     base_parts: BaseParts = None,
@@ -190,8 +187,7 @@ def actors(
     recipe: Recipe,
     overrides: Overrides = None,
     pairs_only: Annotated[
-        bool,
-        typer.Option("--pairs-only", help="Only encode pairs, with the autoencoder of `start`."),
+        bool, typer.Option("--pairs-only", help="Only encode pairs, with the autoencoder of `start`.")
     ] = False,
 ) -> None:
     """Train the embedded base and encode pairs for its adapter. If interrupted, rerun to resume."""

@@ -27,8 +27,7 @@ def save(
     answer: Answer,
     out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
     video: Annotated[
-        Path,
-        typer.Option("--reference", "-r", metavar="FILE", help="A video, or another reference file."),
+        Path, typer.Option("--reference", "-r", metavar="FILE", help="A video, or another reference file.")
     ],
     caption: Annotated[
         str | None,

@@ -102,8 +102,7 @@ def evaluate(
         int | None, typer.Option(metavar="N", min=1, max=10_000, help="Prompts of each action.")
     ] = None,
     json: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Also write the table as JSON; - prints it instead."),
+        Path | None, typer.Option(metavar="FILE", help="Also write the table as JSON; - prints it instead.")
     ] = None,
     overrides: Overrides = None,
 ) -> None:

@@ -6,13 +6,7 @@ Stages, each one `fit` of one task in a resumable run folder: autoencoder -> lat
 
 from typing import Any
 
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    MotionAdapter,
-    UNet2DConditionModel,
-    UNetMotionModel,
-)
+from diffusers import AutoencoderKL, DDIMScheduler, MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 

@@ -133,7 +133,41 @@ def _picture_loss(decoded: Tensor, frames: Tensor, weight: Tensor) -> Tensor:
     return (weight * (error.abs() + error.square())).mean() + slopes
 
 
-class FrameTask:
+class _DrawingTask:
+    """A denoiser learns to draw captioned latents: frames (B, C, h, w) or clips (B, C, T, h, w)."""
+
+    clips: CaptionedLatents
+    tokenizer: Any
+    scheduler: Any
+    module: Any  # "denoiser" and "text_encoder"
+
+    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        return self._loss(batch["latents"], batch["words"], generator)
+
+    def validate(self) -> dict[str, float]:
+        """Loss on held-back clips at fixed noise and noise levels."""
+        clips, words = (
+            tensor.to(_device(self.module)) for tensor in self.clips.held_back_batch(self.tokenizer)
+        )
+        return {"loss": self._loss(self._shown(clips), words, torch.Generator().manual_seed(1)).item()}
+
+    def sheet(self, path: Path) -> None:
+        """Nothing: `assemble` and look."""
+
+    def _shown(self, clips: Tensor) -> Tensor:
+        """What of held-back clips is drawn."""
+        return clips
+
+    def _loss(self, latents: Tensor, words: Tensor, generator: torch.Generator) -> Tensor:
+        noisy, times, target = noised(self.scheduler, latents, generator)
+        text = self.module["text_encoder"](words).last_hidden_state
+        if latents.ndim == 5:
+            text = text.repeat_interleave(latents.shape[2], 0)  # the denoiser wants it once per frame
+        made = self.module["denoiser"](noisy, times, encoder_hidden_states=text).sample
+        return F.mse_loss(made.float(), target)
+
+
+class FrameTask(_DrawingTask):
     """The spatial layers learn to draw captioned single frames; the text encoder is frozen."""
 
     name = "frames"
@@ -163,29 +197,11 @@ class FrameTask:
         latents = torch.from_numpy(self.clips.latents[chosen, :, moments].astype(np.float32))
         return {"latents": latents, "words": self.clips.words(chosen, self.tokenizer, rng)}
 
-    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        return self._loss(batch["latents"], batch["words"], generator)
-
-    def validate(self) -> dict[str, float]:
-        """Loss on held-back clips at fixed noise and noise levels."""
-        latents, words = (
-            tensor.to(_device(self.module)) for tensor in self.clips.held_back_batch(self.tokenizer)
-        )
-        frames = latents[:, :, latents.shape[2] // 2]
-        return {"loss": self._loss(frames, words, torch.Generator().manual_seed(1)).item()}
-
-    def sheet(self, path: Path) -> None:
-        """Nothing: pictures come with clips."""
-
-    def _loss(self, latents: Tensor, words: Tensor, generator: torch.Generator) -> Tensor:
-        noisy, times, target = noised(self.scheduler, latents, generator)
-        text = self.module["text_encoder"](words).last_hidden_state
-        return F.mse_loss(
-            self.module["denoiser"](noisy, times, encoder_hidden_states=text).sample.float(), target
-        )
+    def _shown(self, clips: Tensor) -> Tensor:
+        return clips[:, :, clips.shape[2] // 2]
 
 
-class ClipTask:
+class ClipTask(_DrawingTask):
     """The whole denoiser, motion modules included, learns to draw captioned clips; every other batch is of
     single frames (joint training, Ho et al. 2022, "Video Diffusion Models", section 3), which show many more
     looks at the same cost."""
@@ -217,27 +233,6 @@ class ClipTask:
         else:
             latents = torch.from_numpy(self.clips.latents[chosen].astype(np.float32))
         return {"latents": latents, "words": self.clips.words(chosen, self.tokenizer, rng)}
-
-    def loss(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        return self._loss(batch["latents"], batch["words"], generator)
-
-    def validate(self) -> dict[str, float]:
-        """Loss on held-back clips at fixed noise and noise levels."""
-        latents, words = (
-            tensor.to(_device(self.module)) for tensor in self.clips.held_back_batch(self.tokenizer)
-        )
-        return {"loss": self._loss(latents, words, torch.Generator().manual_seed(1)).item()}
-
-    def sheet(self, path: Path) -> None:
-        """Nothing: `assemble` and look."""
-
-    def _loss(self, latents: Tensor, words: Tensor, generator: torch.Generator) -> Tensor:
-        noisy, times, target = noised(self.scheduler, latents, generator)
-        text = self.module["text_encoder"](words).last_hidden_state
-        text = text.repeat_interleave(latents.shape[2], 0)  # the denoiser wants the caption once per frame
-        return F.mse_loss(
-            self.module["denoiser"](noisy, times, encoder_hidden_states=text).sample.float(), target
-        )
 
 
 def noised(scheduler: Any, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -203,10 +203,7 @@ def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
 
 
 def _film(
-    recipe: BaseRecipe,
-    autoencoder: Any,
-    writer: PairSetWriter,
-    missing: Mapping[int, tuple[range, Origin]],
+    recipe: BaseRecipe, autoencoder: Any, writer: PairSetWriter, missing: Mapping[int, tuple[range, Origin]]
 ) -> None:
     """Render and encode these shards: number -> pairs, and what they are made of."""
     context = multiprocessing.get_context("spawn")

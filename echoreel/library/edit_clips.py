@@ -23,7 +23,7 @@ def set_caption(store: Store, id: str, text: str) -> LibraryClip:
     if not rows:
         raise LibraryError(f"{id}: the library has no such clip; `echoreel library list` shows some")
     action = find_action(text)
-    before = [row for row in store.noted("captions").to_pylist() if row["id"] == rows[0]["id"]]
+    before = [row for row in store.rows("captions").to_pylist() if row["id"] == rows[0]["id"]]
     was = before[0]["was"] if before else rows[0]["caption"]
     note = {"id": rows[0]["id"], "caption": text, "was": was or ""}
     store.replace("captions", pa.Table.from_pylist([note], schemas()["captions"]), "id")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -34,9 +34,6 @@ from echoreel.library.tables import ALL, LibraryError, Store, local_folder
 from echoreel.library.update_files import check_folders, update_files
 from echoreel.media.cuts import cut_times
 from echoreel.media.reference_video import ReferenceVideo
-
-if TYPE_CHECKING:
-    pass
 
 
 class ReferenceLibrary:
@@ -302,7 +299,7 @@ class ReferenceLibrary:
 
     def removed(self) -> list[LibraryClip]:
         """The clips that were taken out, which `restore` can put in again."""
-        return [LibraryClip.of(row) for row in self.store.noted("removed").to_pylist()]
+        return [LibraryClip.of(row) for row in self.store.rows("removed").to_pylist()]
 
     def caption(self, id: str, text: str) -> LibraryClip:
         """Give a clip a caption, by which its action is found; returns the clip.
@@ -394,7 +391,7 @@ class ReferenceLibrary:
             "library": self.store.uri,
             "clips": self.store.count("clips"),
             "without_action": without,
-            "removed": len(self.store.noted("removed")),
+            "removed": len(self.store.rows("removed")),
             "files_read": self.store.count("files"),
             "urls": self.store.count("clips", "root = ''"),
             "distinct_actions": self.store.count("actions"),

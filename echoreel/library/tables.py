@@ -148,10 +148,6 @@ class Store:
                 ),
             )
 
-    def noted(self, name: str) -> "pa.Table":
-        """All rows of a table that few libraries have."""
-        return self.rows(name)
-
     def complete(self, name: str) -> bool:
         """Add the columns that a table of an earlier version lacks; returns whether it lacked any."""
         lacking = [field for field in schemas()[name] if field.name not in self.table(name).schema.names]

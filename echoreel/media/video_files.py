@@ -105,10 +105,7 @@ def probe(path: Path | str) -> VideoInfo:
 
 
 def read_frames(
-    path: Path | str,
-    span: Span = WHOLE,
-    size: tuple[int, int] | None = None,
-    limits: VideoLimits = LIMITS,
+    path: Path | str, span: Span = WHOLE, size: tuple[int, int] | None = None, limits: VideoLimits = LIMITS
 ) -> Clip:
     """Frames of `span`, resized with antialiasing to `size` (height, width) when given.
 
@@ -135,12 +132,7 @@ def read_frames(
 
 
 def write_video(
-    path: Path | str,
-    frames: Frames,
-    fps: float,
-    enlarge: int = 1,
-    overwrite: bool = True,
-    notes: str = "",
+    path: Path | str, frames: Frames, fps: float, enlarge: int = 1, overwrite: bool = True, notes: str = ""
 ) -> None:
     """Write frames (T, H, W, 3) uint8 as .mp4 (h264, yuv420p, faststart), .gif or .webp, by the suffix.
 

@@ -66,11 +66,7 @@ class Attachment:
     """The hooks in one denoiser of a base. Made attached; `remove` restores it."""
 
     def __init__(
-        self,
-        base: Base,
-        denoiser: ModelMixin,
-        integrations: dict[str, Integration],
-        held: Held,
+        self, base: Base, denoiser: ModelMixin, integrations: dict[str, Integration], held: Held
     ) -> None:
         self.base = base
         self.denoiser = denoiser

@@ -53,6 +53,9 @@ class Asked(NamedTuple):
     compare: gr.Checkbox
 
 
+NUMBERS = ("steps", "guidance_scale", "num_frames", "seconds", "width", "height")  # that may be left out
+
+
 class GenerateTab(NamedTuple):
     """What others join."""
 
@@ -173,10 +176,7 @@ def _join(tab: GenerateTab, shared: Shared, drop: gr.File, example: gr.Button) -
     example.click(filled_example, None, tab.outputs, api_visibility="private")
     for place, card in enumerate(tab.cards):
         card.remove.click(
-            partial(removed, place),
-            tab.card_inputs,
-            tab.card_outputs,
-            api_visibility="private",
+            partial(removed, place), tab.card_inputs, tab.card_outputs, api_visibility="private"
         )
 
 
@@ -207,10 +207,9 @@ def requested(values: Sequence[Any]) -> GenerationRequest:
     """What the inputs of the tab ask for. Raises SettingsError."""
     fields = {name: None if each == "" else each for name, each in zip(Asked._fields, values, strict=False)}
     references = asked(values[len(Asked._fields) :])
-    own = ("steps", "guidance_scale", "num_frames", "seconds", "width", "height", "scale")
     settings = checked(
         GenerationSettings,
-        **{name: fields[name] for name in own},
+        **{name: fields[name] for name in (*NUMBERS, "scale")},
         window=(fields["first"], fields["last"]),
         compare=bool(fields["compare"] and references),
     )
@@ -228,12 +227,7 @@ def shown(request: GenerationRequest, shared: Shared) -> list[Any]:
         "base": _choice("base", request.base, shared.bases),
         "adapter": _choice("adapter", request.adapter, shared.adapters),
         "seed": str(request.seed),
-        "steps": as_text(settings.steps),
-        "guidance_scale": as_text(settings.guidance_scale),
-        "num_frames": as_text(settings.num_frames),
-        "seconds": as_text(settings.seconds),
-        "width": as_text(settings.width),
-        "height": as_text(settings.height),
+        **{name: as_text(getattr(settings, name)) for name in NUMBERS},
         "scale": settings.scale,
         "first": settings.window[0],
         "last": settings.window[1],

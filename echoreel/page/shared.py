@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -50,30 +51,32 @@ def as_text(value: float | None) -> str:
     return "" if value is None else f"{value:.15g}"
 
 
+@contextmanager
+def _telling() -> Iterator[None]:
+    try:
+        yield
+    except (EchoReelError, OSError) as error:
+        raise gr.Error(str(error), title=UNDONE, print_exception=False) from error
+
+
 def told(function: Callable[Arguments, Value]) -> Callable[Arguments, Value]:
     """The function, whose errors of the user are shown as their one sentence."""
 
     @wraps(function)
     def telling(*values: Arguments.args, **named: Arguments.kwargs) -> Value:
-        try:
+        with _telling():
             return function(*values, **named)
-        except (EchoReelError, OSError) as error:
-            raise gr.Error(str(error), title=UNDONE, print_exception=False) from error
 
     return telling
 
 
-def told_on_the_way(
-    function: Callable[Arguments, Iterator[Value]],
-) -> Callable[Arguments, Iterator[Value]]:
+def told_on_the_way(function: Callable[Arguments, Iterator[Value]]) -> Callable[Arguments, Iterator[Value]]:
     """As `told`, of a function that yields what it has so far."""
 
     @wraps(function)
     def telling(*values: Arguments.args, **named: Arguments.kwargs) -> Iterator[Value]:
-        try:
+        with _telling():
             yield from function(*values, **named)
-        except (EchoReelError, OSError) as error:
-            raise gr.Error(str(error), title=UNDONE, print_exception=False) from error
 
     return telling
 

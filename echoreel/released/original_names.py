@@ -31,21 +31,27 @@ from echoreel.method.dense_prism import DenseLayer, DensePrism
 from echoreel.method.integration import FrameIntegration
 
 
-class OriginalLVDM(Settings):
-    """Constructor settings of LVDM's U-Net; the defaults are those of the released text-to-video model."""
+class OriginalUNet(Settings):
+    """What LVDM's and VideoCrafter's have in common."""
 
-    image_size: PositiveInt = 32
     in_channels: PositiveInt = 4
     out_channels: PositiveInt = 4
     model_channels: PositiveInt = 320
     channel_mult: tuple[PositiveInt, ...] = (1, 2, 4, 4)
     attention_resolutions: tuple[PositiveInt, ...] = (4, 2, 1)  # divisors of the size, not sizes
     num_res_blocks: PositiveInt = 2
-    num_heads: PositiveInt = 8
-    context_dim: PositiveInt = 768
     transformer_depth: PositiveInt = 1
     temporal_length: PositiveInt = 16
+    """of the clips it was trained on; says nothing about VideoCrafter's weights"""
     use_checkpoint: bool = False  # how it was trained; says nothing about the weights
+
+
+class OriginalLVDM(OriginalUNet):
+    """Constructor settings of LVDM's U-Net; the defaults are those of the released text-to-video model."""
+
+    image_size: PositiveInt = 32
+    num_heads: PositiveInt = 8
+    context_dim: PositiveInt = 768
     legacy: Literal[False] = False
     kernel_size_t: Literal[1] = 1
     padding_t: Literal[0] = 0
@@ -54,21 +60,12 @@ class OriginalLVDM(Settings):
     dims: Literal[3] = 3
 
 
-class OriginalVideoCrafter(Settings):
+class OriginalVideoCrafter(OriginalUNet):
     """Constructor settings of VideoCrafter's U-Nets; the defaults are those of VideoCrafter 2."""
 
-    in_channels: PositiveInt = 4
-    out_channels: PositiveInt = 4
-    model_channels: PositiveInt = 320
-    channel_mult: tuple[PositiveInt, ...] = (1, 2, 4, 4)
-    attention_resolutions: tuple[PositiveInt, ...] = (4, 2, 1)
-    num_res_blocks: PositiveInt = 2
     num_head_channels: PositiveInt = 64
     context_dim: PositiveInt = 1024
     use_image_attention: bool = False
-    temporal_length: PositiveInt = 16  # of the clips it was trained on; says nothing about the weights
-    use_checkpoint: bool = False
-    transformer_depth: PositiveInt = 1
     use_linear: Literal[True] = True
     temporal_conv: Literal[True] = True
     temporal_attention: Literal[True] = True
@@ -190,13 +187,7 @@ PARTS: dict[type[nn.Module], Parts] = {
         "conv2": "out_layers.3",
         "conv_shortcut": "skip_connection",
     },
-    TheirAttention: {
-        "to_q": "to_q",
-        "to_k": "to_k",
-        "to_v": "to_v",
-        "to_out": "to_out",
-        "processor": "",
-    },
+    TheirAttention: {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out", "processor": ""},
     FrameIntegration: {"norm": "video_inject_norm7", "attention": "video_inject_attn3_tmp"},
     ImageProjection: {
         "queries": "latents",

@@ -55,12 +55,7 @@ class Publication(Settings):
 
 
 def publish(
-    run: Path,
-    name: str,
-    license: str,
-    to: Path,
-    data: str = MISSING,
-    samples: Sequence[Path] = (),
+    run: Path, name: str, license: str, to: Path, data: str = MISSING, samples: Sequence[Path] = ()
 ) -> Publication:
     """Write the folder `to` from a run of `train`. samples: videos to show, each becomes a GIF.
 

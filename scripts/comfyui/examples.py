@@ -151,11 +151,7 @@ def ltx() -> Flow:
     return flow | written(["ours-frames", 0], (2220, 0), 25.0, "ours")
 
 
-EXAMPLES = {
-    "wan_reference_video": wan,
-    "wan_reference_file": wan_file,
-    "ltx_reference_video": ltx,
-}
+EXAMPLES = {"wan_reference_video": wan, "wan_reference_file": wan_file, "ltx_reference_video": ltx}
 MODELS = ("Models", ["model", "clip", "vae", "adapter"])
 WORDS = ("Prompt and size", ["positive", "negative", "latent", "rate"])
 REFERENCE = ("Reference", ["video", "caption", "reference", "preview", "keep"])

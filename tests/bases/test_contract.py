@@ -13,10 +13,7 @@ import pytest
 import torch
 from helpers.contract_calls import PROMPT, film, predict
 from helpers.toy_bases import SEVERAL, TOYS
-from helpers.toy_models import (
-    toy_inputs,
-    toy_tokens,
-)
+from helpers.toy_models import toy_inputs, toy_tokens
 from torch import Tensor
 from torch.testing import assert_close
 

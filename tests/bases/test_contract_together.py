@@ -14,13 +14,7 @@ from diffusers.hooks import HookRegistry, ModelHook, apply_group_offloading
 from diffusers.models.embeddings import ImageProjection
 from helpers.contract_calls import film, only_animatediff, predict, stays_one_graph
 from helpers.quick_copies import Copies
-from helpers.toy_models import (
-    FRAMES,
-    toiest_unet,
-    toy_inputs,
-    toy_pipeline,
-    toy_tokens,
-)
+from helpers.toy_models import FRAMES, toiest_unet, toy_inputs, toy_pipeline, toy_tokens
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn

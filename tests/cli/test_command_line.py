@@ -232,10 +232,7 @@ WRONG = {
     "a URL": (["-r", "https://example.com/a.mp4"], "this is a URL; download it, and give the path"),
     "a count without library": (["--references", "2"], "--references: is about --library; give one, or"),
     "an action without library": (["--action", "kick"], "--action: is about --library; give one, or leave"),
-    "a preset of no known name": (
-        ["--preset", "bets"],
-        "got 'bets', need 'draft', 'normal' or 'best'",
-    ),
+    "a preset of no known name": (["--preset", "bets"], "got 'bets', need 'draft', 'normal' or 'best'"),
     "a hub id offline": (["--base", "nobody/none"], "the hub cannot be reached or has no such base"),
     "an adapter that is none": (["--adapter", "base"], "adapter base: holds no config.json"),
     "an adapter of another base": (["--adapter", "other-adapter"], "this adapter was made for another base"),

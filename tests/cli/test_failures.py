@@ -24,11 +24,7 @@ LIST = ("library", "list", "library")
 
 FAILURES: dict[str, tuple[BaseException, int, str]] = {
     "the user's": (EchoReelError("a.mp4: is\n no video"), 2, "error: a.mp4: is; no video"),
-    "a full disk": (
-        OSError(errno.ENOSPC, "No space left", "a.mp4"),
-        2,
-        "error: a.mp4: No space left",
-    ),
+    "a full disk": (OSError(errno.ENOSPC, "No space left", "a.mp4"), 2, "error: a.mp4: No space left"),
     "no temporary folder": (
         FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"),
         2,
@@ -36,11 +32,7 @@ FAILURES: dict[str, tuple[BaseException, int, str]] = {
     ),
     "stopped": (KeyboardInterrupt(), 130, "stopped"),
     "stopped with a word": (KeyboardInterrupt("stopped after step 3"), 130, "stopped after step 3"),
-    "unforeseen": (
-        KeyError("x"),
-        1,
-        f"{FAULT} KeyError: 'x'; run again with --debug for the trace",
-    ),
+    "unforeseen": (KeyError("x"), 1, f"{FAULT} KeyError: 'x'; run again with --debug for the trace"),
     "unforeseen, without a word": (
         AssertionError(),
         1,

@@ -48,9 +48,7 @@ def test_a_copied_scheduler_takes_its_own_steps(pipe: Any) -> None:
     assert "step" not in vars(pipe.scheduler)
 
 
-def test_a_large_base_is_not_decoded_but_coloured_as_its_last_video(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_large_base_is_not_decoded_but_coloured_as_its_last_video(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing at first; then a pixel for each latent place, far nearer to the video than one colour."""
     monkeypatch.setattr(preview, "is_small", lambda parts: False)
     monkeypatch.setattr(preview, "decode_video", lambda *_: pytest.fail("decoded"))

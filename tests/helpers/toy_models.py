@@ -161,11 +161,7 @@ def toy_text(seed: int = 0) -> dict[str, Any]:
     torch.manual_seed(seed + 2)
     tokenizer = toy_tokenizer()
     text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=16,
-        pad_token_id=0,
-        **WORDS_NETWORK,
-        **ENDS,
+        vocab_size=len(tokenizer), max_position_embeddings=16, pad_token_id=0, **WORDS_NETWORK, **ENDS
     )
     return {"text_encoder": CLIPTextModel(text).eval(), "tokenizer": tokenizer}
 

@@ -44,11 +44,7 @@ def sana_parts() -> dict[str, Any]:
         rope_max_seq_len=32,
     )
     words = Gemma2Config(
-        vocab_size=len(parts["tokenizer"]),
-        num_key_value_heads=1,
-        head_dim=8,
-        **WORDS_NETWORK,
-        **ENDS,
+        vocab_size=len(parts["tokenizer"]), num_key_value_heads=1, head_dim=8, **WORDS_NETWORK, **ENDS
     )
     scheduler = DPMSolverMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=8.0

@@ -147,10 +147,7 @@ MADE = {
             "encoded.0.caption": np.zeros((1, 4), np.float32),
         },
     ),
-    "wide": (
-        {KEY: "1", FACTS: facts()},
-        TENSORS | {"frames": np.zeros((4, 1, 5000, 3), np.uint8)},
-    ),
+    "wide": ({KEY: "1", FACTS: facts()}, TENSORS | {"frames": np.zeros((4, 1, 5000, 3), np.uint8)}),
 }
 
 

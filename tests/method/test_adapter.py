@@ -24,12 +24,7 @@ from echoreel.media.reference_video import ReferenceVideo
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.dense_prism import DensePrismSettings
-from echoreel.method.integration import (
-    ActionTokens,
-    FrameIntegrationSettings,
-    IntegrationSettings,
-    presence,
-)
+from echoreel.method.integration import ActionTokens, FrameIntegrationSettings, IntegrationSettings, presence
 from echoreel.method.networks import PRESETS
 
 PROMPT = "a man doing a cartwheel"

@@ -8,16 +8,7 @@ import pytest
 import torch
 from helpers.make_videos import counting, film
 
-from comfyui.references import (
-    Reference,
-    as_frames,
-    as_images,
-    of_family,
-    resized,
-    sheet,
-    take,
-    with_encoded,
-)
+from comfyui.references import Reference, as_frames, as_images, of_family, resized, sheet, take, with_encoded
 from echoreel.common.errors import AdapterMismatch, ClipTooShort
 from echoreel.media.images import fitted
 from echoreel.media.reference_video import ReferenceVideo

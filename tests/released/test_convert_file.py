@@ -32,11 +32,7 @@ def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     tensors, constants = toy_checkpoint(tmp_path)
     for name, value in constants.items():
         monkeypatch.setattr(converting, name, value)
-    return {
-        "file": tmp_path / "checkpoint.pt",
-        "tokenizer": str(tmp_path / "tokenizer"),
-        "tensors": tensors,
-    }
+    return {"file": tmp_path / "checkpoint.pt", "tokenizer": str(tmp_path / "tokenizer"), "tensors": tensors}
 
 
 def test_a_checkpoint_becomes_what_generate_uses(released: dict[str, Any], tmp_path: Path) -> None:

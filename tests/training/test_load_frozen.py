@@ -16,12 +16,7 @@ from echoreel.bases.loading import load_base
 from echoreel.bases.lookup import base_of
 from echoreel.bases.quantize import Quantize
 from echoreel.bases.sketch import only_autoencoder
-from echoreel.common.errors import (
-    BaseUnsupported,
-    CheckpointError,
-    MissingExtra,
-    SettingsError,
-)
+from echoreel.common.errors import BaseUnsupported, CheckpointError, MissingExtra, SettingsError
 from echoreel.common.randomness import seeded
 from echoreel.common.settings import validated
 from echoreel.method.adapter import ActionAdapter
@@ -56,8 +51,7 @@ def recipe(world: Path, **more: Any) -> AdapterRecipe:
 
 
 @pytest.mark.parametrize(
-    "toy",
-    ["Wan 2.1", "LTX", "LTX-2", "CogVideoX", "HunyuanVideo 1.0", "AnimateDiff", "Latte"],
+    "toy", ["Wan 2.1", "LTX", "LTX-2", "CogVideoX", "HunyuanVideo 1.0", "AnimateDiff", "Latte"]
 )
 def test_captions_are_encoded_without_the_denoiser_as_with_it(toy: str, tmp_path: Path) -> None:
     pipe = TOYS[toy]()
@@ -110,7 +104,7 @@ def test_clips_are_encoded_by_the_autoencoder_alone(toy: str, tmp_path: Path) ->
     pipe = TOYS[toy]()
     pipe.save_pretrained(tmp_path / "base")
     alone = only_autoencoder(tmp_path / "base")
-    assert probe_of(alone) == probe_of(load_base(tmp_path / "base"))
+    assert probe_of(alone) == probe_of(pipe)
     assert clip_shape(alone, (64, 64)) == clip_shape(pipe, (64, 64))
     if alone.encodes_alone and not toy.startswith(("LVDM", "VideoCrafter")):
         assert "meta" in {p.device.type for p in alone.denoiser.parameters()}

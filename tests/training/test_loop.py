@@ -58,8 +58,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("sign", "code"),
-    [(signal.SIGKILL, -9), (signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGHUP, 1)],
+    ("sign", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGHUP, 1)]
 )
 def test_killed_and_resumed_equals_uninterrupted(
     tmp_path: Path, uninterrupted: Path, sign: signal.Signals, code: int

@@ -215,20 +215,18 @@ def test_parts_that_do_not_fit_are_named(world: Path, tmp_path: Path) -> None:
         AdapterTask(adapter, pipe, PairSet.open(world / "pairs"), AdapterTaskSettings())
 
 
+def trained_prism(world: Path, folder: Path, steps: int, **more: Any) -> tuple[Path, dict[str, float]]:
+    """An adapter whose Prism learned alone, and the last numbers of its run."""
+    fit = FitSettings(steps=steps, learning_rate=3e-3, warmup=5, validate_every=steps)
+    run, base = folder / "prism", str(world / "base")
+    adapter = train_prism(PrismRecipe(folder=run, base=base, batch=4, held_back=8, fit=fit, **more))
+    return adapter, json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+
+
 def test_a_prism_learns_alone_and_an_adapter_goes_on_from_it_with_the_prism_frozen(
     world: Path, tmp_path: Path
 ) -> None:
-    start = train_prism(
-        PrismRecipe(
-            folder=tmp_path / "prism",
-            base=str(world / "base"),
-            pairs=world / "pairs",
-            batch=4,
-            held_back=8,
-            fit=FitSettings(steps=30, learning_rate=3e-3, warmup=5, validate_every=30),
-        )
-    )
-    last = json.loads((tmp_path / "prism" / "metrics.jsonl").read_text().splitlines()[-1])
+    start, last = trained_prism(world, tmp_path, 30, pairs=world / "pairs")
     assert last["validation/right"] < 0.8 * last["validation/shuffled"]
     settings = ("freeze_prism=true", "fit.steps=2", f"start={start}")
     folder = train(recipe(world, tmp_path / "adapter", *settings))
@@ -244,18 +242,8 @@ def test_a_prism_goes_on_from_an_adapter_and_learns_what_moves(world: Path, tmp_
     clips = (look + way * np.linspace(-1, 1, FRAMES).reshape(-1, 1, 1)).astype(np.float16)
     PairSetWriter(tmp_path / "pairs").write(0, clips[:, 0], clips[:, 1:], [["a man"] * 2] * PAIRS)
     ActionAdapter.for_base(toy_pipeline()).save_pretrained(tmp_path / "start")
-    folder = train_prism(
-        PrismRecipe(
-            folder=tmp_path / "prism",
-            base=str(world / "base"),
-            start=str(tmp_path / "start"),
-            pairs=tmp_path / "pairs",
-            batch=4,
-            held_back=8,
-            fit=FitSettings(steps=40, learning_rate=3e-3, warmup=5, validate_every=40),
-        )
-    )
-    last = json.loads((tmp_path / "prism" / "metrics.jsonl").read_text().splitlines()[-1])
+    start = str(tmp_path / "start")
+    folder, last = trained_prism(world, tmp_path, 40, pairs=tmp_path / "pairs", start=start)
     assert last["validation/right_motion"] < 0.5 * last["validation/motion"]
     assert last["validation/shuffled_motion"] > last["validation/motion"]  # it moves the wrong way
     before, after = (

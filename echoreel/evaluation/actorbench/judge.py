@@ -46,11 +46,7 @@ class JudgeSettings(Settings):
     """Sizes of the judge."""
 
     size: Pixels = 32  # videos of other sizes are resized to it
-    widths: tuple[Width, Width, Width] = (
-        32,
-        64,
-        128,
-    )  # at a half, a quarter, an eighth of it
+    widths: tuple[Width, Width, Width] = (32, 64, 128)  # at a half, a quarter, an eighth of it
     hidden: Width = 224  # of a frame's features and of the temporal layers
     dilations: Annotated[tuple[PositiveInt, ...], Field(max_length=64)] = (1, 2, 4)  # one temporal layer each
 

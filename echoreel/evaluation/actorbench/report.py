@@ -13,13 +13,7 @@ from echoreel.common.files import write_atomic
 from echoreel.common.places import check_own
 from echoreel.evaluation.actorbench.pose_metrics import Interval
 
-CLAIMS = (
-    "action_accuracy",
-    "classifier_accuracy",
-    "motion_fidelity",
-    "prompt_appearance",
-    "look_leakage",
-)
+CLAIMS = ("action_accuracy", "classifier_accuracy", "motion_fidelity", "prompt_appearance", "look_leakage")
 QUALITY = ("action_accuracy_of_all", "temporal_consistency", "amount_of_motion", "frechet_distance")
 MEASURES = CLAIMS + QUALITY
 PRICE = ("seconds", "bytes")  # of a new action

@@ -128,11 +128,7 @@ class JudgeTask:
         return self._pool[2]
 
     def _through_base(
-        self,
-        video: Tensor,
-        clips: Sequence[ActorClip],
-        chance: torch.Generator,
-        level: float | None = None,
+        self, video: Tensor, clips: Sequence[ActorClip], chance: torch.Generator, level: float | None = None
     ) -> Tensor:
         """Clips (B, T, 3, H, W) uint8 as the base hands them back from a noise level, or from 0 by its
         autoencoder alone. With no level they are `moved` before, and `denoised` of them have one, drawn."""

@@ -31,7 +31,7 @@ class ClipChanges:
         self._said: dict[int, tuple[Path, Sequence[Said]]] = {}
         self._gone: set[int] = set()
         self._carried: list[Row] = []
-        self._users = {row["id"]: row for row in self._store.noted("captions").to_pylist()}
+        self._users = {row["id"]: row for row in self._store.rows("captions").to_pylist()}
 
     @property
     def waiting(self) -> int:

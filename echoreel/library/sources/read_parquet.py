@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +12,7 @@ from echoreel.library.sources.table_values import (
     NEEDED,
     CatalogueError,
     choose_columns,
+    reading,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def read_parquet(path: Path, given: Mapping[str, str]) -> tuple[dict[str, str], 
     import pyarrow.parquet as pq
 
     regular_file(path, CatalogueError, "a catalogue")
-    with _told(path):
+    with reading(path, pa.ArrowException):
         _check_facts(path)
         schema = pq.read_schema(path)
         chosen = choose_columns(path.name, schema.names, given)
@@ -68,11 +68,12 @@ def read_parquet(path: Path, given: Mapping[str, str]) -> tuple[dict[str, str], 
 
 
 def _batches(path: Path, chosen: Mapping[str, str]) -> Iterator[Batch]:
+    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     number = 1
-    with _told(path):
+    with reading(path, pa.ArrowException):
         parts = _parts(pq.read_metadata(path), [*chosen.values()])
         packed = {part.path_in_schema for part in parts if part.physical_type == "BYTE_ARRAY"}
         size = sum(part.total_uncompressed_size for part in parts)
@@ -93,19 +94,6 @@ def _batches(path: Path, chosen: Mapping[str, str]) -> Iterator[Batch]:
                 text = _text(caption, CAPTION_CHARACTERS + 1)
                 yield Batch([number + row for row in at], location, text, start, end)
                 number += len(batch) if rows_of is None else rows
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except CatalogueError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        why = str(error).split("\n")[0][:200]
-        raise CatalogueError(f"{path.name}: cannot be read ({why}); export it again") from error
 
 
 def _check_cost(path: Path, metadata: Any, names: list[str]) -> None:
@@ -147,9 +135,10 @@ def _seconds(column: "pa.Array") -> list[Any]:
     import pyarrow as pa
 
     values = column.dictionary if isinstance(column, pa.DictionaryArray) else column
-    if pa.types.is_primitive(values.type):
-        return column.to_pylist()  # type: ignore[no-any-return]
-    return _text(column, TIME_CHARACTERS).to_pylist()  # type: ignore[no-any-return]
+    if not pa.types.is_primitive(values.type):
+        column = _text(column, TIME_CHARACTERS)
+    found: list[Any] = column.to_pylist()
+    return found
 
 
 def _holds_text(kind: "pa.DataType") -> bool:

@@ -10,7 +10,6 @@ import re
 import reprlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -26,6 +25,7 @@ from echoreel.library.sources.table_values import (
     choose_columns,
     is_id,
     plain_name,
+    reading,
 )
 
 LINE_CHARACTERS = 16 * 2**20
@@ -65,7 +65,7 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Table:
     """
     refused = Refused()
     regular_file(path, CatalogueError, "a table")
-    with _told(path):
+    with reading(path, csv.Error):
         with path.open("rb") as stream:
             head = stream.read(SAMPLE)
         encoding = encoding_of(head, whole=len(head) < SAMPLE)
@@ -73,17 +73,6 @@ def read_table(path: Path, columns: Mapping[str, str] | None = None) -> Table:
         read = {".csv": _separated, ".tsv": _separated}.get(path.suffix.lower(), _objects)
         chosen, rows = read(path, encoding.name, refused, dict(columns or {}))
         return Table(rows, refused, is_id(chosen["location"]))
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What goes wrong while a table is read, as CatalogueError."""
-    try:
-        yield
-    except CatalogueError:
-        raise
-    except (OSError, ValueError, csv.Error) as error:
-        raise CatalogueError(f"{path.name}: cannot be read ({error}); export it again") from error
 
 
 def _lines(stream: TextIO, refused: Refused) -> Iterator[str]:
@@ -127,7 +116,7 @@ def _separated(
 
     def rows() -> Iterator[Rows]:
         csv.field_size_limit(LINE_CHARACTERS)  # of the process: others set a smaller one
-        with _told(path), path.open(encoding=encoding, errors="replace", newline="") as stream:
+        with reading(path, csv.Error), path.open(encoding=encoding, errors="replace", newline="") as stream:
             lines = islice(_lines(stream, refused), above, None)
             for numbers, records in _records(lines, above + 1, delimiter, len(header), refused):
                 columns = [*zip(*records, strict=True), [None] * len(records)]
@@ -240,7 +229,7 @@ def _objects(
     names = [chosen.get(meant) for meant in Rows._fields[1:]]
 
     def read() -> Iterator[tuple[Any, ...]]:
-        with _told(path):
+        with reading(path, csv.Error):
             for number, row in rows(refused):
                 if not isinstance(row, dict):
                     refused.add("that are not JSON objects", number, _shown(row))

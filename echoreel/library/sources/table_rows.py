@@ -64,7 +64,7 @@ class Intake:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.added = self.known = self.without_action = 0
-        removed = store.noted("removed")["id"].to_numpy()
+        removed = store.rows("removed")["id"].to_numpy()
         self.removed = {*removed.tolist()}  # ids of clips that no source brings back
         self._ids = np.unique(np.concatenate([store.ids(), removed]))
         self._said = np.zeros(len(self._ids), np.int64)  # a number of the caption of each
@@ -162,8 +162,8 @@ class Intake:
             return
         self._is_loaded = True
         columns = ["id", "caption"]
-        users = self.store.noted("captions").select(["id", "was"]).rename_columns(columns)
-        removed = self.store.noted("removed").select(columns)
+        users = self.store.rows("captions").select(["id", "was"]).rename_columns(columns)
+        removed = self.store.rows("removed").select(columns)
         for batch in chain(
             removed.to_batches(), self.store.batches("clips", columns=columns), users.to_batches()
         ):

@@ -2,9 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from echoreel.common.errors import EchoReelError
@@ -30,6 +32,19 @@ LONGEST = 1e6  # seconds; a time past it is none
 
 class CatalogueError(EchoReelError):
     """A catalogue is missing, is none, or has no columns of captions and places."""
+
+
+@contextmanager
+def reading(path: Path, *kinds: type[Exception]) -> Iterator[None]:
+    """Within, what goes wrong while a table is read is a CatalogueError; these kinds of error, too."""
+    known: tuple[type[Exception], ...] = (OSError, ValueError, *kinds)
+    try:
+        yield
+    except CatalogueError:
+        raise
+    except known as error:
+        why = str(error).split("\n")[0][:200]
+        raise CatalogueError(f"{path.name}: cannot be read ({why}); export it again") from error
 
 
 class ColumnMissing(CatalogueError):
