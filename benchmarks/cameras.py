@@ -15,7 +15,8 @@ from action_bench import Bench, bench_of, options_of
 
 from echoreel.actors.actor_clips import ActorDomain
 from echoreel.evaluation.actorbench.cases import Case
-from echoreel.evaluation.actorbench.pose_metrics import bootstrap, motion_fidelity
+from echoreel.evaluation.actorbench.pose_metrics import motion_fidelity
+from echoreel.evaluation.intervals import bootstrap
 
 DEGREES = (0, 15, 30, 60, 90)
 SEED = 100  # other actions and prompts than the benchmark's

@@ -28,7 +28,8 @@ from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, find_moti
 from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
 from echoreel.evaluation.actorbench.filming import Studio
 from echoreel.evaluation.actorbench.judge import Judge
-from echoreel.evaluation.actorbench.pose_metrics import MotionBank, bootstrap
+from echoreel.evaluation.actorbench.pose_metrics import MotionBank
+from echoreel.evaluation.intervals import bootstrap
 from echoreel.library.reference_library import ReferenceLibrary
 
 FIRST_SEED = 1_000_000  # of the library's clips: none is a clip of the benchmark
