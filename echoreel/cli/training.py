@@ -1,6 +1,5 @@
-"""`echoreel recipe`, `train` and `evaluate`: bases to recipes, recipes to adapters, adapters to tables."""
+"""`echoreel recipe` and `train`: bases to recipes, recipes to adapters."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -92,35 +91,3 @@ def train(
             answer.facts = {"adapter": str(folder)}
     if not fits:
         raise typer.Exit(1)
-
-
-@app.command(epilog="Example: echoreel evaluate recipes/actorbench.toml --prompts 4 --json table.json")
-def evaluate(
-    recipe: Recipe,
-    motions: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Another motion library than the recipe's.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="The one split to measure.")] = None,
-    prompts: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=10_000, help="Prompts of each action.")
-    ] = None,
-    json: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Also write the table as JSON; - prints it instead."),
-    ] = None,
-    overrides: Overrides = None,
-    debug: Debug = False,
-) -> None:
-    """Measure whether references make the base perform their action: a table with 95 % intervals."""
-    as_json = json == Path("-")
-    with answering(as_json, debug) as answer:
-        hush()
-        from echoreel.common.settings import load_settings
-        from echoreel.evaluation.actorbench.benchmark import EvaluateSettings
-        from echoreel.evaluation.actorbench.benchmark import evaluate as measure
-
-        settings = load_settings(recipe, EvaluateSettings, overrides or ())
-        report = measure(settings, motions, split, prompts, None if as_json else json)
-        answer.say(report.markdown())
-        answer.say(f"wrote {report.folder}" + (f" and {json}" if json else ""))
-        answer.facts = report.details()
