@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from echoreel.common.errors import EchoReelError, VideoError
+from echoreel.common.errors import ClipTooShort, EchoReelError, VideoError
 from echoreel.evaluation.measure.subjects import Part
 from echoreel.library.actions.find_action import find_action
 from echoreel.media.video_files import probe
 from echoreel.training.encode_pairs import ManifestLine, ManifestReference, read_manifest
 from echoreel.training.evaluation_settings import HeldoutSettings
+
+SHORTEST = 0.25  # seconds of a clip: two frames that are 1/8 s apart
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,20 @@ def _check_files(cases: Sequence[Case]) -> None:
         for part in (case.target, references.unseen, *(each.part for each in references.shown))
         if part is not None
     }
-    for path, number in {part.path: number for part, number in used.items()}.items():
+    for part, number in used.items():
         try:
-            probe(path)
+            _check_length(part)
         except VideoError as error:
             raise type(error)(f"pair {number} of the manifest: {error}") from error
+
+
+def _check_length(part: Part) -> None:
+    """Raises ClipTooShort for a part in which no motion can be measured, and what `probe` raises."""
+    whole = probe(part.path).duration
+    ends = [each for each in (part.end, whole) if each is not None]
+    seconds = max(0.0, min(ends) - part.start) if ends else SHORTEST
+    if seconds < SHORTEST:
+        raise ClipTooShort(
+            f"{part.path}: {seconds:.2f} s from {part.start:g} s on, need {SHORTEST:g}; choose a longer "
+            "part, or drop the line"
+        )

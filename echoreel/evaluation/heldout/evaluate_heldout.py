@@ -20,7 +20,7 @@ from echoreel.common.files import locked, remove_leftovers
 from echoreel.evaluation.heldout.cases import Case, first_of, heldout_cases
 from echoreel.evaluation.heldout.filming import Condition, Studio
 from echoreel.evaluation.heldout.measuring import Measured, Measuring
-from echoreel.evaluation.heldout.report import HeldoutReport
+from echoreel.evaluation.heldout.report import LEFT, HeldoutReport, HeldoutRow
 from echoreel.evaluation.measure.meter import Meter, Models, too_few
 from echoreel.evaluation.measure.motion import opencv
 from echoreel.evaluation.measure.subjects import Part
@@ -57,25 +57,17 @@ def evaluate_heldout(
     models = partial(Models.load, settings.clip, settings.videomae, settings.classifier)
     _places(models(), actions)  # what is missing is told now; kept while filming they would take memory
     with locked(folder / "evaluation.lock", f"another process evaluates in {folder}"):
+        remove_leftovers(folder, LEFT)
         filmed = _filmed(cases, settings, load, adapter, folder / "videos")
         meter = Meter(models())
-        measuring = Measuring(meter, filmed.seconds, _places(meter.models, actions))
-        found = {
-            condition: measuring.measure(condition, videos, folder)
-            for condition, videos in track(
-                filmed.videos.items(), "measuring", console=Console(stderr=True), total=len(filmed.videos)
-            )
-        }
-        told = {"manifest": manifest.name, "weights": filmed.weights}
+        found = _measured(filmed, Measuring(meter, filmed.seconds, _places(meter.models, actions)), folder)
         report = HeldoutReport(
-            rows=tuple(
-                each.row(found[COPIED if condition == REAL else REAL], settings.seed)
-                for condition, each in found.items()
-            ),
+            rows=_rows(found, settings.seed),
             actions=tuple(actions),
             videos=tuple(video for each in found.values() for video in each.videos),
             models=_names(meter.models),
-            settings=settings.model_dump(mode="json") | told,
+            settings=settings.model_dump(mode="json") | {"manifest": manifest.name},
+            weights=filmed.weights,
             left_out=tuple(_left_out(meter, cases)),
             notes=tuple(_notes(found, actions)),
             folder=folder,
@@ -119,6 +111,18 @@ def _filmed(
     videos[COPIED] = [(case, first_of(case.right.shown[0].part, studio.seconds)) for case in cases]
     videos[REAL] = [(case, first_of(case.target, studio.seconds)) for case in cases]
     return _Filmed(videos, studio.seconds, studio.weights)
+
+
+def _measured(filmed: _Filmed, measuring: Measuring, folder: Path) -> dict[Condition, Measured]:
+    conditions = track([*filmed.videos], "measuring", console=Console(stderr=True))
+    return {each: measuring.measure(each, filmed.videos[each], folder) for each in conditions}
+
+
+def _rows(found: Mapping[Condition, Measured], seed: int) -> tuple[HeldoutRow, ...]:
+    """The Fréchet distance is taken to the real videos; that of these to the references."""
+    return tuple(
+        each.row(found[COPIED if condition == REAL else REAL], seed) for condition, each in found.items()
+    )
 
 
 def _places(models: Models, actions: Sequence[str]) -> dict[str, int]:

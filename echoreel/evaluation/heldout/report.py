@@ -3,13 +3,14 @@
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from echoreel.common.errors import OutputError
-from echoreel.common.files import write_atomic
+from echoreel.common.files import PARTIAL, write_atomic
 from echoreel.common.places import check_outputs, check_own
 from echoreel.evaluation.intervals import Interval, table_line, without_nan
 
@@ -26,6 +27,8 @@ QUALITY = {
     "frechet_distance": ("Fréchet distance", 1),
 }
 FILES = {"report.json", "report.md", "sheet.png", "evaluation.lock", "videos"}
+LEFT = "report|sheet"  # names of files that a killed evaluation may have left half written
+PARTIAL_NAME = re.compile(rf"\.({LEFT})\..+{re.escape(PARTIAL)}")
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,14 @@ class HeldoutReport:
     videos: tuple[Mapping[str, Any], ...]  # what each video came to
     models: Mapping[str, str | None]
     settings: Mapping[str, Any]
+    weights: Mapping[str, str]  # names of the base's and the adapter's
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
     folder: Path  # holds report.json, report.md, sheet.png and videos/
 
     def details(self) -> dict[str, Any]:
         """For JSON: what is not a number is null."""
-        names = ("actions", "models", "settings", "left_out", "notes")
+        names = ("actions", "models", "settings", "weights", "left_out", "notes")
         facts = {"rows": [asdict(row) for row in self.rows]} | {name: getattr(self, name) for name in names}
         cleaned: dict[str, Any] = without_nan(facts | {"videos": self.videos})
         return cleaned
@@ -97,7 +101,8 @@ class HeldoutReport:
             raise OutputError(f"{folder}: is a file; give the name of a folder")
         for path in (folder / "report.json", *([also] if also else ())):
             check_own(path, ("rows", "left_out"))
-        others = sorted({each.name for each in folder.iterdir()} - FILES) if folder.is_dir() else []
+        names = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+        others = sorted(name for name in names - FILES if not PARTIAL_NAME.match(name))
         known = os.path.lexists(folder / "report.json")
         others += [] if known else [name for name in ("report.md", "sheet.png") if (folder / name).exists()]
         if others:

@@ -96,6 +96,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "told").write_text(told)
         wrong("alone.jsonl", lambda rows: [row.update(action="Archery") for row in rows])
         wrong("bare.jsonl", lambda rows: rows[0].update(references=[]))
+        wrong("short.jsonl", lambda rows: [row.update(start=1.4) for row in rows])
         wrong("lost.jsonl", lambda rows: [row.update(target="lost.avi") for row in rows])
     (folder / "others").mkdir()
     (folder / "others/report.json").write_text("mine")
@@ -169,13 +170,15 @@ def test_the_same_command_makes_nothing_again_and_says_the_same(world: Path) -> 
     lost = next(iter(sorted((world / "run/evaluation/videos/ours-1").glob("*.mp4"))))
     made = lost.read_bytes()
     lost.unlink()  # as if it had been killed there
-    (lost.parent / ".0001-x.0123abcd.partial.mp4").write_bytes(b"half")
+    half = (lost.parent / ".0001-x.0123abcd.partial.mp4", Path("run/evaluation/.sheet.0123abcd.partial.png"))
+    for file in half:
+        file.write_bytes(b"half")
     before = files(world / "run/evaluation/videos")
     assert call(*PROTOCOL[-1]) == (world / "told").read_text()
     after = files(world / "run/evaluation/videos")
     assert lost.read_bytes() == made
     assert after.keys() - before.keys() == {lost}
-    assert {path.name for path in before.keys() - after.keys()} == {".0001-x.0123abcd.partial.mp4"}
+    assert not any(file.exists() for file in half)
     kept = before.keys() & after.keys() - {lost.with_suffix(".json")}
     assert all(before[path] == after[path] for path in kept)
 
@@ -245,6 +248,7 @@ def wrong(name: str, change: Callable[[list[dict[str, Any]]], object]) -> None:
         ((*PAPER, "--videos", "none.jsonl"), "none.jsonl: there is no such file"),
         ((*PAPER, "--videos", "alone.jsonl"), "alone.jsonl: got pairs of a single action, 'Archery', need 2"),
         ((*PAPER, "--videos", "bare.jsonl"), "bare.jsonl line 1: references: got []"),
+        ((*PAPER, "--videos", "short.jsonl"), "s from 1.4 s on, need 0.25; choose a longer part, or drop"),
         ((*PAPER, "--videos", "lost.jsonl"), "of the manifest: UCF-101/lost.avi: there is no such file"),
     ],
 )
