@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.make_videos import film
 from helpers.places import RECIPES
@@ -17,11 +18,16 @@ from typer.testing import CliRunner
 
 from echoreel.bases.lookup import base_of
 from echoreel.cli import app
-from echoreel.evaluation.heldout.cases import heldout_cases
+from echoreel.common.settings import load_settings
+from echoreel.evaluation.heldout.cases import first_of, heldout_cases
 from echoreel.evaluation.heldout.filming import Condition, Studio
 from echoreel.evaluation.measure import meter
+from echoreel.evaluation.measure.action_classifier import ActionClassifier
+from echoreel.evaluation.measure.subjects import Part
 from echoreel.generation.settings import GenerationSettings
+from echoreel.media.video_files import read_frames
 from echoreel.training.evaluation_settings import HeldoutSettings
+from echoreel.training.train_adapter import AdapterRecipe
 
 CLASSES = ("ApplyEyeMakeup", "Archery", "Bowling", "JumpRope")
 RECIPE = str(RECIPES / "paper-ucf101.toml")
@@ -164,6 +170,33 @@ def test_references_are_of_the_action_or_of_another_and_nothing_shown_is_compare
             assert all(
                 each["timestamps"][-1] < 4 / 6.25 for each in made["references"]
             )  # as long as the video
+
+
+def test_numbers_are_what_the_page_says(world: Path) -> None:
+    overrides = [word for word in SET if word != "--set"]
+    settings = load_settings(RECIPE, AdapterRecipe, overrides).evaluation
+    cases = {
+        case.action: case for case in heldout_cases(Path("data/heldout.jsonl"), Path("UCF-101"), settings)
+    }
+    sees = meter.Meter(meter.Models.load("clip", compared=False))
+    classifier, seconds = ActionClassifier("classifier"), 4 / 6.25
+    places = classifier.places_of([*cases])
+    videos = json.loads((world / "run/evaluation/report.json").read_text())["videos"]
+    for video in (each for each in videos if each["condition"] in ("ours", "shuffled")):
+        case, path = cases[video["action"]], world / "run/evaluation" / video["file"]
+        given = case.right if video["condition"] == "ours" else case.shuffled
+        assert given.unseen is not None
+        assert given.unseen.path not in {each.part.path for each in given.shown}
+        look = sees.look(Part(path))
+        shown = [
+            look @ sees.look(first_of(each.part, seconds)) for each in given.shown[: video["references"]]
+        ]
+        other = look @ sees.look(first_of(given.unseen, seconds))
+        assert video["leakage"] == pytest.approx(np.mean(shown) - other, abs=1e-6)
+        scores = classifier.scores(read_frames(path, size=(64, 64)))
+        among = max(places, key=lambda action: scores[places[action]])
+        assert video["action_accuracy"] == (scores.argmax() == places[case.action])
+        assert video["accuracy_among"] == (among == case.action)
 
 
 def test_the_same_command_makes_nothing_again_and_says_the_same(world: Path) -> None:
