@@ -14,7 +14,8 @@ from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, find_moti
 from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
 from echoreel.evaluation.actorbench.filming import Studio
 from echoreel.evaluation.actorbench.judge import Judge, Reading
-from echoreel.evaluation.actorbench.pose_metrics import MotionBank, bootstrap
+from echoreel.evaluation.actorbench.pose_metrics import MotionBank
+from echoreel.evaluation.intervals import bootstrap
 from echoreel.media.images import Frames
 
 

@@ -21,6 +21,7 @@ from echoreel import ActionAdapter, load_adapter
 from echoreel.bases.loading import load_base
 from echoreel.common.errors import AdapterMismatch, CheckpointError, EchoReelError, ModelMissing
 from echoreel.evaluation.actorbench.judge import Judge
+from echoreel.evaluation.measure.action_classifier import ActionClassifier
 from echoreel.evaluation.measure.clip_and_videomae import ClipEncoder, VideoEncoder
 from echoreel.library.actions.text_embedder import PACKAGE, load_embedder
 from echoreel.library.reference_library import ReferenceLibrary
@@ -122,16 +123,17 @@ GIANTS = [
     {"num_hidden_layers": 10**8},
     {"hidden_size": 10**5, "num_attention_heads": 1},
     {"vocab_size": 10**10},
+    {"num_labels": 10**8},
 ]
 
 
 @pytest.mark.parametrize("giant", GIANTS)
 def test_a_text_model_takes_no_memory_for_what_its_config_says(embedder: Path, giant: dict[str, Any]) -> None:
     changed(embedder / CONFIG, **giant)
-    with pytest.raises(EchoReelError, match=r"asks for \d+ numbers|at most 1024"):
+    with pytest.raises(EchoReelError, match=r"asks for \d+ numbers|at most 10"):
         load_embedder(str(embedder))
-    for encoder in (ClipEncoder, VideoEncoder):
-        with pytest.raises(ModelMissing, match=r"asks for \d+ numbers|at most 1024"):
+    for encoder in (ClipEncoder, VideoEncoder, ActionClassifier):
+        with pytest.raises(ModelMissing, match=r"asks for \d+ numbers|at most 10"):
             encoder(str(embedder))
 
 

@@ -28,6 +28,7 @@ from echoreel.common.text import json_value
 
 LAYERS = re.compile("layers|depth|num_blocks")  # in a name of a part's config: how often something is made
 MOST_LAYERS = 1024
+MOST_LABELS = 100_000  # of a classifier: transformers makes a name for each before it looks at the weights
 MOST_ENTRIES = 1024  # of a list in a config
 MOST_MODULES = 20_000  # of a part, at all depths; a Wan of 14 billion numbers has 1500
 MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
@@ -58,10 +59,11 @@ def check_layers(folder: Path) -> None:
 
 
 def check_counts(part: str, config: Any) -> None:
-    """Raises CheckpointError where a part's config asks for more layers than any network has."""
+    """Raises CheckpointError where a part's config asks for more layers or labels than any network has."""
     for name, count in _counts(config):
-        if count > MOST_LAYERS and LAYERS.search(name):
-            raise CheckpointError(f"{part} has {name} {count}, at most {MOST_LAYERS}; get the files again")
+        most = MOST_LABELS if name == "num_labels" else MOST_LAYERS if LAYERS.search(name) else count
+        if count > most:
+            raise CheckpointError(f"{part} has {name} {count}, at most {most}; get the files again")
 
 
 def _counts(told: Any, name: str = "") -> Iterator[tuple[str, float]]:
@@ -145,6 +147,7 @@ def check_lora(source: str) -> None:
 def check_model(folder: Path) -> None:
     """Raises CheckpointError for a model of transformers in a folder whose config asks for more numbers than
     its weights can hold, and whatever transformers does."""
+    check_counts("the model", json_value(small_file(folder / "config.json").decode()))
     told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     check_counts("the model", told.to_dict())
     with _on_meta("the model"):

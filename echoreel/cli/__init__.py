@@ -12,6 +12,7 @@ import warnings
 
 from echoreel.cli import (  # noqa: F401 - they add their commands
     doctor,
+    evaluate,
     generate,
     library,
     library_upkeep,

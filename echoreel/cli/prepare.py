@@ -149,7 +149,10 @@ def dataset(
     for line in made.told():
         answer.say(line)
     for file, top in roots.items():
-        answer.note(f"next: echoreel prepare pairs {file} FOLDER --root {top} --references {references}")
+        told = f"next: echoreel prepare pairs {file} FOLDER --root {top} --references {references}"
+        if file.stem == "heldout":
+            told = f"once trained: echoreel evaluate RECIPE.toml --videos {file} --root {top}"
+        answer.note(told)
     answer.facts = made.details() | {"roots": {str(file): str(top) for file, top in roots.items()}}
 
 

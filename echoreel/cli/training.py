@@ -1,6 +1,5 @@
-"""`echoreel recipe`, `train` and `evaluate`: bases to recipes, recipes to adapters, adapters to tables."""
+"""`echoreel recipe` and `train`: bases to recipes, recipes to adapters."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -86,35 +85,3 @@ def train(
         folder = training.train(settings)
         answer.say(f"wrote {folder}; use it with --adapter {folder}")
         answer.facts = {"adapter": str(folder)}
-
-
-@app.command(
-    epilog="Example: echoreel evaluate recipes/actorbench.toml --prompts 4 --json table.json", as_json=False
-)
-def evaluate(
-    answer: Answer,
-    recipe: Recipe,
-    motions: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Another motion library than the recipe's.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="The one split to measure.")] = None,
-    prompts: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=10_000, help="Prompts of each action.")
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the table as JSON; - prints it instead.")
-    ] = None,
-    overrides: Overrides = None,
-) -> None:
-    """Measure whether references make the base perform their action: a table with 95 % intervals."""
-    answer.as_json = json == Path("-")
-    hush()
-    from echoreel.common.settings import load_settings
-    from echoreel.evaluation.actorbench.benchmark import EvaluateSettings
-    from echoreel.evaluation.actorbench.benchmark import evaluate as measure
-
-    settings = load_settings(recipe, EvaluateSettings, overrides or ())
-    report = measure(settings, motions, split, prompts, None if answer.as_json else json)
-    answer.say(report.markdown())
-    answer.say(f"wrote {report.folder}" + (f" and {json}" if json else ""))
-    answer.facts = report.details()

@@ -56,17 +56,16 @@ class Settings(BaseModel, metaclass=_Told):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def load_settings(path: Path | str, cls: type[Model], overrides: Sequence[str] = ()) -> Model:
-    """Settings from a TOML file, with `overrides` such as "fit.steps=100" put over it.
+def load_settings(path: Path | str | None, cls: type[Model], overrides: Sequence[str] = ()) -> Model:
+    """Settings from a TOML file, with `overrides` such as "fit.steps=100" put over it; or from these alone.
 
     An override's value is read as TOML, or as plain text where it is none. Raises SettingsError naming every
     mistake by its dotted path, and for an unknown key the nearest known one.
     """
-    path = Path(path)
-    data = _parsed(path, _toml, "TOML")
+    data = {} if path is None else _parsed(Path(path), _toml, "TOML")
     for override in overrides:
         _put(data, override)
-    return validated(cls, data, path.name)
+    return validated(cls, data, "--set" if path is None else Path(path).name)
 
 
 def load_json(path: Path, cls: type[Model]) -> Model:

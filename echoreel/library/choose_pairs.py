@@ -39,6 +39,10 @@ class Candidate(Protocol):
     @property
     def phrase(self) -> str: ...
     @property
+    def label(self) -> str:
+        """Its class in a data set; empty where clips have captions alone."""
+
+    @property
     def root(self) -> str:
         """The folder that the path stays in; empty for a URL."""
 
@@ -253,4 +257,5 @@ def _line(target: Candidate, others: Sequence[Candidate], root: Path) -> dict[st
         return {"path": path, "caption": clip.caption, "start": round(clip.start, 3), **cut}
 
     first = told(target)
-    return {"target": first.pop("path"), **first, "references": [told(clip) for clip in others]}
+    action = {"action": target.label} if target.label else {}
+    return {"target": first.pop("path"), **action, **first, "references": [told(clip) for clip in others]}

@@ -52,6 +52,11 @@ class LibraryClip:
         return stored(self.id)
 
     @property
+    def label(self) -> str:
+        """None: a library's clips have captions, and no classes."""
+        return ""
+
+    @property
     def is_url(self) -> bool:
         return not self.root
 

@@ -2,6 +2,7 @@
 
 A manifest is JSON lines, a pair on each: paths are relative to its folder, or `root`, and stay in it:
 `{"target": "a.mp4", "caption": "…", "references": [{"path": "b.mp4", "caption": "…"}]}`
+A line may name its `action`, as `prepare dataset` does.
 
 Every clip may have a `start` and an `end` in seconds; nothing past its end is read.
 """
@@ -72,6 +73,7 @@ class ManifestLine(_Cut):
 
     target: Path
     caption: str
+    action: str = ""  # of both clips; none = as the caption says. Only `evaluate --videos` asks
     references: tuple[ManifestReference, ...] = Field(min_length=1)
 
 
@@ -156,7 +158,7 @@ def _sources(lines: Iterable[ManifestLine], root: Path, settings: PrepareSetting
     """A digest of all that pairs are made of, but for the base: lines, settings, sizes and times of files."""
     digest = sha256(settings.model_dump_json(exclude={"shard"}).encode())
     for line in lines:
-        digest.update(line.model_dump_json().encode())
+        digest.update(line.model_dump_json(exclude={"action"}).encode())
         for file, _ in _clips_of(line, settings):
             path = root / file
             state = path.stat() if path.exists() else None
@@ -220,9 +222,13 @@ def _line(row: str, source: str, references: int, root: Path) -> ManifestLine:
         raise PairSetError(f"{source}: not JSON: {error}") from error
     line = validated(ManifestLine, data, source)
     if len(line.references) < references:
-        raise PairSetError(f"{source}: got {len(line.references)} references, need {references}")
+        raise PairSetError(
+            f"{source}: got {len(line.references)} references, need {references}; ask for fewer, or choose "
+            f"pairs again with --references {references}"
+        )
     for caption in (line.caption, *(r.caption for r in line.references)):
         checked_text(f"{source}: caption", caption)
+    checked_text(f"{source}: action", line.action)
     for file in (line.target, *(r.path for r in line.references)):
         checked_text(f"{source}: path", str(file))
         _inside(root, file, source)

@@ -18,6 +18,7 @@ from echoreel.method.networks import Preset
 from echoreel.method.prism import PrismSettings
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
+from echoreel.training.evaluation_settings import HeldoutSettings
 from echoreel.training.load_frozen import FrozenWeights, load_frozen
 from echoreel.training.loop import FREE, FitSettings, fit
 from echoreel.training.memory import check_memory
@@ -46,6 +47,7 @@ class AdapterRecipe(Settings):
     validation: Path | None = None  # another one; none = the first of `pairs` are held back
     task: AdapterTaskSettings = AdapterTaskSettings()
     fit: FitSettings
+    evaluation: HeldoutSettings = HeldoutSettings()  # of `evaluate --videos`; training does not read it
 
     def weights(self) -> FrozenWeights:
         """How the base's weights are to be held."""
@@ -115,7 +117,7 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
     if first:
         with run.locked():
             run.check_result("adapter")
-            free = ("folder", "stream_base", *(f"fit.{name}" for name in FREE))
+            free = ("folder", "stream_base", "evaluation", *(f"fit.{name}" for name in FREE))
             run.bind(recipe, free=free, file="recipe.json")
     data = PairSet.open(recipe.pairs)
     validation = PairSet.open(recipe.validation) if recipe.validation else None

@@ -22,7 +22,8 @@ TEMPLATE = """\
 # 2. echoreel prepare pairs videos/train.jsonl {pairs} --base {name} \\
 #        --frames {frames} --fps {fps:g} --size {width}x{height}
 # 3. echoreel train THIS_FILE
-# Stopped at any moment, both commands go on when they are called again.
+# 4. echoreel evaluate THIS_FILE --videos videos/heldout.jsonl  (with the same --root)
+# Stopped at any moment, all go on when they are called again.
 
 folder = "{folder}"  # of this run: checkpoints, log, sheets, and the finished adapter/
 base = {base}  # a folder, a hub id or a single file; it stays as it is
@@ -77,6 +78,20 @@ sheet_every = {sheets}  # steps between pictures of progress; 0 = none
 # tensorboard = false  # also write a log for TensorBoard
 # trackers = []  # further logs: "wandb", "tensorboard", "mlflow", …, each by its own package
 # seed = 0  # of noise and of noise levels
+
+[evaluation]
+# prompts = 10  # held-out pairs of each action that are filmed
+# seeds = 1  # videos of each pair
+# references = [1]  # of a video; each number has a row of the table, and a control with another action's
+# clip = "openai/clip-vit-base-patch32"  # a folder or hub id
+# videomae = "MCG-NJU/videomae-base-finetuned-ssv2"  # a folder or hub id, for the Fréchet distance
+# classifier = "a/classifier"  # a folder or hub id of one that knows the held-out actions; default: none
+# seed = 0  # draws pairs, and the seeds of videos
+
+[evaluation.generation]  # as trained; without these as the base recommends
+num_frames = {frames}
+height = {height}
+width = {width}
 """
 
 

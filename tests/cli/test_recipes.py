@@ -19,6 +19,7 @@ KINDS: dict[str, type[Settings]] = {
     "judges": JudgeRecipe,
     "ltx": AdapterRecipe,
     "more": BaseRecipe,
+    "paper": AdapterRecipe,
     "prism": PrismRecipe,
     "prompts": PromptRecipe,
     "rivals": EvaluateSettings,

@@ -39,6 +39,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "adapters": ([], WORKS),
     "doctor": ([], WORKS),
     "evaluate": ([f"{ROOT}/recipes/actorbench.toml"], "actors"),
+    "evaluate --videos": (["--videos", "OUT/pairs.jsonl", "-o", "OUT/evaluation"], "eval"),
     "generate": (["a cat running", "--steps", "1", "-r", f"{ROOT}/{CARTWHEEL}", "-o", "OUT/a.gif"], WORKS),
     "generate --library": (["a cat running", "--library", "OUT/library"], "library"),
     "generate --lora": (["a cat running", "--lora", "lora.safetensors"], "lora"),

@@ -21,6 +21,7 @@ class Clip:
     video: str
     look: tuple[float, ...] | None = RED
     phrase: str = "doing a cartwheel"
+    label: str = ""
     path: str = ""
     root: str = "/videos"
     start: float = 0.0

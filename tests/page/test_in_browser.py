@@ -11,9 +11,9 @@ from helpers.places import ROOT
 from helpers.skips import NEEDS_CHROMIUM
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from echoreel.evaluation.actorbench.pose_metrics import Interval
 from echoreel.evaluation.actorbench.report import EvaluationReport, Row
 from echoreel.evaluation.actorbench.report_page import write_plots
+from echoreel.evaluation.intervals import Interval
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import probe
 from echoreel.page.page import PageSettings, served

@@ -19,6 +19,7 @@ from echoreel.common.settings import load_settings, validated
 from echoreel.method.networks import preset_sizes
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.clip_shape import ClipShape, clip_shape
+from echoreel.training.evaluation_settings import HeldoutSettings
 from echoreel.training.fit_settings import FitSettings
 from echoreel.training.train_adapter import AdapterRecipe
 from echoreel.training.write_recipe import TEMPLATE, recipe_for
@@ -61,7 +62,8 @@ def test_a_recipe_tells_every_key_and_its_default() -> None:
     assert data.keys() == AdapterRecipe.model_fields.keys()
     assert data["task"].keys() == AdapterTaskSettings.model_fields.keys()
     assert data["fit"].keys() == FitSettings.model_fields.keys()
-    for table, cls in (("task", AdapterTaskSettings), ("fit", FitSettings)):
+    assert data["evaluation"].keys() == HeldoutSettings.model_fields.keys()
+    for table, cls in (("task", AdapterTaskSettings), ("fit", FitSettings), ("evaluation", HeldoutSettings)):
         for name in re.findall(r"^# (\w+) = ", TEMPLATE.split(f"[{table}]")[1].split("\n[")[0], re.MULTILINE):
             default, stored = cls.model_fields[name].default, data[table][name]
             assert default is None or stored == (list(default) if isinstance(default, tuple) else default)

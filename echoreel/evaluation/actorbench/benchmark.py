@@ -27,7 +27,6 @@ from echoreel.evaluation.actorbench.pose_metrics import (
     MetricSettings,
     MotionBank,
     amount_of_motion,
-    bootstrap,
     look_leakage,
     motion_fidelity,
     prompt_appearance,
@@ -36,6 +35,7 @@ from echoreel.evaluation.actorbench.report import MEASURES, EvaluationReport, Ro
 from echoreel.evaluation.actorbench.report_page import write_page, write_plots
 from echoreel.evaluation.actorbench.rivals import LoraSettings, Made, Noised, NoisedSettings, Rival, TunedLora
 from echoreel.evaluation.frechet_distance import frechet_distance
+from echoreel.evaluation.intervals import bootstrap
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.drawing import Theme, blank, contact_sheet, in_both_themes
 from echoreel.media.images import Frames

@@ -7,24 +7,23 @@ same holds for every condition of an evaluation, so none gains by it.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from echoreel.actors.looks import Look
 from echoreel.actors.motion_library import JOINTS, Joints, MotionLibrary, standing_pose
 from echoreel.actors.takes import window
-from echoreel.common.settings import Settings
+from echoreel.evaluation.intervals import BootstrapSettings
 
 Floats = NDArray[np.float32]
 TURNS = 72  # about the vertical, that retrieval tries
 LOOK_PARTS = ("shirt", "trousers", "hair", "place")
 
 
-class MetricSettings(Settings):
+class MetricSettings(BootstrapSettings):
     """How motions are compared."""
 
     seconds: tuple[float, ...] = (1.6, 1.9, 2.2, 2.6)  # recorded time of the windows that are compared with
@@ -35,20 +34,6 @@ class MetricSettings(Settings):
         3  # frames that a video may lag behind or run ahead of the true motion, in fidelity
     )
     elevation: float = 0.2  # radians: of the cameras, the middle of the domain's
-    resamples: PositiveInt = 2000  # of the bootstrap
-    confidence: float = Field(default=0.95, gt=0, lt=1)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean, and where it would lie in 95 % of repetitions with other prompts."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 def levelled(joints: Joints, elevation: float) -> Joints:
@@ -179,26 +164,6 @@ def amount_of_motion(joints: Joints) -> float:
     joints (T, 18, 3) from the pelvis. Beside a consistency, which a still video has as well.
     """
     return float(np.linalg.norm(np.diff(joints[:, 1:], axis=0), axis=-1).mean() * 100)
-
-
-def bootstrap(
-    values: Sequence[float], clusters: Sequence[str], settings: MetricSettings, seed: int
-) -> Interval:
-    """Mean of `values`, nan left out, and its interval by resampling whole clusters with replacement."""
-    kept = [
-        (value, cluster) for value, cluster in zip(values, clusters, strict=True) if not math.isnan(value)
-    ]
-    if not kept:
-        return Interval(math.nan, math.nan, math.nan)
-    names = {name: i for i, name in enumerate(dict.fromkeys(cluster for _, cluster in kept))}
-    index = [names[cluster] for _, cluster in kept]
-    sums = np.bincount(index, [value for value, _ in kept])
-    counts = np.bincount(index)
-    drawn = np.random.default_rng(seed).integers(len(names), size=(settings.resamples, len(names)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    tail = (1 - settings.confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(sums.sum() / counts.sum()), float(low), float(high))
 
 
 def _with_velocity(joints: Joints, weight: float) -> Floats:

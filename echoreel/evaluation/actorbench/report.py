@@ -11,7 +11,7 @@ from typing import Any
 from echoreel.common.errors import OutputError
 from echoreel.common.files import write_atomic
 from echoreel.common.places import check_own
-from echoreel.evaluation.actorbench.pose_metrics import Interval
+from echoreel.evaluation.intervals import Interval, table_line, without_nan
 
 CLAIMS = ("action_accuracy", "classifier_accuracy", "motion_fidelity", "prompt_appearance", "look_leakage")
 QUALITY = ("action_accuracy_of_all", "temporal_consistency", "amount_of_motion", "frechet_distance")
@@ -65,7 +65,7 @@ class EvaluationReport:
             "seed": self.seed,
             "commit": self.commit,
         }
-        cleaned: dict[str, Any] = _without_nan(facts)
+        cleaned: dict[str, Any] = without_nan(facts)
         return cleaned
 
     def markdown(self) -> str:
@@ -82,7 +82,7 @@ class EvaluationReport:
             [row.split, row.condition, str(row.references), str(row.n), *(_told(row, m) for m in measures)]
             for row in self.rows
         ]
-        return [_line(titles), _line(["---"] * len(titles)), *map(_line, body)]
+        return [table_line(titles), table_line(["---"] * len(titles)), *map(table_line, body)]
 
     @staticmethod
     def check_places(folder: Path, also: Path | None = None) -> None:
@@ -113,15 +113,3 @@ def _told(row: Row, measure: str) -> str:
     if isinstance(value, Interval):
         return str(value)
     return f"{value:{FORMS.get(measure, '.1f')}}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from echoreel.common.extras import needs
 from echoreel.common.files import write_atomic, written_beside
-from echoreel.evaluation.actorbench.pose_metrics import Interval
 from echoreel.evaluation.actorbench.report import MEASURES, EvaluationReport, Row
+from echoreel.evaluation.intervals import Interval
 from echoreel.media.drawing import COLOURS, HATCHES, MARKERS, in_both_themes, plot_style
 
 with needs("matplotlib", "the report of evaluate"):  # told before hours of work, not after

@@ -42,11 +42,11 @@ class ClipEncoder:
             return (
                 CLIPModel.from_pretrained(source, dtype=torch.float32, **options),
                 AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options),
-                _processor(source, cached),
+                processor_of(source, cached),
             )
 
-        model, self._tokenizer, self._processor = _loaded("clip", name, load)
-        self._model = model.to(_device()).eval()
+        model, self._tokenizer, self._processor = loaded_model("clip", name, load)
+        self._model = model.to(device_here()).eval()
         self.name = name
 
     @torch.inference_mode()
@@ -87,14 +87,14 @@ class VideoEncoder:
             loaded: Any = VideoMAEForVideoClassification.from_pretrained(
                 source, dtype=torch.float32, output_loading_info=True, local_files_only=cached
             )
-            return *loaded, _processor(source, cached)
+            return *loaded, processor_of(source, cached)
 
-        model, report, self._processor = _loaded("videomae", name, load)
+        model, report, self._processor = loaded_model("videomae", name, load)
         if report["missing_keys"]:
             raise ModelMissing(
                 f"--videomae {name}: not fine-tuned to name actions; give one that is, such as {VIDEOMAE}"
             )
-        self._model = model.to(_device()).eval()
+        self._model = model.to(device_here()).eval()
         self.name = name
 
     @torch.inference_mode()
@@ -128,7 +128,7 @@ def frame_consistency(pictures: Floats) -> float:
     return float((pictures[1:] * pictures[:-1]).sum(1).mean())
 
 
-def _loaded(option: str, name: str, load: Callable[[str, bool], Loaded]) -> Loaded:
+def loaded_model(option: str, name: str, load: Callable[[str, bool], Loaded]) -> Loaded:
     """What `load(source, only what is on this machine)` returns. The hub is asked for what is not here.
 
     Weights are safetensors, or a checkpoint of the older kind read as tensors only (transformers' default).
@@ -164,7 +164,7 @@ def _ask_the_hub(name: str) -> None:
     HfApi().model_info(name, timeout=CONNECTION)
 
 
-def _processor(source: str, cached: bool) -> Any:
+def processor_of(source: str, cached: bool) -> Any:
     """What resizes, crops and scales pictures for a model: Pillow, so that torchvision changes nothing."""
     from transformers import AutoImageProcessor
 
@@ -172,7 +172,7 @@ def _processor(source: str, cached: bool) -> Any:
     return make(source, backend="pil", local_files_only=cached, trust_remote_code=False)
 
 
-def _device() -> torch.device:
+def device_here() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

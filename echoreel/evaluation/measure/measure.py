@@ -16,7 +16,8 @@ from rich.progress import track
 
 from echoreel.common.errors import SettingsError
 from echoreel.evaluation.frechet_distance import frechet_distance
-from echoreel.evaluation.measure.meter import Meter, VideoMeasures, mean
+from echoreel.evaluation.measure.clip_and_videomae import VIDEOMAE
+from echoreel.evaluation.measure.meter import Meter, Models, VideoMeasures, mean
 from echoreel.evaluation.measure.motion import opencv
 from echoreel.evaluation.measure.subjects import Subject, subjects, videos_of
 from echoreel.media.video_files import probe
@@ -154,7 +155,9 @@ def measure_subjects(
     opencv()
     for path in [*(subject.path for subject in chosen), *real]:
         probe(path)  # a file that cannot be read is told now, not after the others
-    meter = Meter(clip, videomae, seconds, bool(real))
+    if real:  # asked for: without its model there is no answer
+        videomae = videomae or VIDEOMAE
+    meter = Meter(Models.load(clip, videomae, compared=bool(real)), seconds)
     found = [
         meter.measured(subject)
         for subject in track(
@@ -170,8 +173,8 @@ def measure_subjects(
         videos=tuple(found),
         frechet_distance=distance,
         real_videos=len(real),
-        clip=meter.clip.name if meter.clip else None,
-        videomae=meter.videomae.name if meter.videomae else None,
+        clip=meter.models.clip.name if meter.models.clip else None,
+        videomae=meter.models.videomae.name if meter.models.videomae else None,
         left_out=tuple(meter.left_out(found)),
         notes=tuple(meter.notes(found)),
     )

@@ -23,11 +23,17 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Subject:
-    """A video to measure."""
+    """A video to measure; all of it, or the part from `start` to `end` in seconds."""
 
     path: Path
     prompt: str | None  # None: not known
     references: tuple[Part, ...]
+    start: float = 0.0
+    end: float | None = None
+
+    @property
+    def part(self) -> Part:
+        return Part(self.path, self.start, self.end)
 
 
 def videos_of(paths: Sequence[Path]) -> list[Path]:

@@ -12,11 +12,9 @@ from echoreel.actors.renderer import Camera, camera_joints
 from echoreel.actors.takes import window
 from echoreel.evaluation.actorbench.pose_metrics import (
     TURNS,
-    Interval,
     MetricSettings,
     MotionBank,
     amount_of_motion,
-    bootstrap,
     centred,
     distances,
     levelled,
@@ -26,6 +24,7 @@ from echoreel.evaluation.actorbench.pose_metrics import (
     similarities,
 )
 from echoreel.evaluation.frechet_distance import frechet_distance
+from echoreel.evaluation.intervals import Interval, bootstrap
 
 SETTINGS = MetricSettings()
 LIBRARY = synthetic_library()

@@ -11,16 +11,8 @@ import pytest
 import torch
 from helpers.make_videos import counting, film
 from helpers.moving_squares import HEIGHT, arc, moving, noisy, rest, right
-from helpers.toy_models import toy_tokenizer
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessorPil,
-    CLIPModel,
-    VideoMAEConfig,
-    VideoMAEForPreTraining,
-    VideoMAEForVideoClassification,
-    VideoMAEImageProcessorPil,
-)
+from helpers.toy_measures import toy_clip, toy_videomae
+from transformers import VideoMAEForPreTraining, VideoMAEForVideoClassification, VideoMAEImageProcessorPil
 from typer.testing import CliRunner
 
 from echoreel.cli import app
@@ -38,44 +30,6 @@ from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import Clip, write_video
 
 PROMPT = "a man doing a cartwheel"
-
-
-def toy_clip(folder: Path) -> None:
-    torch.manual_seed(0)
-    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    tokenizer = toy_tokenizer()
-    text = {
-        **small,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": 16,
-        "bos_token_id": 2,
-        "eos_token_id": 3,
-        "pad_token_id": 0,
-    }
-    vision = {**small, "image_size": 32, "patch_size": 8}
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    size = {"shortest_edge": 32}
-    CLIPImageProcessorPil(size=size, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
-
-
-def toy_videomae(folder: Path, kind: Any = VideoMAEForVideoClassification) -> None:
-    torch.manual_seed(0)
-    config = VideoMAEConfig(
-        image_size=32,
-        patch_size=8,
-        num_frames=4,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        decoder_hidden_size=16,
-        decoder_num_attention_heads=2,
-        decoder_intermediate_size=16,
-    )
-    kind(config).save_pretrained(folder)
-    size = {"shortest_edge": 32}
-    VideoMAEImageProcessorPil(size=size, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,104 @@
+"""Cases -> videos in a folder, made as `generate` makes them; what is there already is not made again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import track
+from torch import nn
+
+from echoreel.bases.base import Base
+from echoreel.bases.encoding import weights_of
+from echoreel.common.text import CONTROLS
+from echoreel.evaluation.heldout.cases import Case, References, Shown, first_of
+from echoreel.evaluation.measure.subjects import Part
+from echoreel.generation.continuing import key_of
+from echoreel.generation.generate import generate
+from echoreel.generation.settings import GenerationSettings, resolved
+from echoreel.generation.windows import plan_of
+from echoreel.media.images import Frames
+from echoreel.media.reference_video import ReferenceVideo
+from echoreel.media.video_files import Span, read_frames
+from echoreel.method.adapter import ActionAdapter
+
+NAME = 40  # letters of an action in a file's name
+
+
+class Condition(NamedTuple):
+    """base without references, ours with so many right ones, shuffled with those of another action."""
+
+    name: str
+    references: int
+
+    def given(self, case: Case) -> References:
+        """Those of the right action, or of another."""
+        return case.shuffled if self.name == "shuffled" else case.right
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name}-{self.references}" if self.references else self.name
+
+
+class Studio:
+    """A base and its adapter, which film cases into a folder."""
+
+    def __init__(self, base: Base, adapter: ActionAdapter, generation: GenerationSettings) -> None:
+        self._base, self._adapter, self._settings = base, adapter, generation
+        video = plan_of(base, resolved(base, generation)).video
+        self.seconds = video.frames / video.fps  # of a video: as much of a reference is read
+        parts = [part for part in base.pipe.components.values() if isinstance(part, nn.Module)]
+        self.weights = {"base": weights_of(*parts), "adapter": weights_of(adapter)}
+        base.pipe.set_progress_bar_config(disable=True)  # there is one for all videos
+
+    def film(self, cases: Sequence[Case], conditions: Sequence[Condition], folder: Path) -> None:
+        """Make what is missing. Raises OutputError, VideoError's family and what `generate` raises."""
+        wanted = [
+            (condition, case, seed) for condition in conditions for case in cases for seed in case.seeds
+        ]
+        missing = [each for each in wanted if not _is_made(self.file(*each, folder))]
+        told = f"{len(missing)} of {len(wanted)} videos"
+        for condition, case, seed in track(missing, told, console=Console(stderr=True)):
+            shown = condition.given(case).shown[: condition.references]
+            result = generate(
+                case.prompt,
+                [self._read(each) for each in shown],
+                base=self._base,
+                adapter=self._adapter,
+                seed=seed,
+                settings=self._settings,
+                image=self._first_frame(case.target),
+            )
+            result.save(self.file(condition, case, seed, folder))
+
+    def file(self, condition: Condition, case: Case, seed: int, folder: Path) -> Path:
+        """Of a video, named by all that it is made from."""
+        shown = condition.given(case).shown[: condition.references]
+        told: list[Any] = [self.weights["base"], self._settings.model_dump(mode="json"), case.prompt, seed]
+        told += [self.weights["adapter"]] if shown else []
+        told += [(_state(each.part), first_of(each.part, self.seconds)[1:], each.caption) for each in shown]
+        told += [_state(case.target)] if self._base.needs_image else []
+        action = "".join(c if c.isalnum() else "-" for c in CONTROLS.sub("", case.action))[:NAME]
+        return folder / condition.folder / f"{case.number:04}-{action}-{key_of(*told)[:12]}.mp4"
+
+    def _read(self, shown: Shown) -> ReferenceVideo:
+        path, start, end = first_of(shown.part, self.seconds)
+        return ReferenceVideo.from_file(path, shown.caption, start=start, end=end)
+
+    def _first_frame(self, target: Part) -> Frames | None:
+        """Of the target, where the base starts from a picture."""
+        if not self._base.needs_image:
+            return None
+        first: Frames = read_frames(target.path, Span(start=target.start, frames=1)).frames[0]
+        return first
+
+
+def _is_made(file: Path) -> bool:
+    """`generate` writes the .json last."""
+    return file.is_file() and file.with_suffix(".json").is_file()
+
+
+def _state(part: Part) -> tuple[str, int, int]:
+    """Of a file that may be replaced by another one of its name."""
+    state = part.path.stat()
+    return part.path.name, state.st_size, state.st_mtime_ns
