@@ -31,6 +31,7 @@ MOST_LAYERS = 1024
 MOST_ENTRIES = 1024  # of a list in a config
 MOST_MODULES = 20_000  # of a part, at all depths; a Wan of 14 billion numbers has 1500
 MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
+MOST_SIDE = 4096  # of a picture for an encoder; usual are 224 to 384
 PACKED = 8  # numbers that a byte of weights holds at most: GGUF has a bit and a half for one
 LORA_FACTS = "lora_adapter_metadata"  # in a LoRA's file
 MOST_RANK = 4096  # of a LoRA
@@ -155,6 +156,20 @@ def check_model(folder: Path) -> None:
         raise CheckpointError(
             f"its config asks for {asked} numbers, its weights have {stored} bytes; get the files again"
         )
+
+
+def check_pictures(processor: Any) -> None:
+    """Raises CheckpointError for a processor of transformers that makes any picture a giant one."""
+    sizes = [getattr(processor, name, None) for name in ("size", "crop_size")]
+    if hasattr(processor, "max_pixels") or hasattr(processor, "patch_size"):
+        return  # its sizes are numbers of pixels, which only limit those of a picture
+    for sides in sizes:
+        told = vars(sides) if hasattr(sides, "shortest_edge") else sides  # transformers' own kind of dict
+        told = [*told.values()] if isinstance(told, Mapping) else [told]
+        if most := [side for side in told if isinstance(side, int | float) and side > MOST_SIDE]:
+            raise CheckpointError(
+                f"it makes pictures of {most[0]:g} pixels a side, at most {MOST_SIDE}; get the files again"
+            )
 
 
 def is_part(value: Any) -> bool:

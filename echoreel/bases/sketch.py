@@ -16,12 +16,12 @@ from echoreel.bases.loading import (
     load_base,
     load_parts,
     pipeline_class,
-    why_not_loaded,
 )
 from echoreel.bases.lookup import base_of
 from echoreel.bases.part_sizes import check_schedule, is_part, made_empty
 from echoreel.bases.single_file import parts_around, single_file
 from echoreel.common.errors import BaseUnsupported, EchoReelError
+from echoreel.common.loading_errors import why_not_loaded
 from echoreel.common.places import WEIGHTS
 
 

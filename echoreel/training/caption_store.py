@@ -23,6 +23,7 @@ from torch import Tensor
 
 from echoreel.common.errors import CheckpointError
 from echoreel.common.files import remove_leftovers, write_atomic
+from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import check_ends
 
 CHUNK = 32  # captions in a file
@@ -67,9 +68,8 @@ class CaptionStore:
                 length = int((file.metadata() or {})["length"])
                 self._files |= dict.fromkeys(file.keys(), (file, length))
             except (OSError, SafetensorError, KeyError, ValueError) as error:
-                reason = " ".join(str(error).split("\n")[:1])
                 raise CheckpointError(
-                    f"{path} is damaged ({reason}); delete it and run the same command"
+                    f"{path} is damaged ({hint_of(error)}); delete it and run the same command"
                 ) from error
             self._read.add(path)
 

@@ -14,8 +14,10 @@ import torch
 from einops import reduce
 from numpy.typing import NDArray
 
-from echoreel.bases.part_sizes import check_model
+from echoreel.bases.part_sizes import check_model, check_pictures
+from echoreel.bases.token_ids import check_token_ids
 from echoreel.common.errors import ModelMissing
+from echoreel.common.loading_errors import blamed, why_not_loaded
 from echoreel.common.places import HUB_ID
 from echoreel.media.images import Frames
 from echoreel.media.video_files import Clip
@@ -39,17 +41,17 @@ class ClipEncoder:
 
         def load(source: str, cached: bool) -> tuple[Any, Any, Any]:
             options: dict[str, Any] = {"local_files_only": cached}
-            return (
-                CLIPModel.from_pretrained(source, dtype=torch.float32, **options),
-                AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options),
-                _processor(source, cached),
-            )
+            model = CLIPModel.from_pretrained(source, dtype=torch.float32, **options)
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+            check_token_ids("tokenizer", tokenizer, model)
+            return model, tokenizer, _processor(source, cached)
 
         model, self._tokenizer, self._processor = _loaded("clip", name, load)
         self._model = model.to(_device()).eval()
         self.name = name
 
     @torch.inference_mode()
+    @blamed("the CLIP model's")
     def pictures(self, frames: Frames) -> Floats:
         """Frames (T, H, W, 3) uint8 -> (T, D), each of length 1. Of wide frames the middle square is seen."""
         parts = []
@@ -60,6 +62,7 @@ class ClipEncoder:
         return _unit(torch.cat(parts))
 
     @torch.inference_mode()
+    @blamed("the CLIP model's")
     def prompt(self, text: str) -> Floats:
         """(D,) of length 1. What is longer than `longest` tokens is cut."""
         inputs = self._tokenizer(text, truncation=True, max_length=self.longest, return_tensors="pt")
@@ -98,6 +101,7 @@ class VideoEncoder:
         self.name = name
 
     @torch.inference_mode()
+    @blamed("the VideoMAE's")
     def features(self, clip: Clip) -> Floats:
         """(D,): of as many frames as the model takes, spread evenly over the clip."""
         frames = clip.frames[spread(clip, self._model.config.num_frames)]
@@ -145,8 +149,7 @@ def _loaded(option: str, name: str, load: Callable[[str, bool], Loaded]) -> Load
         return load(str(folder) if folder.is_dir() else name, True)
     except Exception as error:  # the disk, or any class that the folder names: no common type
         if folder.is_dir():
-            reason = str(error).strip().split("\n")[0].rstrip(".")
-            raise ModelMissing(f"--{option} {name}: cannot be loaded: {reason}") from error
+            raise ModelMissing(why_not_loaded(f"--{option}", folder, error)) from error
     try:
         _ask_the_hub(name)
         return load(name, False)
@@ -169,7 +172,9 @@ def _processor(source: str, cached: bool) -> Any:
     from transformers import AutoImageProcessor
 
     make: Any = AutoImageProcessor.from_pretrained
-    return make(source, backend="pil", local_files_only=cached, trust_remote_code=False)
+    made = make(source, backend="pil", local_files_only=cached, trust_remote_code=False)
+    check_pictures(made)
+    return made
 
 
 def _device() -> torch.device:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import regular_file
 from echoreel.library.sources.table_values import (
     CAPTION_CHARACTERS,
@@ -104,8 +105,7 @@ def _told(path: Path) -> Iterator[None]:
     except CatalogueError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        why = str(error).split("\n")[0][:200]
-        raise CatalogueError(f"{path.name}: cannot be read ({why}); export it again") from error
+        raise CatalogueError(f"{path.name}: cannot be read ({hint_of(error)}); export it again") from error
 
 
 def _check_cost(path: Path, metadata: Any, names: list[str]) -> None:
