@@ -30,6 +30,7 @@ from echoreel.bases.quantize import (
 from echoreel.bases.single_file import SUFFIXES, denoiser_name, denoiser_of, parts_around, single_file
 from echoreel.bases.token_ids import check_tokenizers
 from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra, SettingsError
+from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.extras import needs
 from echoreel.common.loading_errors import why_not_loaded
 from echoreel.common.places import HUB_ID, WEIGHTS
@@ -104,6 +105,7 @@ def device_of(device: torch.device | str | None) -> torch.device:
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+@one_at_a_time
 def load_parts(
     name: str | Path | None,
     without: Collection[str],
@@ -214,6 +216,7 @@ def _place(pipe: Any, device: torch.device, offload: Offload | None) -> None:
         pipe.to(device)
 
 
+@one_at_a_time
 def _add_lora(base: Base, told: str, name: str) -> None:
     """Raises EchoReelError unless it was loaded and acts."""
     if not hasattr(base.denoiser, "add_adapter"):

@@ -20,6 +20,7 @@ from diffusers import DDIMScheduler
 from safetensors import safe_open
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
+from transformers.image_processing_base import ImageProcessingMixin
 
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import BaseUnsupported, CheckpointError
@@ -143,9 +144,9 @@ def check_lora(source: str) -> None:
                 raise CheckpointError(f"its {name} has a pattern, need names of layers; get the file again")
 
 
-def check_model(folder: Path) -> None:
-    """Raises CheckpointError for a model of transformers in a folder whose config asks for more numbers than
-    its weights can hold, and whatever transformers does."""
+def check_model(folder: Path, kind: str | None = None) -> None:
+    """Raises CheckpointError for a model of transformers in a folder that is of another kind, or whose config
+    asks for more numbers than its weights can hold, and whatever transformers does."""
     told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     check_counts("the model", told.to_dict())
     with _on_meta("the model"):
@@ -156,14 +157,15 @@ def check_model(folder: Path) -> None:
         raise CheckpointError(
             f"its config asks for {asked} numbers, its weights have {stored} bytes; get the files again"
         )
+    if kind not in (None, told.model_type):  # else one of usual sizes is made
+        raise CheckpointError(f"it is a {told.model_type}, need a {kind}; give another one")
 
 
 def check_pictures(processor: Any) -> None:
     """Raises CheckpointError for a processor of transformers that makes any picture a giant one."""
-    sizes = [getattr(processor, name, None) for name in ("size", "crop_size")]
-    if hasattr(processor, "max_pixels") or hasattr(processor, "patch_size"):
-        return  # its sizes are numbers of pixels, which only limit those of a picture
-    for sides in sizes:
+    if not isinstance(processor, ImageProcessingMixin) or hasattr(processor, "patch_size"):
+        return  # those of patches have numbers of pixels in place of sides, which only limit a picture
+    for sides in (getattr(processor, name, None) for name in ("size", "crop_size")):
         told = vars(sides) if hasattr(sides, "shortest_edge") else sides  # transformers' own kind of dict
         told = [*told.values()] if isinstance(told, Mapping) else [told]
         if most := [side for side in told if isinstance(side, int | float) and side > MOST_SIDE]:

@@ -21,7 +21,8 @@ KNOWN = {
         AGAIN,
     ),
     "no file named|not appear to have|does not contain": ("it lacks a file", "get all of its files again"),
-    "model type `|Unrecognized model": ("it is no model that transformers knows", "give another one"),
+    "model type `|Unrecognized model": ("transformers does not know this kind of model", "give another one"),
+    "Repo id must": ("it is not a file, a folder or a hub id", "give one of them"),
     "Can't load (image|feature|the)": ("one of its .json files cannot be read", AGAIN),
     "not a valid JSON|Expecting (value|property|',')": ("one of its .json files is not JSON", AGAIN),
 }

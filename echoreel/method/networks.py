@@ -17,6 +17,7 @@ from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, check_finite
 from echoreel.bases.part_sizes import check_kinds
 from echoreel.common.errors import AdapterMismatch, OutputError, SettingsError
+from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.files import make_readable
 from echoreel.common.loading_errors import why_not_loaded
 from echoreel.method.adapter_sizes import check_numbers, check_sizes
@@ -113,6 +114,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return adapter
 
     @classmethod
+    @one_at_a_time
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, **kwargs: Any) -> Self:
         """Load an adapter with diffusers' own options; `load_adapter` has clearer errors.
 

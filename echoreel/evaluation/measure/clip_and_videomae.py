@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from echoreel.bases.part_sizes import check_model, check_pictures
 from echoreel.bases.token_ids import check_token_ids
 from echoreel.common.errors import ModelMissing
+from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.loading_errors import blamed, why_not_loaded
 from echoreel.common.places import HUB_ID
 from echoreel.media.images import Frames
@@ -132,6 +133,7 @@ def frame_consistency(pictures: Floats) -> float:
     return float((pictures[1:] * pictures[:-1]).sum(1).mean())
 
 
+@one_at_a_time
 def _loaded(option: str, name: str, load: Callable[[str, bool], Loaded]) -> Loaded:
     """What `load(source, only what is on this machine)` returns. The hub is asked for what is not here.
 
@@ -145,7 +147,7 @@ def _loaded(option: str, name: str, load: Callable[[str, bool], Loaded]) -> Load
     LOG.info("%s: from %s", option, folder if folder.is_dir() else f"{name} of the hub or its cache")
     try:
         if folder.is_dir():
-            check_model(folder)
+            check_model(folder, option)
         return load(str(folder) if folder.is_dir() else name, True)
     except Exception as error:  # the disk, or any class that the folder names: no common type
         if folder.is_dir():

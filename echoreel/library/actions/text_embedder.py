@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from echoreel.common.errors import EchoReelError
+from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.extras import needs
 from echoreel.common.loading_errors import blamed, why_not_loaded
 from echoreel.common.places import small_file
@@ -106,6 +107,7 @@ class TextEmbedder:
         return mean
 
 
+@one_at_a_time
 def _loaded(name: str, source: str | Path) -> tuple[Any, Any]:
     """Tokenizer and model, in float32, from safetensors. Raises EchoReelError."""
     from transformers import AutoModel, AutoTokenizer
