@@ -97,6 +97,8 @@ def check_parts(folder: Path, parts: Mapping[str, Any], others: Mapping[str, tup
             asked, stored = sum(map(torch.numel, tensors)), sum(file.stat().st_size for file in files)
             if not file:
                 check_kinds(folder / part, files)
+            elif file.suffix.lower() == ".safetensors":
+                _check_floating(file.name, [file])
             if asked > PACKED * stored + ROOM:
                 raise CheckpointError(
                     f"the config of {part} asks for {asked} numbers, its weights have {stored} bytes; get "
@@ -108,13 +110,18 @@ def check_kinds(folder: Path, files: Sequence[Path]) -> None:
     """Raises CheckpointError for weights of whole numbers or booleans, which would silently become others."""
     if "quantization_config" in json_value(small_file(folder / "config.json").decode()):
         return
+    _check_floating(folder.name, files)
+
+
+def _check_floating(what: str, files: Sequence[Path]) -> None:
+    """Raises CheckpointError."""
     for file in files:
         with safe_open(str(file), "pt") as held:
             kinds = {name: str(held.get_slice(name).get_dtype()) for name in held.keys()}  # noqa: SIM118
         for name, kind in kinds.items():
             if name.endswith((".weight", ".bias")) and not FLOATING.match(kind):
                 raise CheckpointError(
-                    f"{folder.name} has the tensor {name} of {kind}, need floating-point; get the files again"
+                    f"{what} has the tensor {name} of {kind}, need floating-point; get the files again"
                 )
 
 

@@ -12,7 +12,8 @@ from echoreel.common.errors import InUse
 _USERS: WeakKeyDictionary[object, threading.Thread] = WeakKeyDictionary()
 _CHANGING = threading.Lock()
 _LOADING = threading.RLock()
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def one_at_a_time(load: Callable[P, T]) -> Callable[P, T]:

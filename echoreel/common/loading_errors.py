@@ -22,6 +22,7 @@ KNOWN = {
     ),
     "no file named|not appear to have|does not contain": ("it lacks a file", "get all of its files again"),
     "model type `|Unrecognized model": ("transformers does not know this kind of model", "give another one"),
+    "Unable to load weights": ("its file is damaged, or of another kind", "get it again"),
     "Repo id must": ("it is not a file, a folder or a hub id", "give one of them"),
     "Can't load (image|feature|the)": ("one of its .json files cannot be read", AGAIN),
     "not a valid JSON|Expecting (value|property|',')": ("one of its .json files is not JSON", AGAIN),
@@ -69,10 +70,13 @@ def _named(error: Exception) -> str:
     return kind if hint == kind else f"{kind}: {hint}"
 
 
-def why_not_loaded(kind: str, source: Path | str, error: Exception) -> str:
-    """The whole sentence. source: a folder or file, or as text a hub id."""
+def why_not_loaded(kind: str, source: Path | str, error: Exception, advice: str = "") -> str:
+    """The whole sentence. source: a folder or file, or as text a hub id. advice: in place of the usual."""
     if isinstance(source, str) and isinstance(error, OSError):  # also those of the network and the hub
-        return f"{kind} {source}: no such folder, and the hub cannot be reached or has no such {kind}"
+        why = f"{kind} {source}: no such folder, and the hub cannot be reached or has no such {kind}"
+        return f"{why}; {advice}" if advice else why
+    if advice and not isinstance(error, EchoReelError):
+        return f"{kind} {source}: cannot be loaded: {_cause_and_advice(error)[0]}; {advice}"
     return f"{kind} {source}: cannot be loaded: {reason_of(error)}"
 
 

@@ -231,7 +231,8 @@ def _called(
         except ValueError as error:
             raise EchoReelError(f"{type(pipe).__name__} refuses: {error}") from error
     if not np.isfinite(video).all():
-        raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; load it in float32")
+        advice = "get its files again" if pipe.dtype == torch.float32 else "load it in float32"
+        raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; {advice}")
     frames: Frames = np.round(video * 255).astype(np.uint8)
     if watch is not None:
         watch.finished(frames[0])

@@ -126,10 +126,8 @@ def _loaded(name: str, source: str | Path) -> tuple[Any, Any]:
             check_token_ids("tokenizer", tokenizer, model)
     except Exception as error:  # the hub, the disk, or any class that the folder names: no common type
         place = Path(source) if Path(source).is_dir() else str(source)
-        raise EchoReelError(
-            f"{why_not_loaded('text model', place, error)}; give another one with safetensors weights, or "
-            f"none for {DEFAULT}"
-        ) from error
+        advice = f"give a text model with safetensors weights, or none for {DEFAULT}"
+        raise EchoReelError(why_not_loaded("text model", place, error, advice)) from error
     if model.config.model_type != "clip" and "decoder_input_ids" in signature(model.forward).parameters:
         raise EchoReelError(
             f"embedder {name}: a {model.config.model_type} gives no text vectors; take a CLIP, or a model of "
