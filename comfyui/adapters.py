@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from echoreel.common.errors import AdapterMismatch
+from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import check_ends, small_file
 from echoreel.common.text import json_value
 from echoreel.method.adapter_sizes import check_sizes
@@ -32,7 +33,7 @@ class Adapter:
             int(config["latent_channels"]),
             int(config["caption_width"]),
         )
-        prism = prism_settings.validate_python(config["prism_config"])
+        prism = prism_settings(config["prism_config"])
         self.prism = make_prism(prism, self.latent_channels, self.caption_width)
         settings = integration_settings(config["integration_config"])
         self.integrations = nn.ModuleDict(
@@ -88,5 +89,5 @@ def load_adapter(folder: Path) -> Adapter:
 
 
 def _told(folder: Path, error: Exception) -> str:
-    why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    why = hint_of(error)
     return f"{folder.name}: not an adapter of EchoReel ({why}); copy the whole folder that training wrote"

@@ -16,13 +16,23 @@ import torch
 from helpers.places import ROOT
 from helpers.toy_models import changed
 from safetensors.torch import load_file, save_file
+from transformers import CLIPImageProcessor
 
 from echoreel import ActionAdapter, load_adapter
+from echoreel.bases.encoding import encode_captions
 from echoreel.bases.loading import load_base
-from echoreel.common.errors import AdapterMismatch, CheckpointError, EchoReelError, ModelMissing
+from echoreel.bases.part_sizes import check_pictures
+from echoreel.common.errors import (
+    AdapterMismatch,
+    BaseUnsupported,
+    CheckpointError,
+    EchoReelError,
+    ModelMissing,
+)
 from echoreel.evaluation.actorbench.judge import Judge
 from echoreel.evaluation.measure.action_classifier import ActionClassifier
 from echoreel.evaluation.measure.clip_and_videomae import ClipEncoder, VideoEncoder
+from echoreel.generation.generate import generate
 from echoreel.library.actions.text_embedder import PACKAGE, load_embedder
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources import read_parquet
@@ -71,8 +81,9 @@ def test_an_adapter_is_checked_by_every_door(adapter: Path, monkeypatch: pytest.
     ):
         (adapter / CONFIG).write_text(json.dumps(told | changes))
         for load in (load_adapter, ActionAdapter.from_pretrained):
-            with pytest.raises(AdapterMismatch, match="cannot be loaded"):
+            with pytest.raises(AdapterMismatch, match="cannot be loaded") as error:
                 load(adapter)
+            assert "validation error" not in str(error.value)  # pydantic's words are for programmers
     (adapter / CONFIG).write_text(json.dumps(told))
     assert load_adapter(adapter).config["_name_or_path"] == str(adapter)
     assert ActionAdapter.from_pretrained(str(adapter.parent), subfolder="adapter").config["sites"]
@@ -228,3 +239,43 @@ def test_an_adapter_of_whole_numbers_is_told(adapter: Path, kind: torch.dtype) -
     for load in (load_adapter, ActionAdapter.from_pretrained):
         with pytest.raises(AdapterMismatch, match="need floating-point"):
             load(adapter)
+
+
+def with_ids(folder: Path, way: str) -> None:
+    """A tokenizer with an id that its text model has no vector for."""
+    told = json.loads((folder / "tokenizer.json").read_text())
+    if way == "a word":
+        told["model"]["vocab"]["man"] = 10**6
+    else:
+        told["post_processor"]["special_tokens"]["[EOS]"]["ids"] = [10**6]
+    (folder / "tokenizer.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("way", ["a word", "the end of every text"])
+def test_a_tokenizer_of_ids_beyond_its_text_model_is_told(whole: Path, tmp_path: Path, way: str) -> None:
+    folder = shutil.copytree(whole / "base", tmp_path / "base")
+    with_ids(folder / "tokenizer", way)
+    with pytest.raises(BaseUnsupported, match="has ids up to 1000000, its text model has vectors for"):
+        load_base(folder)
+    model = shutil.copytree(folder / "text_encoder", tmp_path / "model")
+    shutil.copytree(folder / "tokenizer", model, dirs_exist_ok=True)
+    with pytest.raises(EchoReelError, match="has ids up to 1000000, its text model has vectors for"):
+        load_embedder(str(model))
+
+
+def test_a_part_that_loads_and_then_fails_is_told(whole: Path, tmp_path: Path) -> None:
+    """Its config says what its class does not check."""
+    folder = shutil.copytree(whole / "base", tmp_path / "base")
+    changed(folder / "text_encoder" / CONFIG, layer_norm_eps=None)
+    pipe = load_base(folder)
+    with pytest.raises(EchoReelError, match=r"the base's .* fails .*get its files again"):
+        encode_captions(pipe, ["a man"])
+    with pytest.raises(EchoReelError, match=r"the base's .* fails .*get its files again"):
+        generate("a man", base=pipe, steps=1, num_frames=2, height=32, width=32)
+
+
+@pytest.mark.parametrize("sizes", [{"crop_size": 50_000}, {"size": {"shortest_edge": 10**9}}])
+def test_pictures_of_giant_sides_are_refused(sizes: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match="pixels a side, at most 4096"):
+        check_pictures(CLIPImageProcessor(**sizes))
+    check_pictures(CLIPImageProcessor())

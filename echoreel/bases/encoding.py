@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import VideoError, VideoUnreadable
+from echoreel.common.loading_errors import blamed
 from echoreel.media.images import fitted
 from echoreel.media.reference_file import EncodedFrames
 from echoreel.media.reference_video import ReferenceVideo
@@ -23,6 +24,7 @@ CAPTION_MEMORY = 2**30  # bytes of text tokens that `CaptionTokens` keeps
 
 
 @torch.no_grad()
+@blamed("the base's")
 def encode_video(base: BaseLike, frames: NDArray[np.uint8]) -> Tensor:
     """Frames (T, H, W, 3) or (B, T, H, W, 3) uint8 -> latents (B, C, T, h, w), times the scaling factor.
 
@@ -41,6 +43,7 @@ def encode_video(base: BaseLike, frames: NDArray[np.uint8]) -> Tensor:
 
 
 @torch.no_grad()
+@blamed("the base's")
 def decode_video(base: BaseLike, latents: Tensor) -> NDArray[np.uint8]:
     """Latents (B, C, T, h, w) -> frames (B, T, H, W, 3) uint8. Raises BaseUnsupported."""
     base = base_of(base).whole()
@@ -51,6 +54,7 @@ def decode_video(base: BaseLike, latents: Tensor) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
+@blamed("the base's")
 def encode_captions(base: BaseLike, captions: Sequence[str]) -> Tensor:
     """B captions -> text tokens (B, L, D), as the base's prompts are encoded. Raises BaseUnsupported."""
     return base_of(base).whole().encode_captions(captions)

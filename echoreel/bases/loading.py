@@ -17,16 +17,18 @@ from echoreel.bases.lookup import base_of
 from echoreel.bases.loras import denoiser_of_lora, lora_here
 from echoreel.bases.missing_tensors import check_complete, transformers_parts
 from echoreel.bases.noise_schedule import check_noise
-from echoreel.bases.part_sizes import check_layers, check_lora, check_parts, check_schedule
+from echoreel.bases.part_sizes import check_layers, check_lora, check_parts, check_pictures, check_schedule
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
 from echoreel.bases.quantize import Quantize, checked_quantize, names_of, quantization, store_as_fp8
 from echoreel.bases.single_file import SUFFIXES, denoiser_name, denoiser_of, parts_around, single_file
+from echoreel.bases.token_ids import check_tokenizers
 from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra, SettingsError
+from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.extras import needs
+from echoreel.common.loading_errors import why_not_loaded
 from echoreel.common.places import HUB_ID, WEIGHTS
 
-NO_SENTENCE = (LookupError, AttributeError, TypeError, AssertionError)  # what they say is for programmers
 LOG = logging.getLogger(__name__)
 Offload: TypeAlias = Literal["model", "layers"]
 PIPELINES = {  # that diffusers does not know by name
@@ -97,6 +99,7 @@ def device_of(device: torch.device | str | None) -> torch.device:
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+@one_at_a_time
 def load_parts(
     name: str | Path | None,
     without: Collection[str],
@@ -137,6 +140,9 @@ def load_parts(
             more = {} if few is None else {"quantization_config": _for_denoisers(few, wanted)}
             pipe = kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **read, **more)
         check_complete(pipe.components)
+        check_tokenizers(pipe.components)
+        for each in pipe.components.values():
+            check_pictures(each)
         if pipe.components.get("scheduler"):
             check_noise(pipe.scheduler)
     except (MissingExtra, SettingsError):
@@ -204,6 +210,7 @@ def _place(pipe: Any, device: torch.device, offload: Offload | None) -> None:
         pipe.to(device)
 
 
+@one_at_a_time
 def _add_lora(base: Base, told: str, name: str) -> None:
     """Raises EchoReelError unless it was loaded and acts."""
     if not hasattr(base.denoiser, "add_adapter"):
@@ -253,19 +260,6 @@ def _choices(kind: str, name: str) -> str:
     """What else may be given in place of a name that is nothing."""
     short = kind == "base" and Path(name).name == name and Path(name).suffix not in SUFFIXES
     return f"a folder or a hub id, or one of {', '.join(KNOWN)}" if short else "a folder or a hub id"
-
-
-def why_not_loaded(kind: str, source: Path | str, error: Exception) -> str:
-    if isinstance(source, str) and isinstance(error, OSError):  # also those of the network and the hub
-        return f"{kind} {source}: no such folder, and the hub cannot be reached or has no such {kind}"
-    first, _, rest = str(error).strip().partition("\n")
-    reason = " ".join(f"{first} {rest if first.endswith(':') else ''}".split())[:300].rstrip(".")
-    reason = reason or type(error).__name__
-    if isinstance(error, NO_SENTENCE):
-        reason = (
-            f"its files are damaged, or of another kind ({type(error).__name__}: {reason}); get them again"
-        )
-    return f"{kind} {source}: cannot be loaded: {reason}"
 
 
 def model_name(model: Any) -> str:

@@ -122,16 +122,6 @@ def check_noise(scheduler: Any) -> None:
             )
 
 
-def is_of_scheduler(error: BaseException) -> bool:
-    """Whether the error comes from a scheduler of diffusers, which checks little of its config."""
-    step = error.__traceback__
-    while step is not None:
-        if step.tb_frame.f_globals.get("__name__", "").startswith("diffusers.schedulers."):
-            return True
-        step = step.tb_next
-    return False
-
-
 def sample_levels(
     count: int, high_noise: float, generator: torch.Generator, span: tuple[float, float] = (0.0, 1.0)
 ) -> Tensor:

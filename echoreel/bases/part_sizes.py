@@ -20,6 +20,7 @@ from diffusers import DDIMScheduler
 from safetensors import safe_open
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
+from transformers.image_processing_base import ImageProcessingMixin
 
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import BaseUnsupported, CheckpointError
@@ -32,6 +33,7 @@ MOST_LABELS = 100_000  # of a classifier: transformers makes a name for each bef
 MOST_ENTRIES = 1024  # of a list in a config
 MOST_MODULES = 20_000  # of a part, at all depths; a Wan of 14 billion numbers has 1500
 MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
+MOST_SIDE = 4096  # of a picture for an encoder; usual are 224 to 384
 PACKED = 8  # numbers that a byte of weights holds at most: GGUF has a bit and a half for one
 LORA_FACTS = "lora_adapter_metadata"  # in a LoRA's file
 MOST_RANK = 4096  # of a LoRA
@@ -97,6 +99,8 @@ def check_parts(folder: Path, parts: Mapping[str, Any], others: Mapping[str, tup
             asked, stored = sum(map(torch.numel, tensors)), sum(file.stat().st_size for file in files)
             if not file:
                 check_kinds(folder / part, files)
+            elif file.suffix.lower() == ".safetensors":
+                _check_floating(file.name, [file])
             if asked > PACKED * stored + ROOM:
                 raise CheckpointError(
                     f"the config of {part} asks for {asked} numbers, its weights have {stored} bytes; get "
@@ -108,13 +112,18 @@ def check_kinds(folder: Path, files: Sequence[Path]) -> None:
     """Raises CheckpointError for weights of whole numbers or booleans, which would silently become others."""
     if "quantization_config" in json_value(small_file(folder / "config.json").decode()):
         return
+    _check_floating(folder.name, files)
+
+
+def _check_floating(what: str, files: Sequence[Path]) -> None:
+    """Raises CheckpointError."""
     for file in files:
         with safe_open(str(file), "pt") as held:
             kinds = {name: str(held.get_slice(name).get_dtype()) for name in held.keys()}  # noqa: SIM118
         for name, kind in kinds.items():
             if name.endswith((".weight", ".bias")) and not FLOATING.match(kind):
                 raise CheckpointError(
-                    f"{folder.name} has the tensor {name} of {kind}, need floating-point; get the files again"
+                    f"{what} has the tensor {name} of {kind}, need floating-point; get the files again"
                 )
 
 
@@ -144,9 +153,9 @@ def check_lora(source: str) -> None:
                 raise CheckpointError(f"its {name} has a pattern, need names of layers; get the file again")
 
 
-def check_model(folder: Path) -> None:
-    """Raises CheckpointError for a model of transformers in a folder whose config asks for more numbers than
-    its weights can hold, and whatever transformers does."""
+def check_model(folder: Path, kind: str | None = None) -> None:
+    """Raises CheckpointError for a model of transformers in a folder that is of another kind, or whose config
+    asks for more numbers than its weights can hold, and whatever transformers does."""
     check_counts("the model", json_value(small_file(folder / "config.json").decode()))
     told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     check_counts("the model", told.to_dict())
@@ -158,6 +167,21 @@ def check_model(folder: Path) -> None:
         raise CheckpointError(
             f"its config asks for {asked} numbers, its weights have {stored} bytes; get the files again"
         )
+    if kind not in (None, told.model_type):  # else one of usual sizes is made
+        raise CheckpointError(f"it is a {told.model_type}, need a {kind}; give another one")
+
+
+def check_pictures(processor: Any) -> None:
+    """Raises CheckpointError for a processor of transformers that makes any picture a giant one."""
+    if not isinstance(processor, ImageProcessingMixin) or hasattr(processor, "patch_size"):
+        return  # those of patches have numbers of pixels in place of sides, which only limit a picture
+    for sides in (getattr(processor, name, None) for name in ("size", "crop_size")):
+        told = vars(sides) if hasattr(sides, "shortest_edge") else sides  # transformers' own kind of dict
+        told = [*told.values()] if isinstance(told, Mapping) else [told]
+        if most := [side for side in told if isinstance(side, int | float) and side > MOST_SIDE]:
+            raise CheckpointError(
+                f"it makes pictures of {most[0]:g} pixels a side, at most {MOST_SIDE}; get the files again"
+            )
 
 
 def is_part(value: Any) -> bool:

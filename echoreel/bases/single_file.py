@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from os import SEEK_CUR
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from echoreel.common.errors import BaseUnsupported, CheckpointError
 from echoreel.common.extras import needs
 
 SUFFIXES = (".safetensors", ".gguf")
+NUMBERS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of GGUF's kinds
+TEXT, LIST = 8, 9  # its other kinds
 
 
 def single_file(name: str | Path | None) -> Path | None:
@@ -52,6 +55,7 @@ def denoiser_of(
         raise BaseUnsupported(f"a {entry[1]} cannot be read from one file; give the folder of its pipeline")
     more: dict[str, Any] = {} if quantization is None else {"quantization_config": quantization}
     if file.suffix.lower() == ".gguf":
+        check_gguf(file)
         with needs("gguf", "a base in a .gguf file"):
             import_module("gguf")  # diffusers uses it
         packed: Any = diffusers.GGUFQuantizationConfig
@@ -63,3 +67,40 @@ def denoiser_of(
             f"tensors of a {entry[1]} are missing that {source} has; download the file again, or give the "
             "pipeline it was made for"
         ) from error
+
+
+def check_gguf(file: Path) -> None:
+    """Raises CheckpointError for a file that tells of more than it holds: its reader would go on and on.
+
+    Reads the facts before the tensors, as docs/gguf.md of ggml-org/ggml has them.
+    """
+    end = file.stat().st_size
+    with file.open("rb") as stream:
+
+        def number(size: int) -> int:
+            data = stream.read(size)
+            if len(data) < size:
+                raise CheckpointError("it says more than it holds; get the file again")
+            return int.from_bytes(data, "little")
+
+        def skip(size: int) -> None:
+            if stream.seek(min(size, end), SEEK_CUR) > end:
+                raise CheckpointError("it says more than it holds; get the file again")
+
+        def skip_values(kind: int, count: int) -> None:
+            if kind in NUMBERS:
+                skip(NUMBERS[kind] * count)
+            elif kind == TEXT:
+                for _ in range(count):
+                    skip(number(8))
+            else:
+                raise CheckpointError("it has facts of an unknown kind; get the file again")
+
+        stream.seek(16)
+        for _ in range(number(8)):
+            skip(number(8))
+            kind = number(4)
+            if kind == LIST:
+                skip_values(number(4), number(8))
+            else:
+                skip_values(kind, 1)

@@ -9,19 +9,12 @@ from torch import nn
 
 from echoreel.bases.base import Base
 from echoreel.bases.known_bases import known_base
-from echoreel.bases.loading import (
-    PIPELINES,
-    device_of,
-    find_model,
-    load_base,
-    load_parts,
-    pipeline_class,
-    why_not_loaded,
-)
+from echoreel.bases.loading import PIPELINES, device_of, find_model, load_base, load_parts, pipeline_class
 from echoreel.bases.lookup import base_of
 from echoreel.bases.part_sizes import check_schedule, is_part, made_empty
 from echoreel.bases.single_file import parts_around, single_file
 from echoreel.common.errors import BaseUnsupported, EchoReelError
+from echoreel.common.loading_errors import why_not_loaded
 from echoreel.common.places import WEIGHTS
 
 

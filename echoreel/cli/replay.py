@@ -66,7 +66,7 @@ def _whole(reference: Mapping[str, Any]) -> bool:
     numbers += [
         reference.get("strength"),
         reference.get("start"),
-        reference.get("end") or 0,
+        0 if reference.get("end", "") is None else reference.get("end"),
         reference.get("fps"),
     ]
     return (

@@ -1,14 +1,31 @@
 """One user at a time: what keeps state between its calls is refused to a second thread, never shared."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 from echoreel.common.errors import InUse
 
 _USERS: WeakKeyDictionary[object, threading.Thread] = WeakKeyDictionary()
 _CHANGING = threading.Lock()
+_LOADING = threading.RLock()
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def one_at_a_time(load: Callable[P, T]) -> Callable[P, T]:
+    """What loads a model waits for another thread that does: while diffusers and transformers load, all
+    threads get layers without data."""
+
+    @wraps(load)
+    def waiting(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _LOADING:
+            return load(*args, **kwargs)
+
+    return waiting
 
 
 @contextmanager

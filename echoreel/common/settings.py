@@ -20,6 +20,8 @@ FILE_BYTES = 1 << 20  # of a file of settings
 MOST_PARTS = 64  # of a dotted key: Python's reader spends time and memory by the square of their number
 TOML = re.compile(r"#[^\n]*|\"[^\"\n]*\"|'[^'\n]*'|[\w-]+|[ \t]+|(?P<dot>\.)|(?P<end>.)", re.DOTALL)
 MOST_TOLD = 10  # mistakes of one file
+SHOULD = re.compile("(Input|List|Tuple|Dictionary|String|Value) should (be|have)")
+PYDANTIC = re.compile(r" after validation, not [\w ]+$| or instance of \w+")
 SHOWN = 60  # characters of what a file says, in a message
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]  # a length, or the least one
 Longest: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400)]  # the greatest length of a part, in seconds
@@ -162,7 +164,7 @@ def _told(cls: type[BaseModel], details: ErrorDetails) -> str:
     if details["type"] == "missing":
         return f"{path}: missing"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    needs = message.replace("Input should be", "need", 1)
+    needs = PYDANTIC.sub("", SHOULD.sub("need", message, 1)).replace("valid dictionary", "table", 1)
     got = repr(details["input"])
     return f"{path}: got {_short(got)}, {needs}".removeprefix(": ")
 

@@ -7,6 +7,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
 import torch
 
+from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import check_ends
 
 
@@ -36,5 +37,4 @@ def load_tensors(path: Path, mmap: bool = False) -> Any:
     except BadZipFile as error:
         raise TorchFileError(f"{path.name} is a damaged archive") from error
     except Exception as error:  # torch's reader raises nearly everything on damaged files
-        reason = " ".join(str(error).strip().split("\n")[:2])
-        raise TorchFileError(reason or type(error).__name__) from error
+        raise TorchFileError(hint_of(error)) from error

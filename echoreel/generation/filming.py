@@ -23,9 +23,9 @@ import torch
 from PIL import Image
 
 from echoreel.bases.base import Base
-from echoreel.bases.noise_schedule import is_of_scheduler
 from echoreel.common.errors import EchoReelError
 from echoreel.common.exclusive import used_alone
+from echoreel.common.loading_errors import blamed
 from echoreel.generation.continuing import WindowFolder, continued, seed_of_window
 from echoreel.generation.free_noise import free_noise
 from echoreel.generation.preview import Watch, watched
@@ -220,7 +220,8 @@ def _called(
     with used_alone(pipe, *base.denoisers), _progress(base, label, told) as watch, torch.random.fork_rng():
         torch.manual_seed(shots[0].seed)  # some pipelines draw an image's latents without the generator
         try:
-            video = np.asarray(pipe(output_type="np", **given).frames)
+            with blamed("the base's", "ask for other steps, frames or sizes, or get its files again"):
+                video = np.asarray(pipe(output_type="np", **given).frames)
         except torch.OutOfMemoryError as error:
             raise EchoReelError(
                 "out of GPU memory; ask for fewer or smaller frames, or a smaller base"
@@ -229,15 +230,9 @@ def _called(
             raise
         except ValueError as error:
             raise EchoReelError(f"{type(pipe).__name__} refuses: {error}") from error
-        except (TypeError, IndexError, RuntimeError, ArithmeticError) as error:
-            if not is_of_scheduler(error):
-                raise
-            raise EchoReelError(
-                f"the base's {type(pipe.scheduler).__name__} cannot make these steps ({error}); ask for "
-                "other steps, or get its files again"
-            ) from error
     if not np.isfinite(video).all():
-        raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; load it in float32")
+        advice = "get its files again" if pipe.dtype == torch.float32 else "load it in float32"
+        raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; {advice}")
     frames: Frames = np.round(video * 255).astype(np.uint8)
     if watch is not None:
         watch.finished(frames[0])

@@ -75,9 +75,10 @@ def adapters(folder: Path | None = None) -> list[FoundAdapter]:
         weights = place / "diffusion_pytorch_model.safetensors"
         if config.get("_class_name") == "ActionAdapter" and weights.is_file():
             name = {"packaged": "embedded", "hub cache": _hub_id(place)}.get(source, str(place))
-            sites = config.get("sites") or {}
+            sites = config.get("sites")
+            count = len(sites) if isinstance(sites, dict) else 0  # somebody else's may say anything
             size = weights.stat().st_size
-            found.append(FoundAdapter(name, str(config.get("family")), len(sites), size, source))  # type: ignore[arg-type]
+            found.append(FoundAdapter(name, str(config.get("family")), count, size, source))  # type: ignore[arg-type]
     return found
 
 
@@ -91,7 +92,8 @@ def cached_bases() -> dict[str, str]:
     known = {family.denoiser_type.__name__: family.name for family in FAMILIES}
     bases = {}
     for index in indexes:
-        parts = [part[1] for part in _json(index).values() if isinstance(part, list) and len(part) == 2]
+        told = [part for part in _json(index).values() if isinstance(part, list) and len(part) == 2]
+        parts = [kind for _, kind in told if isinstance(kind, str)]
         if family := next((known[part] for part in parts if part in known), None):
             bases[_hub_id(index.parent)] = family
     return bases

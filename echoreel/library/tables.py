@@ -36,6 +36,7 @@ VECTOR_INDEX_FROM = 200_000  # distinct actions; fewer are compared one by one, 
 MADE_AGAIN = {"files": "library add", "vectors": "library add", "encoded": "library embed"}
 MADE_AGAIN |= {"removed": "library remove", "captions": "library caption"}
 NOT_WRITTEN = re.compile("Read-only file system|Permission denied|No space left on device")
+LANCE = re.compile(r"(lance error|LanceError\(\w+\)|Generic \S+ error|Wrapped error): ")
 FAILURES = (RuntimeError, ValueError, OSError)  # what LanceDB raises
 Result = TypeVar("Result")
 
@@ -346,5 +347,5 @@ def _connected(uri: str) -> Any:
 
 
 def _told(error: Exception) -> str:
-    """The first line of LanceDB's message, without places in its source."""
-    return str(error).split("\n")[0].split(", /")[0][:200]
+    """The first line of LanceDB's message, without places in its source and names of its errors."""
+    return LANCE.sub("", str(error).split("\n")[0].split(", /")[0])[:200]

@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 
 from echoreel.common.errors import SettingsError, VideoMissing, VideoTooLarge, VideoUnreadable
 from echoreel.common.files import written_beside
+from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import regular_file
 from echoreel.common.settings import Settings
 from echoreel.media.images import Frames, fitted
@@ -120,9 +121,8 @@ def read_reference(path: Path) -> StoredReference:
         tensors = load(data)
         return _stored(facts, tensors)
     except (OSError, SafetensorError, ValidationError, ValueError) as error:
-        why = str(error).splitlines()[0][:200]
         raise VideoUnreadable(
-            f"{path.name}: not a reference file that can be read ({why}); make one with "
+            f"{path.name}: not a reference file that can be read ({hint_of(error)}); make one with "
             "`echoreel reference save`"
         ) from error
 

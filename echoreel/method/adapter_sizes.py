@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from echoreel.common.settings import Settings, Width
+from echoreel.common.errors import AdapterMismatch
+from echoreel.common.settings import Settings, Width, validated
 
 MOST_SITES = 4096
 
@@ -15,17 +16,20 @@ class AdapterSizes(Settings):
 
     model_config = ConfigDict(extra="ignore")
 
+    family: str
     sites: Annotated[dict[str, Width], Field(max_length=MOST_SITES)]
     latent_channels: Width
     caption_width: Width
 
 
 def check_sizes(config: Mapping[str, Any]) -> None:
-    """Raises ValueError for sizes that no adapter has: making one of them would take all time or memory."""
-    AdapterSizes.model_validate(dict(config))
+    """Raises SettingsError for sizes that no adapter has: making one would take all time or memory."""
+    validated(AdapterSizes, dict(config))
 
 
 def check_numbers(asked: int, weights: int) -> None:
-    """Raises ValueError where a config asks for more numbers than so many bytes of weights can hold."""
+    """Raises AdapterMismatch where a config asks for more numbers than so many bytes of weights can hold."""
     if asked > weights:
-        raise ValueError(f"its config asks for {asked} numbers, its weights have {weights} bytes")
+        raise AdapterMismatch(
+            f"its config asks for {asked} numbers, its weights have {weights} bytes; get the files again"
+        )

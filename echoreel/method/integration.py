@@ -27,7 +27,7 @@ from echoreel.common.attention import (
     key_places,
     query_places,
 )
-from echoreel.common.settings import Settings, Width
+from echoreel.common.settings import Settings, Width, validated
 from echoreel.method.compact_prism import sharpened
 
 # Initial sharpness of the heads, as slopes of the squared distance where the clip and the picture are 1 long.
@@ -361,10 +361,10 @@ def of_window(memory: Memory, window: TokenWindow) -> Memory:
 
 
 def integration_settings(config: dict[str, Any]) -> IntegrationSettings | FrameIntegrationSettings:
-    """Settings from their plain dict, of the first form where it names no kind."""
-    if config.get("kind") == "frames":
-        return FrameIntegrationSettings.model_validate(config)
-    return IntegrationSettings.model_validate(config)
+    """Settings from their plain dict, of the first form where it names no kind. Raises SettingsError."""
+    if isinstance(config, dict) and config.get("kind") == "frames":
+        return validated(FrameIntegrationSettings, config, "integration_config")
+    return validated(IntegrationSettings, config, "integration_config")
 
 
 def make_integration(

@@ -4,8 +4,9 @@ import logging
 import time
 from pathlib import Path
 
-from echoreel.bases.loading import find_model, why_not_loaded
+from echoreel.bases.loading import find_model
 from echoreel.common.errors import AdapterMismatch
+from echoreel.common.loading_errors import why_not_loaded
 from echoreel.method.adapter import ActionAdapter
 
 LOG = logging.getLogger(__name__)

@@ -13,12 +13,13 @@ from huggingface_hub.errors import HFValidationError
 from torch import Tensor, nn
 
 from echoreel.bases.base import BaseLike
-from echoreel.bases.loading import why_not_loaded
 from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, check_finite
 from echoreel.bases.part_sizes import check_kinds
 from echoreel.common.errors import AdapterMismatch, OutputError, SettingsError
+from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.files import make_readable
+from echoreel.common.loading_errors import why_not_loaded
 from echoreel.method.adapter_sizes import check_numbers, check_sizes
 from echoreel.method.dense_prism import DensePrismSettings
 from echoreel.method.fitted_sizes import fitted_sizes
@@ -57,7 +58,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         settings = integration_settings(integration_config)
-        self.prism = make_prism(prism_settings.validate_python(prism_config), latent_channels, caption_width)
+        self.prism = make_prism(prism_settings(prism_config), latent_channels, caption_width)
         self.integrations = nn.ModuleDict(
             {
                 _key(path): make_integration(width, self.prism.token_width, settings)
@@ -113,6 +114,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return adapter
 
     @classmethod
+    @one_at_a_time
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, **kwargs: Any) -> Self:
         """Load an adapter with diffusers' own options; `load_adapter` has clearer errors.
 
@@ -282,8 +284,8 @@ def _check_config(made: Any, folder: Path) -> None:
         files = [*folder.glob("*.safetensors")]
         check_numbers(asked, sum(file.stat().st_size for file in files))
         check_kinds(folder, files)
-    except (ValueError, TypeError, KeyError) as error:
-        raise AdapterMismatch(str(error) or type(error).__name__) from error
+    except SettingsError as error:
+        raise AdapterMismatch(f"its config cannot be: {error}; get the files again") from error
 
 
 def preset_sizes(base: BaseLike, preset: Preset = "compact") -> Sizes:

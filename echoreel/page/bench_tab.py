@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from echoreel.common.places import small_file
 from echoreel.media.drawing import DARK, in_both_themes
 from echoreel.page.appearance import address
 
@@ -34,7 +35,7 @@ def bench_tab(folder: Path) -> None:
         )
         return
     gr.Markdown(f"ActorBench: is the action of the reference performed? Report in `{folder}`.")
-    gr.Markdown(report.read_text(encoding="utf-8", errors="replace"), elem_classes="report")
+    gr.Markdown(small_file(report).decode(errors="replace"), elem_classes="report")
     for picture in bench_pictures(folder):
         if not picture.stem.endswith(f"-{DARK.name}"):
             gr.HTML(_figure(picture))

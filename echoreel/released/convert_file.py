@@ -20,6 +20,7 @@ from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipelin
 from echoreel.bases.ports.videocrafter_scheduler import ScaledDDIMScheduler
 from echoreel.common.errors import CheckpointError, SettingsError
 from echoreel.common.files import written_beside
+from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import regular_file
 from echoreel.common.torch_file import TorchFileError, load_tensors
 from echoreel.generation.settings import RECOMMENDATION, RecommendedSettings
@@ -145,10 +146,9 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise CheckpointError(f"{source}: cannot be read ({error.strerror}); give a file") from error
     except (TorchFileError, SafetensorError) as error:
-        reason = str(error).strip().split("\n")[0]
         raise CheckpointError(
-            f"{source}: is not a file of plain tensors ({reason}); give the released one, or save its "
-            "tensors again with torch.save"
+            f"{source}: is not a file of plain tensors ({hint_of(error)}); give the released one, or "
+            "save its tensors again with torch.save"
         ) from error
     for key in WRAPPED:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):

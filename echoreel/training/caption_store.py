@@ -21,19 +21,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import CheckpointError
 from echoreel.common.files import remove_leftovers, write_atomic
+from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import check_ends
 
 CHUNK = 32  # captions in a file
+MOST_TOKENS = 65_536  # of a caption
 
 
 class CaptionStore:
     """Tokens (L, D) float32 of captions, in a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises CheckpointError for a damaged file."""
-        self.folder = folder
+    def __init__(self, folder: Path, width: int | None = None) -> None:
+        """width: D, where it is known. Raises CheckpointError for a damaged or foreign file."""
+        self.folder, self._width = folder, width
         self._files: dict[str, tuple[Any, int]] = {}  # by a caption's digest, with the common length
         self._read: set[Path] = set()
         self._look()
@@ -50,6 +53,10 @@ class CaptionStore:
             return None
         file, length = found
         tokens: Tensor = file.get_tensor(_digest(caption)).float()
+        try:
+            check_finite({"a caption": tokens})
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.folder}: {error}; delete it and run the same command") from None
         return F.pad(tokens, (0, 0, 0, length - len(tokens)))
 
     def write(self, tokens: dict[str, Tensor]) -> None:
@@ -65,11 +72,12 @@ class CaptionStore:
                 check_ends(path)
                 file = safe_open(path, framework="pt")
                 length = int((file.metadata() or {})["length"])
+                for name in file.keys():  # noqa: SIM118 - it is no dict
+                    _check(file.get_slice(name), length, self._width)
                 self._files |= dict.fromkeys(file.keys(), (file, length))
             except (OSError, SafetensorError, KeyError, ValueError) as error:
-                reason = " ".join(str(error).split("\n")[:1])
                 raise CheckpointError(
-                    f"{path} is damaged ({reason}); delete it and run the same command"
+                    f"{path} is damaged ({hint_of(error)}); delete it and run the same command"
                 ) from error
             self._read.add(path)
 
@@ -96,6 +104,14 @@ def encode_ahead(
             store.write({caption: encode(caption) for caption in chunk})
     while store.missing(captions):  # others are still at it
         time.sleep(0.2)
+
+
+def _check(tokens: Any, length: int, width: int | None) -> None:
+    """Raises ValueError for what are not text tokens (L, D), at most `length` of them."""
+    shape, kind = tokens.get_shape(), str(tokens.get_dtype())
+    fits = len(shape) == 2 and shape[0] <= length <= MOST_TOKENS and width in (None, shape[1])
+    if not fits or kind not in ("F32", "BF16"):
+        raise ValueError(f"tokens {shape} of {kind}, need ({length}, {width or 'D'}) or fewer of F32 or BF16")
 
 
 def _digest(caption: str) -> str:

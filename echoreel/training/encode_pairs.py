@@ -9,6 +9,7 @@ Every clip may have a `start` and an `end` in seconds; nothing past its end is r
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Self
@@ -29,6 +30,8 @@ from echoreel.media.video_files import MOST_FPS, Span, read_frames
 from echoreel.training.autoencoder_probe import probe_of, same_probe
 from echoreel.training.clip_shape import ClipShape, clip_shape
 from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetWriter
+
+LINE_CHARACTERS = 2**20  # of a manifest
 
 
 class PrepareSettings(Settings):
@@ -201,14 +204,18 @@ def read_manifest(path: Path, references: int = 1, root: Path | None = None) -> 
 
 def _numbered_lines(path: Path, references: int, root: Path) -> dict[int, ManifestLine]:
     regular_file(path, PairSetError, "a manifest")
+    lines = {}
     try:
-        rows = path.read_text(encoding="utf-8-sig").split("\n")  # no other line ends: captions may hold them
+        with path.open(encoding="utf-8-sig", newline="\n") as rows:  # captions may hold other line ends
+            for number, row in enumerate(iter(partial(rows.readline, LINE_CHARACTERS), ""), 1):
+                if len(row) == LINE_CHARACTERS:
+                    raise PairSetError(
+                        f"{path.name} line {number}: over {LINE_CHARACTERS} characters; cut it"
+                    )
+                if row.strip():
+                    lines[number] = _line(row, f"{path.name} line {number}", references, root)
     except (OSError, UnicodeDecodeError) as error:
         raise PairSetError(f"manifest {path} cannot be read ({error}); need JSON lines in UTF-8") from error
-    lines = {}
-    for number, row in enumerate(rows, 1):
-        if row.strip():
-            lines[number] = _line(row, f"{path.name} line {number}", references, root)
     if not lines:
         raise PairSetError(f"manifest {path} is empty; need a JSON line for each pair")
     return lines

@@ -110,7 +110,7 @@ def load_frozen(weights: FrozenWeights, captions: Callable[[], Sequence[str]], f
         usual = None if place == device else dtype  # of a base of ours by itself, also on a GPU
         pipe = load_base(weights.name, usual, place, parts=weights.parts, quantize=weights.packed)
         return Loaded(_placed(pipe, weights, device))
-    store = CaptionStore(folder / "captions")
+    store = CaptionStore(folder / "captions", sketch.caption_width)
     rank, world = (int(os.environ.get(name, usual)) for name, usual in (("RANK", "0"), ("WORLD_SIZE", "1")))
     encode_ahead(store, captions(), lambda: _encoder(sketch, weights, dtype, device), rank, world)
     _free()

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from echoreel.common.errors import CheckpointError, EchoReelError
 from echoreel.common.files import locked, remove_leftovers, write_atomic
+from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import check_ends, small_file
 from echoreel.common.settings import Settings
 from echoreel.common.text import json_value
@@ -252,7 +253,7 @@ def _opened(path: Path) -> tuple[Any, list[list[str]]]:
 
 
 def _damaged(shard: Path, why: Exception | str) -> PairSetError:
-    reason = str(why).split("\n")[0]
+    reason = why if isinstance(why, str) else hint_of(why)
     return PairSetError(f"{shard} is damaged ({reason}); delete it and run the same preparation again")
 
 

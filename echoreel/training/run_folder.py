@@ -35,6 +35,7 @@ from echoreel.common.files import (
     write_atomic,
     written_beside,
 )
+from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import check_ends, check_own, small_file
 from echoreel.common.settings import Settings
 from echoreel.common.torch_file import load_tensors
@@ -160,9 +161,8 @@ class RunFolder:
                 state=state,
             )
         except (OSError, EOFError, SafetensorError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split("\n")[:2]) or type(error).__name__
             raise CheckpointError(
-                f"{path} is damaged ({reason}); delete it to resume from the one before"
+                f"{path} is damaged ({hint_of(error)}); delete it to resume from the one before"
             ) from error
 
 

@@ -1,6 +1,7 @@
 """Bases whose denoiser is one file, with the rest in a pipeline's folder."""
 
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,21 @@ def test_what_is_wrong_with_a_file_is_one_sentence(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     save_file({name: tensors[name] for name in [*tensors][1:]}, folder / "short.safetensors")
     (folder / "broken.safetensors").write_bytes(b"no weights")
+    whole = {name: tensor.int() for name, tensor in tensors.items()}
+    save_file(whole, folder / "whole.safetensors")
+    facts = struct.pack("<IQQQ1sIIQ", 3, 0, 1, 1, b"a", 9, 9, 2**40)  # one: a list of so many lists
+    (folder / "lists.gguf").write_bytes(b"GGUF" + facts)
+    facts = struct.pack("<IQQQ1sIIQ", 3, 0, 1, 1, b"a", 9, 8, 2**40)  # of so many texts
+    (folder / "texts.gguf").write_bytes(b"GGUF" + facts)
     TOYS["AnimateDiff"]().save_pretrained(folder / "unet")
     for name, parts, message in (
         ("model.safetensors", None, "holds a denoiser, need its text encoder and autoencoder as well; give"),
         ("model.safetensors", folder / "no", "there is no such folder"),
         ("model.safetensors", folder / "unet", "a UNetMotionModel cannot be read from one file"),
         ("short.safetensors", folder / "base", "tensors of a WanTransformer3DModel are missing that"),
+        ("whole.safetensors", folder / "base", "of I32, need floating-point"),
+        ("lists.gguf", folder / "base", "facts of an unknown kind"),
+        ("texts.gguf", folder / "base", "says more than it holds"),
         ("broken.safetensors", folder / "base", "broken.safetensors: cannot be loaded"),
         ("base", folder / "base", "is for a base in one file"),
     ):

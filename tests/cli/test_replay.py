@@ -91,6 +91,8 @@ def test_a_changed_reference_is_told(made: Path) -> None:
         (lambda told: told.update(references=[7]), "a reference was not a file"),
         (lambda told: told["references"][0].update(file=None), "a reference was not a file"),
         (lambda told: told["references"][0].update(timestamps=["x"]), "a reference was not a file"),
+        (lambda told: told["references"][0].pop("end"), "a reference was not a file"),
+        (lambda told: told["references"][0].update(end=[]), "a reference was not a file"),
         (lambda told: told.update(seeds=["x"]), "'--seed'"),
         (lambda told: told["settings"].update(scale="x"), "'--scale'"),
         (lambda told: told["settings"].update(scale=[[1]]), "'--scale'"),

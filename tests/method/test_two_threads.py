@@ -1,6 +1,8 @@
 """Two threads with one pipeline in its own call, as in the README: the second one is refused."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from helpers.contract_calls import film
 from helpers.toy_models import toy_adapter, toy_pipeline, toy_tokens
 
+from echoreel.bases.loading import load_base
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import InUse
 
@@ -75,3 +78,11 @@ def test_a_call_that_fails_leaves_the_pipeline_to_its_thread() -> None:
     handle.remove()
     assert failed
     assert torch.equal(film(pipe), want)  # the thread that failed is over
+
+
+def test_threads_that_load_get_whole_models(tmp_path: Path) -> None:
+    """While transformers loads, torch makes layers without data in every thread."""
+    toy_pipeline().save_pretrained(tmp_path)
+    with ThreadPoolExecutor(3) as pool:
+        loaded = [pool.submit(load_base, tmp_path) for _ in range(6)]
+    assert not any(p.is_meta for each in loaded for p in each.result().text_encoder.parameters())

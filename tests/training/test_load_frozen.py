@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.toy_bases import TOYS, call_of
 from helpers.toy_models import FRAMES
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from echoreel.bases.base import Base
@@ -132,6 +133,30 @@ def test_what_was_encoded_before_a_kill_is_not_encoded_again(tmp_path: Path) -> 
     next(tmp_path.glob("tokens-*")).write_bytes(b"broken")
     with pytest.raises(CheckpointError, match=r"tokens-\w+\.safetensors is damaged .*; delete it"):
         CaptionStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "length", "why"),
+    [
+        (torch.ones(2, 4), 10**12, "need"),
+        (torch.ones(2, 4), -5, "need"),
+        (torch.ones(2, 4), 1, "need"),
+        (torch.ones(8), 8, "need"),
+        (torch.tensor(1.0), 1, "need"),
+        (torch.ones(2, 3), 2, "need"),
+        (torch.ones(2, 4, dtype=torch.int64), 2, "need"),
+        (torch.full((2, 4), np.nan), 2, "hold NaN"),
+    ],
+)
+def test_captions_that_others_encoded_are_checked(
+    tmp_path: Path, tokens: Tensor, length: int, why: str
+) -> None:
+    """As a run folder of somebody else may hold them."""
+    CaptionStore(tmp_path).write({"a": torch.ones(2, 4)})
+    (file,) = tmp_path.glob("tokens-*")
+    save_file(dict.fromkeys(load_file(file), tokens), file, {"length": str(length)})
+    with pytest.raises(CheckpointError, match=f"{why}.*; delete it and run the same command"):
+        CaptionStore(tmp_path, width=4)("a")
 
 
 def gradients(pipe: Any) -> list[Tensor]:

@@ -14,8 +14,11 @@ import torch
 from einops import reduce
 from numpy.typing import NDArray
 
-from echoreel.bases.part_sizes import check_model
+from echoreel.bases.part_sizes import check_model, check_pictures
+from echoreel.bases.token_ids import check_token_ids
 from echoreel.common.errors import ModelMissing
+from echoreel.common.exclusive import one_at_a_time
+from echoreel.common.loading_errors import blamed, why_not_loaded
 from echoreel.common.places import HUB_ID
 from echoreel.media.images import Frames
 from echoreel.media.video_files import Clip
@@ -39,17 +42,17 @@ class ClipEncoder:
 
         def load(source: str, cached: bool) -> tuple[Any, Any, Any]:
             options: dict[str, Any] = {"local_files_only": cached}
-            return (
-                CLIPModel.from_pretrained(source, dtype=torch.float32, **options),
-                AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options),
-                processor_of(source, cached),
-            )
+            model = CLIPModel.from_pretrained(source, dtype=torch.float32, **options)
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+            check_token_ids("tokenizer", tokenizer, model)
+            return model, tokenizer, processor_of(source, cached)
 
         model, self._tokenizer, self._processor = loaded_model("clip", name, load)
         self._model = model.to(device_here()).eval()
         self.name = name
 
     @torch.inference_mode()
+    @blamed("the CLIP model's")
     def pictures(self, frames: Frames) -> Floats:
         """Frames (T, H, W, 3) uint8 -> (T, D), each of length 1. Of wide frames the middle square is seen."""
         parts = []
@@ -60,6 +63,7 @@ class ClipEncoder:
         return _unit(torch.cat(parts))
 
     @torch.inference_mode()
+    @blamed("the CLIP model's")
     def prompt(self, text: str) -> Floats:
         """(D,) of length 1. What is longer than `longest` tokens is cut."""
         inputs = self._tokenizer(text, truncation=True, max_length=self.longest, return_tensors="pt")
@@ -98,6 +102,7 @@ class VideoEncoder:
         self.name = name
 
     @torch.inference_mode()
+    @blamed("the VideoMAE's")
     def features(self, clip: Clip) -> Floats:
         """(D,): of as many frames as the model takes, spread evenly over the clip."""
         frames = clip.frames[spread(clip, self._model.config.num_frames)]
@@ -128,6 +133,7 @@ def frame_consistency(pictures: Floats) -> float:
     return float((pictures[1:] * pictures[:-1]).sum(1).mean())
 
 
+@one_at_a_time
 def loaded_model(option: str, name: str, load: Callable[[str, bool], Loaded]) -> Loaded:
     """What `load(source, only what is on this machine)` returns. The hub is asked for what is not here.
 
@@ -141,12 +147,11 @@ def loaded_model(option: str, name: str, load: Callable[[str, bool], Loaded]) ->
     LOG.info("%s: from %s", option, folder if folder.is_dir() else f"{name} of the hub or its cache")
     try:
         if folder.is_dir():
-            check_model(folder)
+            check_model(folder, option)
         return load(str(folder) if folder.is_dir() else name, True)
     except Exception as error:  # the disk, or any class that the folder names: no common type
         if folder.is_dir():
-            reason = str(error).strip().split("\n")[0].rstrip(".")
-            raise ModelMissing(f"--{option} {name}: cannot be loaded: {reason}") from error
+            raise ModelMissing(why_not_loaded(f"--{option}", folder, error)) from error
     try:
         _ask_the_hub(name)
         return load(name, False)
@@ -169,7 +174,9 @@ def processor_of(source: str, cached: bool) -> Any:
     from transformers import AutoImageProcessor
 
     make: Any = AutoImageProcessor.from_pretrained
-    return make(source, backend="pil", local_files_only=cached, trust_remote_code=False)
+    made = make(source, backend="pil", local_files_only=cached, trust_remote_code=False)
+    check_pictures(made)
+    return made
 
 
 def device_here() -> torch.device:

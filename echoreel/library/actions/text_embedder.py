@@ -19,7 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from echoreel.common.errors import EchoReelError
+from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.extras import needs
+from echoreel.common.loading_errors import blamed, why_not_loaded
+from echoreel.common.places import small_file
 from echoreel.common.text import json_value
 from echoreel.common.threads import is_small, one_thread
 
@@ -71,6 +74,8 @@ class TextEmbedder:
         self._clip = self._model.config.model_type == "clip"
         self._pooling = "" if self._clip else _pooling(name, source)
         self.width = int(self._model.config.projection_dim if self._clip else self._model.config.hidden_size)
+        text = getattr(self._model.config, "text_config", self._model.config)
+        self._longest = min(LONGEST, getattr(text, "max_position_embeddings", None) or LONGEST)
         LOG.info("text model: %s from %s", name, source)
 
     @torch.inference_mode()
@@ -81,13 +86,15 @@ class TextEmbedder:
         with one_thread(len(texts) <= FEW and self._small):
             for first in range(0, len(order), BATCH):
                 rows = order[first : first + BATCH]
-                vectors[rows] = functional.normalize(self._run([texts[i] for i in rows]), dim=-1).numpy()
+                with blamed(f"text model {self.name}: its"):
+                    found = self._run([texts[i] for i in rows])
+                vectors[rows] = functional.normalize(found, dim=-1).numpy()
         if not np.isfinite(vectors).all():
             raise EchoReelError(f"embedder {self.name}: gives NaN or infinite values; get the model again")
         return vectors
 
     def _run(self, texts: list[str]) -> Tensor:
-        limit = min(LONGEST, int(self._tokenizer.model_max_length))
+        limit = min(self._longest, int(self._tokenizer.model_max_length))
         tokens = self._tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
         if self._clip:
             found = self._model.get_text_features(**tokens)
@@ -100,11 +107,13 @@ class TextEmbedder:
         return mean
 
 
+@one_at_a_time
 def _loaded(name: str, source: str | Path) -> tuple[Any, Any]:
     """Tokenizer and model, in float32, from safetensors. Raises EchoReelError."""
     from transformers import AutoModel, AutoTokenizer
 
     from echoreel.bases.part_sizes import check_model  # diffusers waits for it
+    from echoreel.bases.token_ids import check_token_ids
 
     try:
         with _without_bars():
@@ -114,14 +123,11 @@ def _loaded(name: str, source: str | Path) -> tuple[Any, Any]:
             model = AutoModel.from_pretrained(
                 source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
             )
+            check_token_ids("tokenizer", tokenizer, model)
     except Exception as error:  # the hub, the disk, or any class that the folder names: no common type
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if "trust_remote_code" in str(error):
-            reason = "it needs code of its own, which is never run"
-        raise EchoReelError(
-            f"embedder {name}: cannot be loaded ({reason}); give the folder or the hub name of a text model "
-            f"with safetensors weights, or none for {DEFAULT}"
-        ) from error
+        place = Path(source) if Path(source).is_dir() else str(source)
+        advice = f"give a text model with safetensors weights, or none for {DEFAULT}"
+        raise EchoReelError(why_not_loaded("text model", place, error, advice)) from error
     if model.config.model_type != "clip" and "decoder_input_ids" in signature(model.forward).parameters:
         raise EchoReelError(
             f"embedder {name}: a {model.config.model_type} gives no text vectors; take a CLIP, or a model of "
@@ -175,4 +181,4 @@ def _read_json(source: str | Path, file: str) -> Any:
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return None if found is None else json_value(Path(found).read_text(encoding="utf-8"))
+    return None if found is None else json_value(small_file(Path(found)).decode())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from echoreel.common.errors import EchoReelError
+from echoreel.common.loading_errors import hint_of
 
 CAPTION_CHARACTERS = 4_000  # kept of a caption
 LOCATION_CHARACTERS = 2_000  # longer paths and URLs are refused
@@ -43,8 +44,7 @@ def reading(path: Path, *kinds: type[Exception]) -> Iterator[None]:
     except CatalogueError:
         raise
     except known as error:
-        why = str(error).split("\n")[0][:200]
-        raise CatalogueError(f"{path.name}: cannot be read ({why}); export it again") from error
+        raise CatalogueError(f"{path.name}: cannot be read ({hint_of(error)}); export it again") from error
 
 
 class ColumnMissing(CatalogueError):
