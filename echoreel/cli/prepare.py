@@ -48,6 +48,7 @@ def pairs(
         Path | None,
         typer.Option(metavar="DIR", help="Folder that paths are relative to. Default: the manifest's."),
     ] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Distribute the work over Ray's workers.")] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -71,7 +72,12 @@ def pairs(
             buckets=buckets or (),
         )
         with answer.busy("encoding"):
-            found = prepare_pairs(only_autoencoder(base, base_parts), manifest, folder, settings, root)
+            if ray:
+                from echoreel.training.prepare_with_ray import prepare_with_ray
+
+                found = prepare_with_ray((base, base_parts), manifest, folder, settings, root)
+            else:
+                found = prepare_pairs(only_autoencoder(base, base_parts), manifest, folder, settings, root)
         for line in found.told():
             answer.say(line)
         answer.facts = {"folder": str(folder), "buckets": found.buckets()} | found.counts()
