@@ -20,7 +20,7 @@ RECIPES = {  # what a table of settings is for: (module, class)
     "`GenerationSettings`: a video": ("echoreel.generation.settings", "GenerationSettings"),
     "`generation.json`: what a base recommends": ("echoreel.generation.settings", "RecommendedSettings"),
     "`echoreel train RECIPE.toml`": ("echoreel.training.train_adapter", "AdapterRecipe"),
-    "`echoreel prepare pairs`": ("echoreel.training.encode_pairs", "PrepareSettings"),
+    "`echoreel prepare pairs`": ("echoreel.training.prepare_settings", "PrepareSettings"),
     "`echoreel prepare manifest`": ("echoreel.library.choose_pairs", "PairSettings"),
     "`echoreel prepare prism RECIPE.toml`": ("echoreel.training.train_prism", "PrismRecipe"),
     "`echoreel prepare actors RECIPE.toml`": ("echoreel.embedded_base.train_base", "BaseRecipe"),

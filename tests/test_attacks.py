@@ -43,8 +43,8 @@ from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import write_video
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
-from echoreel.training.encode_pairs import PrepareSettings
 from echoreel.training.pair_cache import PairSetWriter
+from echoreel.training.prepare_settings import PrepareSettings
 
 SIZE = 32, 32
 QUICK = GenerationSettings(steps=1, num_frames=4, height=32, width=32)

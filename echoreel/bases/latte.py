@@ -32,6 +32,11 @@ class Latte(TransformerBase):
     def most_frames(self) -> int | None:
         return int(self.denoiser.config.video_length)
 
+    @property
+    def least_frames(self) -> int:
+        """As many as it makes at most: it adds a table of so many places in time."""
+        return int(self.denoiser.config.video_length)
+
     def encode_video(self, pixels_BCTHW: Tensor) -> Tensor:
         return encode_frames(self.pipe.vae, pixels_BCTHW)
 

@@ -35,23 +35,47 @@ def pairs(
         int, typer.Option(metavar="N", help="References per pair: the first ones of each line.")
     ] = 1,
     size: Size = None,
+    buckets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|WxHxN,…",
+            help="Shapes for clips of any size and length, such as 416x240x33. Each pair takes the nearest.",
+        ),
+    ] = None,
     root: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder that paths are relative to. Default: the manifest's."),
     ] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Distribute the work over Ray's workers.")] = False,
 ) -> None:
-    """Encode pairs of ordinary videos, of one action each, for `train`. If interrupted, rerun to resume."""
+    """Encode pairs of ordinary videos, of one action each, for `train`. If interrupted, rerun to resume.
+
+    Run the same command several times at once, and they share the work.
+    """
     hush()
     from echoreel.bases.sketch import only_autoencoder
     from echoreel.common.settings import checked
-    from echoreel.training.encode_pairs import PrepareSettings, prepare_pairs
+    from echoreel.training.encode_pairs import prepare_pairs
+    from echoreel.training.prepare_settings import PrepareSettings
 
-    settings = checked(PrepareSettings, frames=frames, fps=fps, references=references, size=pixels(size))
+    settings = checked(
+        PrepareSettings,
+        frames=frames,
+        fps=fps,
+        references=references,
+        size=pixels(size),
+        buckets=buckets or (),
+    )
     with answer.busy("encoding"):
-        found = prepare_pairs(only_autoencoder(base, base_parts), manifest, folder, settings, root)
+        if ray:
+            from echoreel.training.prepare_with_ray import prepare_with_ray
+
+            found = prepare_with_ray((base, base_parts), manifest, folder, settings, root)
+        else:
+            found = prepare_pairs(only_autoencoder(base, base_parts), manifest, folder, settings, root)
     for line in found.told():
         answer.say(line)
-    answer.facts = {"folder": str(folder)} | found.counts()
+    answer.facts = {"folder": str(folder), "buckets": found.buckets()} | found.counts()
 
 
 @prepare.command(epilog="Example: echoreel prepare manifest my-library pairs.jsonl --references 2")

@@ -89,6 +89,31 @@ def locked(path: Path, taken: str) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def turn(path: Path, number: int, wait: bool = False) -> Iterator[bool]:
+    """Hold turn `number` of a lock file for this process, or yield False where another process has it.
+
+    With `wait`, wait for it. The system gives it back when the process ends, however it ends. Raises
+    OutputError where files cannot be locked.
+    """
+    import fcntl  # not above: Windows has none
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {why_not_written(error)}") from error
+    with file:  # closed, it is given back
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, number)
+            mine = True
+        except (BlockingIOError, PermissionError):
+            mine = False
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be locked: {why_not_written(error)}") from error
+        yield mine
+
+
 def files_in(folder: Path) -> set[str]:
     """Relative names, with slashes, of all files below a folder."""
     found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())

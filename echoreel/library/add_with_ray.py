@@ -3,14 +3,12 @@
 The workers write to the one store, which takes that; the indexes are made once, by who called.
 """
 
-import logging
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from echoreel.common.extras import needs
+from echoreel.common.ray_workers import ray_workers
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources.add_sources import AddSettings, add_part, folders_named, videos_below
 from echoreel.library.sources.added import Added
@@ -27,30 +25,17 @@ def add_with_ray(
 
     Raises MissingExtra without Ray, LibraryError and CatalogueError as there.
     """
-    with needs("ray", "--ray"):
-        import ray
     began, added = time.perf_counter(), Added()
     parts = [part for source in sources for part in _parts(source, settings, added)]
     library.permissions.allow(folders_named(sources, settings))
     folder = local_folder(library.store.uri)
     uri = library.store.uri if folder is None else str(folder.absolute())
-    mine = not ray.is_initialized()
-    if mine:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "lancedb fork", RuntimeWarning)  # Ray's fork starts a program
-            ray.init(
-                num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-            )
-    try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
+    with ray_workers(workers) as ray:
         task = {"uri": uri, "settings": settings.model_dump(mode="json")}
         dataset = ray.data.from_items([task | {"part": part} for part in parts])
         pool = ray.data.TaskPoolStrategy(size=workers)
         for row in dataset.repartition(len(parts)).map(_add_part, compute=pool).iter_rows():
             added += Added(**row["added"])
-    finally:
-        if mine:
-            ray.shutdown()
     library.store.refresh()
     dropped = min(library.finish(), added.clips)  # two workers may have taken the same
     added.clips, added.known = added.clips - dropped, added.known + dropped

@@ -37,6 +37,12 @@ def fitted(image: Frames, size: tuple[int, int], pixel_aspect: float = 1.0) -> F
     return np.array(part)
 
 
+def cut_away(filmed: tuple[int, int], size: tuple[int, int]) -> float:
+    """The share of a picture of `filmed` (height, width) that `fitted` cuts away for `size`, 0 to 1."""
+    aspects = filmed[1] * size[0], filmed[0] * size[1]
+    return 1 - min(aspects) / max(aspects)
+
+
 def middle(frames: Frames, size: tuple[int, int]) -> tuple[slice, slice]:
     """Rows and columns of frames (..., H, W, 3) that `fitted` keeps for `size` (height, width)."""
     (height, width), (rows, columns) = frames.shape[-3:-1], size

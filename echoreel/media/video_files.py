@@ -80,6 +80,7 @@ class Clip(NamedTuple):
 
     frames: Frames
     timestamps: NDArray[np.float64]
+    filmed: tuple[int, int] | None = None  # (height, width) in the file, as shown
 
 
 WHOLE = Span()
@@ -118,7 +119,8 @@ def read_frames(
     with opened(Path(path), limits) as source:
         chosen = _as_filmed(source, span) if span.fps is None else _at_rate(source, span, span.fps)
         for time, frame in islice(chosen, span.frames):
-            size = size or shown_size(frame, source.pixel_aspect)
+            filmed = shown_size(frame, source.pixel_aspect)
+            size = size or filmed
             pictures.append(fitted(upright(frame, size), size, shown_aspect(frame, source)))
             times.append(time)
             if len(pictures) * pictures[0].nbytes > limits.kept_bytes:
@@ -128,7 +130,7 @@ def read_frames(
         length = "" if source.duration is None else f" of {source.duration:.2f} s"
     if not pictures:
         raise ClipTooShort(f"{name}{length}: no frame from {span.start:.2f} s on; choose an earlier start")
-    return Clip(_stacked(pictures), np.array(times))
+    return Clip(_stacked(pictures), np.array(times), filmed)
 
 
 def write_video(

@@ -35,6 +35,7 @@ class Needs:
     other_parameters: int  # autoencoder, text encoders
     adapter_parameters: int
     pairs: int | None  # None: not encoded yet
+    buckets: int  # shapes of pairs; the step is one of the largest
     latents: tuple[int, ...]  # of a step: (B, C, T, h, w)
     references: int
     steps: int
@@ -66,6 +67,7 @@ class Needs:
         share = self.adapter_parameters / self.denoiser_parameters
         hours = self.steps * self.flop_per_step / SPEED / 3600
         pairs = "not encoded yet" if self.pairs is None else f"{self.pairs}, encoded"
+        pairs += f", in {self.buckets} buckets; the step is one of the largest" if self.buckets > 1 else ""
         verdict = "it fits" if self.fits else f"it does not fit; {ADVICE}"
         return [
             f"base        {self.base}: {self.denoiser_parameters / 1e9:.2f} B parameters in the denoiser, "
@@ -131,6 +133,7 @@ def dry_run(recipe: AdapterRecipe, gpu: float | None = None) -> Needs:
         other_parameters=others,
         adapter_parameters=parameters(adapter),
         pairs=len(data) if data else None,
+        buckets=len(data.buckets) if data else 1,
         latents=latents,
         references=references,
         steps=recipe.fit.steps,

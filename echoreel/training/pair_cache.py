@@ -1,49 +1,43 @@
 """(Target, references) pairs as cached latents and captions: written once, mapped into memory in training.
 
-```
-pairs/
-├── settings.json               what the pairs were made with, if the maker says so (`PairSetWriter.bind`)
-├── shard-00000.captions.json   per pair its captions: the target's, then its references'
-└── shard-00000.safetensors     targets (N, C, T, h, w) and references (N, R, C, T, h, w), float16
-```
-The tensors of a shard are written last and renamed into place, so a shard is there whole or not at all. Its
-metadata says what it was made of (`Origin`) and which captions belong to it.
+`pair_shards` says what lies in a folder of them.
 """
 
 import json
-import re
+import math
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import TypeAdapter
-from pydantic.dataclasses import dataclass
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
 
-from echoreel.common.errors import CheckpointError, EchoReelError
-from echoreel.common.files import locked, remove_leftovers, write_atomic
-from echoreel.common.loading_errors import hint_of
-from echoreel.common.places import check_ends, small_file
+from echoreel.common.errors import CheckpointError
+from echoreel.common.files import locked, remove_leftovers, turn, write_atomic
 from echoreel.common.settings import Settings
-from echoreel.common.text import json_value
+from echoreel.training.pair_shards import (
+    Latents,
+    OpenPart,
+    Origin,
+    PairSetError,
+    Part,
+    captions_path,
+    check_part,
+    key_of,
+    opened,
+    origin_of,
+    shards_in,
+)
 from echoreel.training.run_folder import bind_settings
 
-_SHARD = re.compile(r"shard-\d+\.safetensors")
-_CAPTIONS = TypeAdapter(list[list[str]])
-
-
-class PairSetError(EchoReelError):
-    """A folder of pairs is missing, damaged, or does not fit what is asked of it."""
+__all__ = ["Origin", "PairSet", "PairSetError", "PairSetWriter", "Pairs", "shards_in"]
 
 
 class Pairs(NamedTuple):
@@ -55,26 +49,11 @@ class Pairs(NamedTuple):
     reference_captions: list[list[str]]  # per target, of its R references
 
 
-@dataclass(frozen=True, config={"extra": "forbid", "allow_inf_nan": False})
-class Origin:
-    """What a shard was made of; empty where its maker did not say (before version 0.2)."""
+class Bucket(NamedTuple):
+    """All pairs of one shape in a folder."""
 
-    sources: str = ""  # a digest of settings, captions and video files
-    probe: tuple[float, ...] = ()  # what the autoencoder makes of a test picture, see `autoencoder_probe`
-
-    captions: str = ""  # a digest of the shard's captions, which the writer fills in
-
-    @classmethod
-    def of(cls, metadata: Mapping[str, str] | None) -> "Origin":
-        """From a shard's metadata. Raises ValueError for what is none of ours."""
-        return _ORIGIN.validate_python(json_value((metadata or {}).get("origin", "{}")))
-
-    def metadata(self) -> dict[str, str]:
-        """As a shard's file has it: one entry, since safetensors writes several in any order."""
-        return {"origin": json.dumps(asdict(self), sort_keys=True)}
-
-
-_ORIGIN = TypeAdapter(Origin)
+    numbers: Tensor  # (N,), of the pairs
+    shape: tuple[int, ...]  # (R, C, T, h, w)
 
 
 class PairSetWriter:
@@ -87,8 +66,16 @@ class PairSetWriter:
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process, and clear what a killed one left. Raises OutputError."""
         with locked(self.folder / "pairs.lock", f"another process prepares pairs in {self.folder}"):
-            remove_leftovers(self.folder, r"shard-\d+(\.captions)?|settings")
+            self.clear()
             yield
+
+    def clear(self) -> None:
+        """Remove what killed writers left; nobody must be writing."""
+        remove_leftovers(self.folder, r"shard-\d+(\.captions)?|settings")
+
+    def turn(self, number: int, wait: bool = False) -> AbstractContextManager[bool]:
+        """Hold shard `number`, beside other processes that write others; as `common.files.turn`."""
+        return turn(self.folder / "pairs.lock", 1 + number, wait)
 
     def bind(self, settings: Settings) -> None:
         """Store what the pairs are made with.
@@ -113,35 +100,30 @@ class PairSetWriter:
     def write(
         self,
         number: int,
-        targets: NDArray[np.float16],
-        references: NDArray[np.float16],
+        targets: Latents,
+        references: Latents,
         captions: Sequence[Sequence[str]],
         origin: Origin | None = None,
     ) -> None:
-        """Shard `number`: latents (N, C, T, h, w) and (N, R, C, T, h, w), per pair 1 + R captions.
+        """Shard `number` of pairs of one shape, as `write_parts`."""
+        self.write_parts(number, {"": Part(targets, references, captions)}, origin)
+
+    def write_parts(self, number: int, parts: Mapping[str, Part], origin: Origin | None = None) -> None:
+        """Shard `number`: pairs of each shape by its name.
 
         Raises PairSetError when the parts do not fit each other or are not finite, OutputError.
         """
-        clips = 1 + references.shape[1]
-        if references.shape[:1] + references.shape[2:] != targets.shape:
-            raise PairSetError(
-                f"targets {targets.shape} and references {references.shape} do not fit each other"
-            )
-        if [len(row) for row in captions] != [clips] * len(targets):
-            raise PairSetError(
-                f"need {clips} captions for each of {len(targets)} pairs: target, then references"
-            )
-        if not (np.isfinite(targets).all() and np.isfinite(references).all()):
-            raise PairSetError(
-                f"the base's autoencoder made latents of shard {number} that are NaN or beyond float16; "
-                "load the base in another precision"
-            )
+        arrays, captions = {}, list[Sequence[str]]()
+        for name, part in sorted(parts.items()):  # as safetensors orders them
+            check_part(number, part)
+            captions += part.captions
+            for key, tensor in part._asdict().items():
+                if key != "captions" and tensor is not None:
+                    arrays[key_of(name, key)] = np.ascontiguousarray(tensor, np.float16)
         path = self._path(number)
         told = json.dumps([list(row) for row in captions]).encode()
-        tensors = {"targets": targets, "references": references}
-        arrays = {name: np.ascontiguousarray(t, np.float16) for name, t in tensors.items()}
         marked = replace(origin or Origin(), captions=sha256(told).hexdigest())
-        write_atomic(_captions_path(path), told)
+        write_atomic(captions_path(path), told)
         write_atomic(path, save(arrays, marked.metadata()))
 
     def keep(self, numbers: Collection[int]) -> int:
@@ -149,8 +131,8 @@ class PairSetWriter:
         kept = {self._path(number) for number in numbers}
         others = [path for path in shards_in(self.folder) if path not in kept]
         for path in others:
-            path.unlink()
-            _captions_path(path).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            captions_path(path).unlink(missing_ok=True)
         return len(others)
 
     def _path(self, number: int) -> Path:
@@ -158,20 +140,28 @@ class PairSetWriter:
 
 
 class PairSet:
-    """Pairs by number, read from disk as they are asked for."""
+    """Pairs by number, read from disk as they are asked for; of one shape, or of several in buckets."""
 
     def __init__(self, shards: Sequence[Path]) -> None:
         """`shards`: files of one folder, in order. Raises PairSetError."""
         self.name = str(shards[0].parent)
-        opened = [_opened(path) for path in shards]
-        self._files = [file for file, _ in opened]
-        self._captions = [captions for _, captions in opened]
+        self._parts = [part for path in shards for part in opened(path)]
         self.probes = {origin_of(path).probe for path in shards}
-        shapes = {tuple(file.get_slice("references").get_shape()[1:]) for file in self._files}
-        if len(shapes) != 1:
-            raise PairSetError(f"shards hold references of several shapes: {sorted(shapes)}")
-        self.shape: tuple[int, ...] = shapes.pop()  # (R, C, T, h, w)
-        self._ends = list(accumulate(len(captions) for captions in self._captions))
+        self._ends = list(accumulate(len(part.captions) for part in self._parts))
+        names = dict.fromkeys(part.name for part in self._parts)
+        self.buckets = {name: self._bucket(name) for name in names}
+        if len({bucket.shape[:2] for bucket in self.buckets.values()}) != 1:
+            self._refuse(bucket.shape for bucket in self.buckets.values())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(R, C, T, h, w), of the largest bucket."""
+        return max((bucket.shape for bucket in self.buckets.values()), key=math.prod)
+
+    @property
+    def commonest(self) -> Tensor:
+        """The pairs (N,) of the bucket that has most."""
+        return max((bucket.numbers for bucket in self.buckets.values()), key=len)
 
     @classmethod
     def open(cls, folder: Path) -> "PairSet":
@@ -185,9 +175,9 @@ class PairSet:
         return self._ends[-1]
 
     def batch(self, indices: Sequence[int]) -> Pairs:
-        """The pairs of these numbers, 0 to len - 1."""
+        """The pairs of these numbers, 0 to len - 1, all of one bucket."""
         found = [self._locate(index) for index in indices]
-        captions = [self._captions[shard][row] for shard, row in found]
+        captions = [part.captions[row] for part, row in found]
         return Pairs(
             targets=self._read("targets", found),
             references=self._read("references", found),
@@ -195,74 +185,43 @@ class PairSet:
             reference_captions=[row[1:] for row in captions],
         )
 
-    def all_latents(self) -> NDArray[np.float16]:
-        """Every clip (N * (1 + R), C, T, h, w), pair by pair, target before references; in memory."""
-        return np.concatenate([_clips(file) for file in self._files])
+    def all_latents(self) -> Latents:
+        """Every clip (N * (1 + R), C, T, h, w), pair by pair, target before references; in memory.
+
+        All must be of one shape.
+        """
+        return np.concatenate([part.clips() for part in self._parts])
 
     def all_captions(self) -> list[str]:
         """The caption of every clip, in the order of `all_latents`."""
-        return [caption for captions in self._captions for row in captions for caption in row]
+        return [caption for part in self._parts for row in part.captions for caption in row]
 
-    def _locate(self, index: int) -> tuple[int, int]:
-        """Shard and row of a pair."""
+    def cropped(self, name: str) -> tuple[float, float] | None:
+        """Mean share of the picture that was cut away of a bucket's targets, and of its references; None
+        where nobody noted it."""
+        parts = [part for part in self._parts if part.name == name and part.holds("cropped")]
+        if not parts:
+            return None
+        shares = np.concatenate([part.read("cropped") for part in parts]).astype(np.float32)
+        return float(shares[:, 0].mean()), float(shares[:, 1:].mean())
+
+    def _bucket(self, name: str) -> Bucket:
+        found = [(part, end) for part, end in zip(self._parts, self._ends, strict=True) if part.name == name]
+        if len({part.shape for part, _ in found}) != 1:
+            self._refuse(part.shape for part, _ in found)
+        spans = [torch.arange(end - len(part.captions), end) for part, end in found]
+        return Bucket(torch.cat(spans), found[0][0].shape)
+
+    def _refuse(self, shapes: Iterable[tuple[int, ...]]) -> NoReturn:
+        raise PairSetError(f"shards hold references of several shapes: {sorted({*shapes})}")
+
+    def _locate(self, index: int) -> tuple["OpenPart", int]:
+        """The part of a shard that a pair is in, and its row there."""
         if not 0 <= index < len(self):
             raise IndexError(f"pair {index} of {len(self)}")
-        shard = bisect_right(self._ends, index)
-        return shard, index - (self._ends[shard - 1] if shard else 0)
+        number = bisect_right(self._ends, index)
+        return self._parts[number], index - (self._ends[number - 1] if number else 0)
 
-    def _read(self, name: str, found: Sequence[tuple[int, int]]) -> Tensor:
-        rows = [self._files[shard].get_slice(name)[row : row + 1] for shard, row in found]
+    def _read(self, name: str, found: Sequence[tuple["OpenPart", int]]) -> Tensor:
+        rows = [part.rows(name, row) for part, row in found]
         return torch.from_numpy(np.concatenate(rows).astype(np.float32))
-
-
-def shards_in(folder: Path) -> list[Path]:
-    """Every complete shard, in order."""
-    return sorted(path for path in folder.glob("shard-*.safetensors") if _SHARD.fullmatch(path.name))
-
-
-def origin_of(shard: Path) -> Origin:
-    """What a shard was made of. Raises PairSetError when it is missing or damaged."""
-    try:
-        check_ends(shard)
-        with safe_open(shard, framework="np") as file:
-            return Origin.of(file.metadata())
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise _damaged(shard, error) from error
-
-
-def _opened(path: Path) -> tuple[Any, list[list[str]]]:
-    """A shard's file, mapped into memory, and its captions. Raises PairSetError."""
-    try:
-        check_ends(path)
-        file = safe_open(path, framework="np")
-        targets, references = (tuple(file.get_slice(name).get_shape()) for name in ("targets", "references"))
-        kinds = {file.get_slice(name).get_dtype() for name in ("targets", "references")}
-        stored = small_file(_captions_path(path))
-        captions = _CAPTIONS.validate_json(stored)
-        digest = Origin.of(file.metadata()).captions
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise _damaged(path, error) from error
-    if len(targets) != 5 or (*references[:1], *references[2:]) != targets or len(references) != 6:
-        raise _damaged(path, f"targets {targets} and references {references} do not fit each other")
-    if kinds != {"F16"} or not references[0]:
-        raise _damaged(path, f"{references[0]} pairs of {', '.join(sorted(kinds))}, need some, of F16")
-    fits = [len(row) for row in captions] == [1 + references[1]] * references[0]
-    if not fits or digest not in ("", sha256(stored).hexdigest()):
-        raise _damaged(path, "its captions are not those that it was made with")
-    return file, captions
-
-
-def _damaged(shard: Path, why: Exception | str) -> PairSetError:
-    reason = why if isinstance(why, str) else hint_of(why)
-    return PairSetError(f"{shard} is damaged ({reason}); delete it and run the same preparation again")
-
-
-def _captions_path(shard: Path) -> Path:
-    return shard.with_suffix(".captions.json")
-
-
-def _clips(file: Any) -> NDArray[np.float16]:
-    """All clips of a shard (N * (1 + R), C, T, h, w)."""
-    targets, references = file.get_tensor("targets"), file.get_tensor("references")
-    clips: NDArray[np.float16] = np.concatenate([targets[:, None], references], axis=1)
-    return clips.reshape(-1, *clips.shape[2:])

@@ -1,7 +1,9 @@
 """Which pairs a training step takes: a function of the step's number and a seed, and of nothing else."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,26 +19,33 @@ class TrainingPairs:
     def __init__(
         self, data: PairSet, validation: PairSet | None, held_back: int, batch: int, seed: int
     ) -> None:
-        """Held back are the first pairs of `validation`, or without it of `data`, at most so many.
+        """Held back are the first pairs of `validation`, or without it of `data`, at most so many: of the
+        bucket that has most, so that all are of one shape.
 
         Raises PairSetError when there are too few.
         """
-        held = validation or data
+        source = validation or data
+        held = source.commonest
         count = min(held_back, len(held) if validation else len(held) - 1)
         if count < 2:
+            several = f" in the largest of {len(source.buckets)} buckets" if len(source.buckets) > 1 else ""
             raise PairSetError(
-                f"got {len(held)} pairs, need at least {2 if validation else 3}: two to validate with"
-                f"{'' if validation else ', the rest to train on'}"
+                f"got {len(held)} pairs{several}, need at least {2 if validation else 3}: "
+                f"two to validate with{'' if validation else ', the rest to train on'}"
             )
-        self.held_back: Pairs = held.batch(range(count))
+        self.held_back: Pairs = source.batch(held[:count].tolist())
         self.most_references = data.shape[0]
         self._data, self._batch, self._seed = data, batch, seed
-        self._first = 0 if validation else count  # pairs before are held back
+        kept = [bucket.numbers for bucket in data.buckets.values()]
+        if not validation:
+            kept = [numbers[count:] if numbers is held else numbers for numbers in kept]
+        self._numbers = torch.cat(kept)
+        self._counts = tuple(len(numbers) for numbers in kept)
 
     def numbers(self, step: int) -> list[int]:
-        """Which pairs of the set step `step` takes: each once per epoch."""
-        count = len(self._data) - self._first
-        return [self._first + index for index in step_indices(step, self._batch, count, self._seed)]
+        """Which pairs of the set step `step` takes, all of one bucket: each once per epoch."""
+        found: list[int] = self._numbers[step_indices(step, self._batch, self._counts, self._seed)].tolist()
+        return found
 
     def batch(self, step: int) -> Pairs:
         """These pairs as they are stored."""
@@ -101,12 +110,42 @@ def same_moments(pairs: Pairs, moments: int, generator: torch.Generator) -> Pair
     )
 
 
-def step_indices(step: int, batch: int, count: int, seed: int) -> list[int]:
-    """Which of `count` things make batch number `step`: each once per epoch, in that epoch's order."""
-    positions = range(step * batch, (step + 1) * batch)
-    return [int(_epoch_order(count, seed, position // count)[position % count]) for position in positions]
+def step_indices(step: int, batch: int, counts: tuple[int, ...], seed: int) -> list[int]:
+    """Which things make batch number `step`, all of one bucket; they are counted one bucket after the other.
+
+    An epoch draws all things in one order. Those of a bucket wait until they fill a batch, over as many
+    epochs as that takes. So batches are full, and all things come equally often, however small their bucket.
+    """
+
+    def before(epoch: int) -> int:
+        return sum(epoch * count // batch for count in counts)  # batches that earlier epochs fill
+
+    most = (step + 1 + len(counts)) * batch // sum(counts) + 2  # epochs that surely fill batch `step`
+    epoch = bisect_right(range(most), step, key=before) - 1
+    bucket, number = _epoch(counts, batch, seed, epoch).batches[step - before(epoch)].tolist()
+    epochs = [divmod(place, counts[bucket]) for place in range(number * batch, (number + 1) * batch)]
+    return [int(_epoch(counts, batch, seed, each).orders[bucket][place]) for each, place in epochs]
+
+
+class _Epoch(NamedTuple):
+    """An order of all things."""
+
+    orders: list[Tensor]  # per bucket, its things
+    batches: Tensor  # (N, 2) in the order in which they fill: bucket, and which of its batches it is
 
 
 @lru_cache(maxsize=4)
-def _epoch_order(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=seeded(seed, epoch))
+def _epoch(counts: tuple[int, ...], batch: int, seed: int, epoch: int) -> _Epoch:
+    order = torch.randperm(sum(counts), generator=seeded(seed, epoch))
+    orders, filled, first = [], [], 0
+    for bucket, count in enumerate(counts):
+        times = ((order >= first) & (order < first + count)).nonzero().flatten()
+        drawn = epoch * count + torch.arange(1, count + 1)  # things of the bucket until then, over all epochs
+        full = drawn % batch == 0
+        filled.append(
+            torch.stack([times[full], torch.full_like(times[full], bucket), drawn[full] // batch - 1])
+        )
+        orders.append(order[times])
+        first += count
+    when, *batches = torch.cat(filled, dim=1)
+    return _Epoch(orders, torch.stack(batches)[:, when.argsort()].T)

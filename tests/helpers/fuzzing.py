@@ -21,7 +21,7 @@ from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import probe, read_image, write_video
 from echoreel.method.loading import load_adapter
 from echoreel.released.convert_file import read_tensors
-from echoreel.training.encode_pairs import read_manifest
+from echoreel.training.manifest import read_manifest
 from echoreel.training.pair_cache import PairSet
 from echoreel.training.train_adapter import AdapterRecipe
 from helpers.make_videos import counting, film

@@ -14,6 +14,7 @@ ALLOWED_IN_CI = {
     NEEDS_GPU: "its machines have none",
     NEEDS_CHROMIUM: "no package of Python's brings it",
     NEEDS_MOTIONS: "its recordings are not ours to publish in the repository",
+    "needs ray": "it is large, and only --ray needs it; pip install it, and these run",
     "needs torchao": "it prints where there is no GPU; pip install it, and these run",
 }
 

@@ -8,7 +8,7 @@ import pytest
 from helpers.make_videos import counting, film
 
 from echoreel.library.choose_pairs import PairError, PairSettings, choose_pairs, write_manifest
-from echoreel.training.encode_pairs import read_manifest
+from echoreel.training.manifest import read_manifest
 
 RED, BLUE, GREEN = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9), (0.1, 0.9, 0.1)
 

@@ -14,7 +14,7 @@ from echoreel.common.errors import EchoReelError
 from echoreel.library.choose_pairs import PairSettings
 from echoreel.library.datasets import dataset_pairs, write_dataset
 from echoreel.library.sources.layouts import caption_for
-from echoreel.training.encode_pairs import read_manifest
+from echoreel.training.manifest import read_manifest
 
 CLASSES = ("ApplyEyeMakeup", "Archery", "JumpRope")
 SETTINGS = PairSettings(shortest=1.0, similar=0.001)

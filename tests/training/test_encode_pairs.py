@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,18 @@ from helpers.toy_bases import TOYS
 from helpers.toy_models import toy_pipeline
 
 from echoreel.bases.encoding import encode_video
+from echoreel.bases.lookup import base_of
 from echoreel.common.errors import CheckpointError, SettingsError, VideoMissing
 from echoreel.media.video_files import Span, read_frames
 from echoreel.method.adapter import ActionAdapter
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
 from echoreel.training.autoencoder_probe import check_pairs, probe_of, same_probe
-from echoreel.training.encode_pairs import PrepareSettings, prepare_pairs, read_manifest
-from echoreel.training.pair_cache import PairSet, PairSetError
+from echoreel.training.clip_shape import ClipShape, bucket_named, buckets_around, clip_shape, nearest_first
+from echoreel.training.encode_pairs import prepare_pairs
+from echoreel.training.manifest import read_manifest
+from echoreel.training.pair_cache import PairSet, PairSetError, PairSetWriter
+from echoreel.training.prepare_settings import PrepareSettings
 
 SETTINGS = PrepareSettings(frames=4, shard=2)
 
@@ -169,11 +175,20 @@ def test_pairs_of_another_base_are_made_anew_and_refused_in_training(manifest: P
 
 
 @pytest.mark.parametrize("make", [*TOYS.values()], ids=[*TOYS])
-def test_every_base_has_a_probe(make: Callable[[], Any]) -> None:
-    found = probe_of(make())
+def test_every_base_has_a_probe_and_buckets(make: Callable[[], Any]) -> None:
+    """Buckets are of as many tokens as its usual clip, or hardly fewer."""
+    base = base_of(make())
+    found = probe_of(base)
     assert len(found) > 8
     assert same_probe(found, probe_of(make()))
     assert not same_probe(found, tuple(-number for number in found))
+    shape = clip_shape(base, (96, 160))
+    buckets = buckets_around(base, shape)
+    assert buckets[0] == shape
+    lengths = {each.frames for each in buckets} - {shape.frames}
+    assert all(abs(length - shape.frames / 2) <= base.frames_per_place for length in lengths)
+    assert all(0.8 < each.height * each.width / (96 * 160) <= 1 for each in buckets)
+    assert [bucket_named(base, each.name, each.fps) for each in buckets] == buckets
 
 
 def test_a_clip_that_is_too_short_is_left_out_and_counted(manifest: Path, tmp_path: Path) -> None:
@@ -269,3 +284,86 @@ def test_a_manifest_that_is_a_pipe_or_no_utf8_is_refused(tmp_path: Path) -> None
     (tmp_path / "n.jsonl").write_bytes(json.dumps(ROW).encode("utf-16"))
     with pytest.raises(PairSetError, match="need JSON lines in UTF-8"):
         read_manifest(tmp_path / "n.jsonl")
+
+
+@pytest.fixture
+def mixed(manifest: Path, tmp_path: Path) -> Path:
+    """Wide, upright and square targets of 2 s with references of another aspect, and one of 1 s."""
+    film(tmp_path / "short.mp4", counting(9, 48, 64))
+    row = {"target": "a.mp4", "caption": "", "references": [{"path": "short.mp4"}]}
+    manifest.write_text(manifest.read_text() + json.dumps(row))
+    return manifest
+
+
+def test_a_pair_goes_to_the_nearest_bucket_that_its_clips_fill(mixed: Path, tmp_path: Path) -> None:
+    made = prepare_pairs(toy_pipeline(), mixed, tmp_path / "pairs", PrepareSettings(buckets="auto"))
+    captions = {
+        name: made.pairs.batch(bucket.numbers.tolist()).captions
+        for name, bucket in made.pairs.buckets.items()
+    }
+    wide, short, upright, square = "40x24x16", "40x24x8", "24x40x8", "32x32x8"
+    assert captions == {wide: ["a man dancing"], short: [""], upright: [""], square: ["a person"]}
+    assert made.buckets() == dict.fromkeys(captions, 1)
+    assert made.pairs.buckets[short].shape == (1, 4, 8, 6, 10)
+    wider, taller = 40 / 24 / (64 / 48), 64 / 48 * 40 / 24
+    assert made.pairs.cropped(wide) == pytest.approx((1 - 1 / wider, 1 - 1 / taller), abs=1e-3)
+    assert (
+        f"{short}: 1 pairs; cropping cut away 20% of a target's picture and 20% of a reference's"
+        in made.told()
+    )
+    again = prepare_pairs(toy_pipeline(), mixed, tmp_path / "pairs", PrepareSettings(buckets="auto"))
+    assert again.made == again.remade == 0
+    with pytest.raises(CheckpointError, match="buckets was"):
+        prepare_pairs(toy_pipeline(), mixed, tmp_path / "pairs", PrepareSettings(buckets="32x32x4"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"buckets": "auto,32x32x4"}, "got auto and others"),
+        ({"buckets": "32x32x4", "frames": 8}, "leave out the others"),
+        ({"buckets": "32x32"}, "buckets"),
+        (
+            {"buckets": "36x32x4"},
+            "got 36x32x4, need width and height in steps of this base's 8 pixels; take 32x32x4",
+        ),
+    ],
+)
+def test_wrong_buckets_are_told(
+    manifest: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        prepare_pairs(toy_pipeline(), manifest, tmp_path / "pairs", PrepareSettings(**settings))
+
+
+def test_a_clip_takes_the_nearest_aspect_then_the_longest_then_the_largest_without_enlarging() -> None:
+    shapes = [
+        ClipShape(*each)
+        for each in [(9, 8.0, 32, 64), (17, 8.0, 32, 64), (17, 8.0, 64, 128), (33, 8.0, 64, 64)]
+    ]
+    names = [each.name for each in nearest_first(shapes, (50, 98))]
+    assert names == ["64x32x17", "128x64x17", "64x32x9", "64x64x33"]
+
+
+@pytest.mark.parametrize(("killed", "made"), [(True, 3), (False, 1)])
+def test_processes_side_by_side_encode_each_shard_once(
+    manifest: Path, tmp_path: Path, killed: bool, made: int
+) -> None:
+    """Another one is at the first of two shards; when this one has made the second, it dies or is done."""
+    prepare_pairs(toy_pipeline(), manifest, tmp_path / "alone", SETTINGS)
+    folder, shards = tmp_path / "pairs", sorted((tmp_path / "alone").glob("shard-00000.*"))
+    ready, begun = os.pipe()
+    if (child := os.fork()) == 0:
+        with PairSetWriter(folder).turn(0):
+            os.write(begun, b"1")
+            while not (folder / "shard-00001.safetensors").exists():
+                time.sleep(0.01)
+            for shard in [] if killed else shards:
+                shutil.copy(shard, folder)
+            os._exit(9)
+    os.read(ready, 1)
+    assert prepare_pairs(toy_pipeline(), manifest, folder, SETTINGS).made == made
+    assert [(folder / shard.name).read_bytes() for shard in shards] == [
+        shard.read_bytes() for shard in shards
+    ]
+    os.waitpid(child, 0)

@@ -1,5 +1,7 @@
 """Cached pairs: written by shards, read as written, every pair once per epoch."""
 
+from bisect import bisect
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from safetensors.numpy import save_file
 from echoreel.common.errors import CheckpointError, OutputError
 from echoreel.common.settings import Settings
 from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetWriter
-from echoreel.training.step_pairs import step_indices
+from echoreel.training.pair_shards import Part
+from echoreel.training.step_pairs import TrainingPairs, step_indices
 
 SHAPE = (4, 3, 2, 2)  # C, T, h, w
 
@@ -130,8 +133,43 @@ def test_wrong_parts_and_damaged_files_are_named(folder: Path, tmp_path: Path) -
 
 
 def test_every_pair_comes_once_per_epoch_in_another_order() -> None:
-    drawn = [index for step in range(10) for index in step_indices(step, 2, 5, seed=3)]
+    drawn = [index for step in range(10) for index in step_indices(step, 2, (5,), seed=3)]
     epochs = [drawn[first : first + 5] for first in range(0, 20, 5)]
     assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
-    assert step_indices(7, 2, 5, seed=3) == drawn[14:16]
+    assert step_indices(7, 2, (5,), seed=3) == drawn[14:16]
+
+
+def test_batches_are_of_one_bucket_and_pairs_come_equally_often() -> None:
+    """Of 9, 4 and 1 pairs: the last fills a batch of its own every third epoch."""
+    steps = [step_indices(step, 3, (9, 4, 1), seed=3) for step in range(28)]  # six epochs
+    edges = [9, 13]
+    assert all(len({bisect(edges, index) for index in step}) == 1 for step in steps)
+    assert {*Counter(index for step in steps for index in step).values()} == {6}
+    assert steps[:14] != steps[14:]
+    firsts = [index for step in steps for index in step if index < 9][:9]
+    assert sorted(firsts) == [*range(9)]
+
+
+def test_buckets_of_a_folder(tmp_path: Path) -> None:
+    """Two shards of a wide and a long bucket, one of which has a wide pair alone."""
+
+    def part(count: int, first: int, *size: int) -> Part:
+        clips = np.full((count, 2, 4, *size), first, np.float16)
+        captions = [[f"target {first + i}", "reference"] for i in range(count)]
+        return Part(clips[:, 0], clips[:, 1:], captions, np.full((count, 2), (0.25, 0.5), np.float16))
+
+    writer = PairSetWriter(tmp_path)
+    writer.write_parts(0, {"32x16x1": part(2, 0, 1, 2, 4), "16x16x2": part(3, 2, 2, 2, 2)})
+    writer.write_parts(1, {"32x16x1": part(1, 5, 1, 2, 4)})
+    pairs = PairSet.open(tmp_path)
+    numbers = {name: bucket.numbers.tolist() for name, bucket in pairs.buckets.items()}
+    assert numbers == {"16x16x2": [0, 1, 2], "32x16x1": [3, 4, 5]}
+    assert pairs.batch([4, 5]).captions == ["target 1", "target 5"]
+    assert (pairs.shape, pairs.cropped("16x16x2")) == ((1, 4, 2, 2, 2), (0.25, 0.5))
+    steps = TrainingPairs(pairs, None, held_back=2, batch=2, seed=0)
+    assert steps.held_back.captions == ["target 2", "target 3"]
+    assert {*steps.numbers(0), *steps.numbers(1)} <= {2, 3, 4, 5}
+    save_file({"x/targets": np.zeros((1, 4, 1, 2, 2), np.float16)}, tmp_path / "shard-00002.safetensors")
+    with pytest.raises(PairSetError, match=r"shard-00002\.safetensors is damaged"):
+        PairSet.open(tmp_path)

@@ -12,8 +12,8 @@ from echoreel.common.errors import ClipTooShort, EchoReelError, VideoError
 from echoreel.evaluation.measure.subjects import Part
 from echoreel.library.actions.find_action import find_action
 from echoreel.media.video_files import probe
-from echoreel.training.encode_pairs import ManifestLine, ManifestReference, read_manifest
 from echoreel.training.evaluation_settings import HeldoutSettings
+from echoreel.training.manifest import ManifestLine, ManifestReference, read_manifest
 
 SHORTEST = 0.25  # seconds of a clip: two frames that are 1/8 s apart
 

@@ -1,0 +1,60 @@
+"""How `echoreel prepare pairs` reads videos: their rate, and one shape for all or buckets of several."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from echoreel.bases.base import BaseLike
+from echoreel.common.settings import Pixels, Settings
+from echoreel.media.video_files import MOST_FPS
+from echoreel.training.clip_shape import BucketName, ClipShape, bucket_named, buckets_around, clip_shape
+
+AUTO = ("auto",)
+
+
+class PrepareSettings(Settings):
+    """How the videos of a manifest are read. None means: as `clip_shape` has it for the base."""
+
+    frames: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    fps: Annotated[float, Field(gt=0, le=MOST_FPS)] | None = None
+    size: tuple[Pixels, Pixels] | None = None  # pixels (height, width)
+    references: Annotated[int, Field(ge=1, le=100)] = 1  # of each pair: a line's first so many
+    shard: PositiveInt = 256  # pairs in a file
+    buckets: tuple[BucketName, ...] = ()  # several shapes, such as "416x240x33"; "auto": as suits the base
+
+    @field_validator("buckets", mode="before")
+    @classmethod
+    def _apart(cls, value: Any) -> Any:
+        """Names in one text, with commas, are taken as well."""
+        return tuple(dict.fromkeys(filter(None, value.split(",")))) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_way_of_telling_shapes(self) -> Self:
+        if "auto" in self.buckets and self.buckets != AUTO:
+            raise ValueError("buckets: got auto and others; give auto alone, or each bucket")
+        if self.buckets not in ((), AUTO) and (self.frames or self.size):
+            raise ValueError(
+                "got buckets, and frames or size; a bucket says its own, so leave out the others"
+            )
+        return self
+
+    def shapes(self, base: BaseLike) -> list[ClipShape]:
+        """Of clips; each takes the nearest. Raises SettingsError for a base that does not say its size, and
+        none is given, and for buckets that do not fit it."""
+        if self.buckets not in ((), AUTO):
+            sizes = [bucket_named(base, name, self.fps or 1) for name in self.buckets]
+            fps = self.fps or clip_shape(base, (sizes[0].height, sizes[0].width)).fps
+            return [each._replace(fps=fps) for each in sizes]
+        shape = ClipShape(self.frames or 0, self.fps or 0, *(self.size or (0, 0)))
+        if not all(shape):
+            usual = clip_shape(base, self.size)
+            shape = ClipShape(self.frames or usual.frames, self.fps or usual.fps, usual.height, usual.width)
+        return buckets_around(base, shape) if self.buckets else [shape]
+
+    def whole(self, shapes: list[ClipShape]) -> Self:
+        """These settings with shapes in place of what they left open."""
+        first = shapes[0]
+        told: dict[str, Any] = {"frames": first.frames, "size": (first.height, first.width)}
+        if self.buckets:
+            told = {"frames": None, "size": None, "buckets": tuple(shape.name for shape in shapes)}
+        return self.model_copy(update=told | {"fps": first.fps})
