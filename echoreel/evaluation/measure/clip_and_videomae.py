@@ -133,6 +133,9 @@ def frame_consistency(pictures: Floats) -> float:
     return float((pictures[1:] * pictures[:-1]).sum(1).mean())
 
 
+KINDS = ("clip", "videomae")  # options that are named as the one kind of model that they take
+
+
 @one_at_a_time
 def loaded_model(option: str, name: str, load: Callable[[str, bool], Loaded]) -> Loaded:
     """What `load(source, only what is on this machine)` returns. The hub is asked for what is not here.
@@ -147,7 +150,7 @@ def loaded_model(option: str, name: str, load: Callable[[str, bool], Loaded]) ->
     LOG.info("%s: from %s", option, folder if folder.is_dir() else f"{name} of the hub or its cache")
     try:
         if folder.is_dir():
-            check_model(folder, option)
+            check_model(folder, option if option in KINDS else None)
         return load(str(folder) if folder.is_dir() else name, True)
     except Exception as error:  # the disk, or any class that the folder names: no common type
         if folder.is_dir():
