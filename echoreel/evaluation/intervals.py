@@ -31,7 +31,10 @@ class Interval:
 
     def told(self, digits: int = 2) -> str:
         """Such as "0.64 [0.60, 0.69]"."""
-        return f"{self.mean:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+        mean, low, high = (
+            f"{round(each, digits) + 0.0:.{digits}f}" for each in (self.mean, self.low, self.high)
+        )
+        return f"{mean} [{low}, {high}]"
 
 
 def bootstrap(

@@ -34,7 +34,7 @@ def bench_tab(folder: Path) -> None:
             "start the page with `--bench DIR` to see it."
         )
         return
-    gr.Markdown(f"ActorBench: is the action of the reference performed? Report in `{folder}`.")
+    gr.Markdown(f"Is the action of the reference performed? Report in `{folder}`.")
     gr.Markdown(small_file(report).decode(errors="replace"), elem_classes="report")
     for picture in bench_pictures(folder):
         if not picture.stem.endswith(f"-{DARK.name}"):

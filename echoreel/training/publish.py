@@ -24,6 +24,14 @@ FACTS = "training.json"  # in the folder: what the card was written from
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 SAMPLE_FPS, SAMPLE_FRAMES = 8.0, 64
 MISSING = "not told"
+PLACES = {
+    "folder",
+    "pairs",
+    "validation",
+    "start",
+    "base",
+    "evaluation",
+}  # of a recipe: paths of this machine
 NO_NAME = r"[^\w.-]+"  # in a name that stands in Markdown
 MARKS = re.compile(r"[\\`*\[\]!|<>~&]")  # of Markdown and HTML
 _METRICS = TypeAdapter(list[dict[str, float]])
@@ -141,7 +149,7 @@ def _facts(run: Path, name: str, license: str, data: str, samples: tuple[str, ..
     numbers = checked[-1] if checked else {}
     start = "validation/"
     kept = {key.removeprefix(start): value for key, value in numbers.items() if key.startswith(start)}
-    settings = recipe.model_dump(mode="json", exclude={"folder", "pairs", "validation", "start", "base"})
+    settings = recipe.model_dump(mode="json", exclude=PLACES)
     return Publication(
         name=name,
         base=Path(recipe.base).name if Path(recipe.base).exists() else recipe.base,

@@ -29,6 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     captions = [["a man dancing", "a woman dancing"]] * 8
     PairSetWriter(folder / "pairs").write(0, latents[:, 0], latents[:, 1:], captions)
     places = {"folder": folder / "run", "base": str(folder / "toy-base"), "pairs": folder / "pairs"}
+    places["evaluation"] = {"clip": str(folder / "clip")}
     fit = {"steps": 2, "validate_every": 2}
     train(validated(AdapterRecipe, {**places, "task": {"batch": 2, "held_back": 4}, "fit": fit}))
     film(folder / "out.mp4", counting(20), fps=8)

@@ -20,7 +20,7 @@ from echoreel.common.files import locked, remove_leftovers
 from echoreel.evaluation.heldout.cases import Case, first_of, heldout_cases
 from echoreel.evaluation.heldout.filming import Condition, Studio
 from echoreel.evaluation.heldout.measuring import Measured, Measuring
-from echoreel.evaluation.heldout.report import LEFT, HeldoutReport, HeldoutRow
+from echoreel.evaluation.heldout.report import HeldoutReport, HeldoutRow
 from echoreel.evaluation.measure.meter import Meter, Models, too_few
 from echoreel.evaluation.measure.motion import opencv
 from echoreel.evaluation.measure.subjects import Part
@@ -43,7 +43,7 @@ def evaluate_heldout(
     root: Path | None = None,
     json: Path | None = None,
 ) -> HeldoutReport:
-    """Film the pairs into `folder`/videos, measure them, and write report.json, report.md and sheet.png.
+    """Film the pairs into `folder`/videos, measure them, and write report.json, report.md and a sheet.
 
     Stopped at any moment, the same call resumes; at most the video in work is made again. What can be seen
     as wrong is told before the base is loaded. load: gives the pipeline. root: of paths in the manifest;
@@ -57,7 +57,8 @@ def evaluate_heldout(
     models = partial(Models.load, settings.clip, settings.videomae, settings.classifier)
     _places(models(), actions)  # what is missing is told now; kept while filming they would take memory
     with locked(folder / "evaluation.lock", f"another process evaluates in {folder}"):
-        remove_leftovers(folder, LEFT)
+        for place, names in ((folder, "report"), (folder / "sheets", "heldout")):
+            remove_leftovers(place, names)
         filmed = _filmed(cases, settings, load, adapter, folder / "videos")
         meter = Meter(models())
         found = _measured(filmed, Measuring(meter, filmed.seconds, _places(meter.models, actions)), folder)
@@ -72,8 +73,8 @@ def evaluate_heldout(
             notes=tuple(_notes(found, actions)),
             folder=folder,
         )
-        write_image(folder / "sheet.png", _sheet(filmed.videos))
         report.write(json)
+        write_image(folder / "sheets" / "heldout.png", _sheet(filmed.videos))
     return report
 
 

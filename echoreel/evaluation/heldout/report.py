@@ -26,9 +26,8 @@ QUALITY = {
     "motion": ("motion (sides/s)", 3),
     "frechet_distance": ("Fréchet distance", 1),
 }
-FILES = {"report.json", "report.md", "sheet.png", "evaluation.lock", "videos"}
-LEFT = "report|sheet"  # names of files that a killed evaluation may have left half written
-PARTIAL_NAME = re.compile(rf"\.({LEFT})\..+{re.escape(PARTIAL)}")
+FILES = {"report.json", "report.md", "evaluation.lock", "sheets", "videos"}
+LEFT = re.compile(rf"\.report\..+{re.escape(PARTIAL)}")  # what a killed evaluation may have left half written
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class HeldoutReport:
     weights: Mapping[str, str]  # names of the base's and the adapter's
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
-    folder: Path  # holds report.json, report.md, sheet.png and videos/
+    folder: Path  # holds report.json, report.md, sheets/ and videos/
 
     def details(self) -> dict[str, Any]:
         """For JSON: what is not a number is null."""
@@ -102,9 +101,9 @@ class HeldoutReport:
         for path in (folder / "report.json", *([also] if also else ())):
             check_own(path, ("rows", "left_out"))
         names = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
-        others = sorted(name for name in names - FILES if not PARTIAL_NAME.match(name))
+        others = sorted(name for name in names - FILES if not LEFT.match(name))
         known = os.path.lexists(folder / "report.json")
-        others += [] if known else [name for name in ("report.md", "sheet.png") if (folder / name).exists()]
+        others += [] if known else [name for name in ("report.md", "sheets") if (folder / name).exists()]
         if others:
             raise OutputError(
                 f"{folder}: holds {others[0]}, which no evaluation of videos wrote; choose another folder"
@@ -112,11 +111,11 @@ class HeldoutReport:
         check_outputs([folder / "report.json", *([also] if also else ())], overwrite=True)
 
     def write(self, also: Path | None = None) -> None:
-        """Write report.json and report.md into the folder, and the JSON to `also`."""
+        """Write report.json, which says whose folder it is, then report.md, and the JSON to `also`."""
         data = (json.dumps(self.details(), indent=1) + "\n").encode()
-        write_atomic(self.folder / "report.md", self.markdown().encode())
         for path in (self.folder / "report.json", *([also] if also else ())):
             write_atomic(path, data)
+        write_atomic(self.folder / "report.md", self.markdown().encode())
 
 
 def _mean(row: HeldoutRow, measure: str) -> float:

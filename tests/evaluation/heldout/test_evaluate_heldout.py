@@ -147,7 +147,7 @@ def test_the_papers_protocol_ends_in_a_table(world: Path) -> None:
     assert rows["copied", 0]["motion_fidelity"]["mean"] > 0.95
     assert rows["copied", 0]["leakage"]["low"] > 0
     assert report["models"] == {"clip": "clip", "videomae": "videomae", "classifier": "classifier"}
-    assert (world / "run/evaluation/sheet.png").is_file()
+    assert (world / "run/evaluation/sheets/heldout.png").is_file()
     told = (world / "told").read_text()
     assert told.startswith((world / "run/evaluation/report.md").read_text())
     assert "| shuffled | 2 | 2 |" in told
@@ -203,7 +203,7 @@ def test_the_same_command_makes_nothing_again_and_says_the_same(world: Path) -> 
     lost = next(iter(sorted((world / "run/evaluation/videos/ours-1").glob("*.mp4"))))
     made = lost.read_bytes()
     lost.unlink()  # as if it had been killed there
-    half = (lost.parent / ".0001-x.0123abcd.partial.mp4", Path("run/evaluation/.sheet.0123abcd.partial.png"))
+    half = (lost.parent / ".0001-x.0123abcd.partial.mp4", Path("run/evaluation/.report.0123abcd.partial.md"))
     for file in half:
         file.write_bytes(b"half")
     before = files(world / "run/evaluation/videos")
