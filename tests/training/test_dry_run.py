@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.toy_bases import TOYS
@@ -21,6 +22,7 @@ from echoreel.training.adapter_task import AdapterTask
 from echoreel.training.dry_run import dry_run, held_bytes
 from echoreel.training.memory import BYTES_PER_PARAMETER
 from echoreel.training.pair_cache import PairSet, PairSetWriter
+from echoreel.training.pair_shards import Part
 from echoreel.training.step_cost import META, step_cost
 from echoreel.training.train_adapter import AdapterRecipe
 
@@ -85,9 +87,14 @@ def test_the_command_says_what_is_needed_and_shows_the_first_batch(world: Path) 
     assert "step        2 pairs of 16 latent frames of 8x8, 1 references" in done.stdout
     assert "machine     no GPU; main memory with" in done.stdout
     write_pairs()
+    small = np.zeros((1, 2, 4, 2, 8, 8), np.float16)
+    PairSetWriter(Path("pairs")).write_parts(
+        1, {"8": Part(small[:, 0], small[:, 1:], [["a man", "a woman"]])}
+    )
     done = CliRunner().invoke(app, ["train", "my.toml", "--dry-run", "--json"])
     needs = json.loads(done.stdout)
-    assert (needs["pairs"], needs["latents"], needs["fits"]) == (8, [2, 4, 4, 8, 8], True)
+    assert (needs["pairs"], needs["buckets"]) == (9, 2)
+    assert (needs["latents"], needs["fits"]) == ([2, 4, 4, 8, 8], True)  # of the larger bucket
     assert needs["optimizer"] == needs["adapter_parameters"] * BYTES_PER_PARAMETER
     assert (world / "run" / "first-batch.png").is_file()
     assert [path.name for path in (world / "run").iterdir()] == ["first-batch.png"]

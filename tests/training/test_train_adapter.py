@@ -31,6 +31,7 @@ from echoreel.training.adapter_task import AdapterTask
 from echoreel.training.loop import FitSettings, TrainingDiverged, fit
 from echoreel.training.memory import free_memory
 from echoreel.training.pair_cache import Pairs, PairSet, PairSetError, PairSetWriter
+from echoreel.training.pair_shards import Part
 from echoreel.training.prism_reader import Reader
 from echoreel.training.run_folder import RunFolder
 from echoreel.training.step_pairs import shuffled_roles
@@ -75,6 +76,24 @@ def toy_task(world: Path, **settings: object) -> AdapterTask:
     )
     checked = AdapterTaskSettings.model_validate({"batch": 4, **settings})
     return AdapterTask(adapter, pipe, PairSet.open(world / "pairs"), checked)
+
+
+def test_batches_of_several_shapes_train(world: Path, tmp_path: Path) -> None:
+    """Beside the world's pairs one of another aspect and length, which fills every 21st batch by itself."""
+    shutil.copytree(world / "pairs", tmp_path / "pairs")
+    clips = np.ones((1, 1 + REFERENCES, 4, 2, 6, 10), np.float16)
+    writer = PairSetWriter(tmp_path / "pairs")
+    writer.write_parts(1, {"40x24x2": Part(clips[:, 0], clips[:, 1:], [["a man"] * (1 + REFERENCES)])})
+    task = toy_task(tmp_path, held_back=4, batch=2)
+    assert {*map(tuple, (task.batch(step).targets.shape for step in range(21)))} == {
+        (2, 4, FRAMES, 8, 8),
+        (2, 4, 2, 6, 10),
+    }
+    for batch in (task.batch(step) for step in range(21)):
+        if batch.targets.shape[2] == 2:
+            task.loss(batch, seeded(0)).backward()
+    assert any(p.grad is not None and p.grad.any() for p in task.module.parameters())
+    assert task._validation._pairs.targets.shape == (4, 4, FRAMES, 8, 8)
 
 
 @pytest.fixture(scope="module")
