@@ -74,7 +74,7 @@ def test_an_adapter_of_giant_sizes_is_refused_before_it_is_made(
     adapter = shutil.copytree(toys / "adapter", tmp_path / "adapter")
     changed(adapter / CONFIG, **GIANTS[giant])
     for load in (load_adapter, load_nodes_adapter):
-        with pytest.raises(AdapterMismatch, match=r"validation error|bytes"):
+        with pytest.raises(AdapterMismatch, match=r"its config cannot be|bytes|not an adapter .*need"):
             load(adapter)
 
 

@@ -50,7 +50,7 @@ def test_bases_and_adapters_of_the_cache_and_of_folders_are_found(call: Any, tmp
         json.dumps({"_class_name": "WanPipeline", "transformer": ["diffusers", "WanTransformer3DModel"]})
     )
     (snapshot(tmp_path, "some/image-model") / "model_index.json").write_text(
-        json.dumps({"unet": ["diffusers", "UNet2DConditionModel"]})
+        json.dumps({"unet": ["diffusers", "UNet2DConditionModel"], "odd": ["x", []]})
     )
     for place in (tmp_path / "runs" / "mine" / "adapter", snapshot(tmp_path, "you/an-adapter")):
         place.mkdir(parents=True, exist_ok=True)
@@ -59,6 +59,9 @@ def test_bases_and_adapters_of_the_cache_and_of_folders_are_found(call: Any, tmp
         (place / "diffusion_pytorch_model.safetensors").write_bytes(bytes(2_000_000))
     (tmp_path / "runs" / "other").mkdir()
     (tmp_path / "runs" / "other" / "config.json").write_text("{broken")
+    (tmp_path / "runs" / "odd").mkdir()  # somebody else's: it may say anything
+    (tmp_path / "runs" / "odd" / "config.json").write_text('{"_class_name": "ActionAdapter", "sites": 5}')
+    (tmp_path / "runs" / "odd" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
     told = call("doctor").stdout
     assert "Wan-AI/Wan2.1-T2V-1.3B-Diffusers (Wan)" in told
     assert "image-model" not in told
@@ -66,6 +69,7 @@ def test_bases_and_adapters_of_the_cache_and_of_folders_are_found(call: Any, tmp
     assert [(each["name"], each["source"]) for each in found] == [
         ("embedded", "packaged"),
         ("runs/mine/adapter", "folder"),
+        ("runs/odd", "folder"),
         ("you/an-adapter", "hub cache"),
     ]
     assert "runs/mine/adapter: for Wan, 1 sites, 2.0 MB (folder)" in call("adapters").stdout
