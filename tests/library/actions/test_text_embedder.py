@@ -83,6 +83,8 @@ def test_vectors_have_unit_length_and_do_not_depend_on_the_batch(
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(vectors, [embedder.encode([text])[0] for text in TEXTS], atol=1e-5)
+    padded = embedder.encode(TEXTS * 8)  # too many for one row
+    np.testing.assert_allclose(padded, np.tile(vectors, (8, 1)), atol=1e-5)
     assert embedder.encode([]).shape == (0, width)
     assert embedder.name == str(tmp_path)
 
