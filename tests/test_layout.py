@@ -29,6 +29,11 @@ def test_only_these_lie_beside_the_folders() -> None:
     assert {path.name for path in PACKAGE.glob("*.*")} == {"__init__.py", "__main__.py", "py.typed"}
 
 
+def test_nothing_is_expected_beside_a_checkout() -> None:
+    """An installed package has no motion library by default; it says what is missing."""
+    assert not [path for path in PACKAGE.rglob("*.py") if "../" in path.read_text(encoding="utf-8")]
+
+
 @pytest.mark.parametrize("folder", [name for name, path in modules().items() if path.name == "__init__.py"])
 def test_every_folder_says_what_is_in_it(folder: str) -> None:
     assert importlib.import_module(f"echoreel.{folder}").__doc__

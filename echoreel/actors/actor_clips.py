@@ -7,6 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from pydantic import Field
 
+from echoreel.actors.disturb_references import disturbed, draw_disturbances, other_style
 from echoreel.actors.looks import Look, hidden_action, sample_caption, sample_look
 from echoreel.actors.motion_library import MotionLibrary, Recording
 from echoreel.actors.renderer import Camera, Frames, Light, Style, render
@@ -25,7 +26,7 @@ class ActorSettings(Settings):
     reverse: float = Field(0.05, ge=0, le=1)
     splice: float = Field(0.3, ge=0, le=1)
     hide_action: float = Field(0.3, ge=0, le=1)  # captions that do not tell the action
-    disturb: float = Field(0.0, ge=0, le=1)  # references of pairs with other colours, place and sharpness
+    disturb: float = Field(0.0, ge=0, le=1)  # references of pairs, by some of `DISTURBANCES`
     camera_spread_degrees: float = Field(30.0, ge=0, le=180)  # azimuth between the cameras of a pair
     elevation: tuple[float, float] = (0.05, 0.35)  # radians
     distance: tuple[float, float] = (2.9, 3.3)  # metres
@@ -68,17 +69,14 @@ class ActorDomain:
         azimuth = rng.uniform(0, 2 * math.pi)
         target = self.film(take, rng, azimuth=azimuth)
         spread = math.radians(self.settings.camera_spread_degrees)
-        others = tuple(
-            self.film(take, rng, azimuth=azimuth + rng.uniform(-spread, spread), unlike=target.look)
-            for _ in range(references)
-        )
-        chance = np.random.default_rng([seed, 2])
-        return target, tuple(
-            replace(clip, frames=disturbed(clip.frames, chance))
-            if chance.random() < self.settings.disturb
-            else clip
-            for clip in others
-        )
+        chance, others = np.random.default_rng([seed, 2]), []
+        for _ in range(references):
+            kinds = draw_disturbances(chance) if chance.random() < self.settings.disturb else ()
+            beside = azimuth + rng.uniform(-spread, spread)
+            style = other_style(kinds, chance)
+            clip = self.film(take, rng, azimuth=beside, unlike=target.look, style=style)
+            others.append(replace(clip, frames=disturbed(clip.frames, clip.person, kinds, chance)))
+        return target, tuple(others)
 
     def sample_take(self, rng: Generator) -> Take:
         """A window of a random action (each equally often), perhaps spliced, mirrored, reversed."""
@@ -120,24 +118,6 @@ class ActorDomain:
         recordings = self._by_action[rng.integers(len(self._by_action))]
         recording = recordings[rng.integers(len(recordings))]
         return sample_take(recording, self.library.fps, rng, self.settings.frames, self.settings.seconds)
-
-
-def disturbed(frames: Frames, rng: Generator) -> Frames:
-    """Frames (T, H, W, 3) with mixed colours, shifted by up to a tenth of the picture, and softened.
-
-    All frames change alike, so only motion remains in common with other clips."""
-    mixed = frames @ np.linalg.qr(np.eye(3) + rng.uniform(0, 1, (3, 3)))[0].T * rng.uniform(0.6, 1.2)
-    mixed += 127.5 - mixed.mean() + rng.uniform(-40, 40)
-    reach = frames.shape[1] // 10
-    down, right = rng.integers(-reach, reach + 1, 2)
-    rows, columns = (np.clip(np.arange(frames.shape[1]) + by, 0, frames.shape[1] - 1) for by in (down, right))
-    moved = mixed[:, rows][:, :, columns]
-    soft = moved.copy()
-    for axis in (1, 2):
-        soft = (np.roll(soft, 1, axis) + 2 * soft + np.roll(soft, -1, axis)) / 4
-    share = rng.uniform(0, 1)
-    shown: Frames = ((1 - share) * moved + share * soft).clip(0, 255).astype(np.uint8)
-    return shown
 
 
 def _sample_other_look(rng: Generator, unlike: Look | None) -> Look:

@@ -180,9 +180,7 @@ def dataset(
     answer.facts = made.details() | {"roots": {str(file): str(top) for file, top in roots.items()}}
 
 
-@prepare.command(
-    epilog="Example: echoreel prepare clips clips --motions ../shared/motion --split heldout --count 20"
-)
+@prepare.command(epilog="Example: echoreel prepare clips clips --motions motion --split heldout --count 20")
 def clips(
     answer: Answer,
     folder: Annotated[

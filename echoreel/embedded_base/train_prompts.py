@@ -39,7 +39,7 @@ PARTS = {
 class PromptRecipe(Settings):
     """Settings of `train_prompts`."""
 
-    motions: Path = Path("../shared/motion")  # a motion library, for the names of actions
+    motions: Path | None = None  # a motion library, for the names of actions
     split: str = "train"
     folder: Path = Path("runs/prompts")
     base: str = "embedded"  # whose text encoder is the teacher, or a folder

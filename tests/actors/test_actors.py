@@ -9,10 +9,11 @@ import pytest
 from helpers.places import MOTIONS
 from helpers.skips import NEEDS_MOTIONS
 
-from echoreel.actors.actor_clips import ActorDomain, ActorSettings, disturbed
+from echoreel.actors.actor_clips import ActorDomain, ActorSettings
+from echoreel.actors.disturb_references import DISTURBANCES, Disturbance, disturbed, other_style
 from echoreel.actors.looks import HIDDEN_ACTIONS, PLACES, full_caption, sample_look
 from echoreel.actors.motion_library import JOINTS, MotionLibrary, standing_pose, synthetic_library
-from echoreel.actors.renderer import Camera, Light, camera_joints, render
+from echoreel.actors.renderer import Camera, Frames, Light, Style, camera_joints, render
 from echoreel.actors.takes import Take, grounded, mirror, reverse, splice, window
 from echoreel.common.errors import MotionLibraryError
 from echoreel.embedded_base.tokenizer import MAX_TOKENS, load_tokenizer
@@ -88,18 +89,45 @@ def test_a_pair_shares_the_motion_and_nothing_of_the_look(domain: ActorDomain) -
                 assert getattr(reference.look, part) != getattr(target.look, part)
 
 
-def test_references_are_disturbed_alike_in_all_frames_and_targets_never() -> None:
-    settings = ActorSettings(frames=4, size=20)
-    plain, other = (
-        ActorDomain(synthetic_library(), settings.model_copy(update={"disturb": share})) for share in (0, 1)
+@pytest.mark.parametrize("kind", DISTURBANCES)
+def test_a_disturbance_changes_its_own_part_and_a_seed_names_it(
+    domain: ActorDomain, kind: Disturbance
+) -> None:
+    clip = domain.clip(3)
+
+    def made(seed: int) -> tuple[Style | None, Frames]:
+        rng = np.random.default_rng(seed)
+        return other_style((kind,), rng), disturbed(clip.frames, clip.person, (kind,), rng)
+
+    (style, frames), person = made(0), clip.person == 255
+    assert frames.shape == clip.frames.shape
+    assert frames.dtype == np.uint8
+    assert np.array_equal(made(0)[1], frames)
+    assert (style is not None) == (kind in ("restyled", "ground"))
+    assert np.array_equal(frames, clip.frames) == (style is not None)
+    assert np.array_equal(frames[person], clip.frames[person]) == (kind in ("restyled", "ground", "clutter"))
+    still = np.repeat(clip.frames[:1], 4, axis=0), np.repeat(clip.person[:1], 4, axis=0)
+    rng = np.random.default_rng(1)
+    first, *others = disturbed(*still, (kind,), rng)
+    assert all(np.array_equal(first, other) for other in others) == (kind != "shaken")
+
+
+def test_the_set_share_of_references_is_disturbed_and_no_target() -> None:
+    settings = ActorSettings(frames=2, size=10)
+    plain, half, all_of_them = (
+        ActorDomain(synthetic_library(), settings.model_copy(update={"disturb": share}))
+        for share in (0, 0.5, 1)
     )
-    (target, (reference,)), (same, (changed,)) = plain.pair(3), other.pair(3)
-    assert np.array_equal(target.frames, same.frames)
-    assert changed.frames.dtype == np.uint8
-    assert np.abs(changed.frames.astype(int) - reference.frames).mean() > 10
-    assert np.array_equal(other.pair(3)[1][0].frames, changed.frames)
-    still = disturbed(np.repeat(reference.frames[:1], 4, axis=0), np.random.default_rng(0))
-    assert np.array_equal(still[0], still[3])
+    changed = {0.5: 0, 1: 0}
+    for seed in range(16):
+        target, (reference,) = plain.pair(seed)
+        for share, domain in ((0.5, half), (1, all_of_them)):
+            same, (other,) = domain.pair(seed)
+            assert np.array_equal(target.frames, same.frames)
+            assert (other.camera, other.caption) == (reference.camera, reference.caption)
+            changed[share] += not np.array_equal(other.frames, reference.frames)
+    assert changed[1] == 16
+    assert 4 <= changed[0.5] <= 12
 
 
 def test_the_action_is_hidden_in_the_set_share_of_captions() -> None:

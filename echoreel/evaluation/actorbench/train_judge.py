@@ -96,11 +96,14 @@ class JudgeTask:
             return self._frames(step) | {"rough": torch.tensor(recipe.rough * step / recipe.frame_steps)}
         first = (recipe.fit.seed << 40) + step * recipe.batch
         count = 0 if self._base is None else round(recipe.autoencoded * recipe.batch)
-        batch = self._collate([self.domain.clip(first + i) for i in range(recipe.batch - count)])
+        parts: list[Batch] = []
+        if count < recipe.batch:
+            parts.append(self._collate([self.domain.clip(first + i) for i in range(recipe.batch - count)]))
         if count:
             pool = self._pooled("clips", step)
             chosen = torch.randint(0, recipe.pool_clips, (count,), generator=seeded(recipe.fit.seed, 1, step))
-            batch = {name: torch.cat([each, pool[name][chosen]]) for name, each in batch.items()}
+            parts.append({name: each[chosen] for name, each in pool.items()})
+        batch = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return batch | {"rough": torch.tensor(recipe.rough)}
 
     def _frames(self, step: int) -> Batch:

@@ -149,6 +149,8 @@ def test_denoised_clips_are_others_than_autoencoded_ones(tmp_path: Path) -> None
     assert torch.equal(autoencoded["joints"], denoised["joints"])  # the true ones
     assert torch.equal(autoencoded["video"][:half], denoised["video"][:half])
     assert not torch.equal(autoencoded["video"][half:], denoised["video"][half:])
+    all_of_them = JudgeTask(recipe.model_copy(update={"autoencoded": 1.0}), synthetic_library()).batch(0)
+    assert all_of_them["video"].shape == autoencoded["video"].shape
 
 
 def test_what_is_no_batch_of_videos_is_refused() -> None:
