@@ -189,7 +189,7 @@ def _beside(path: Path, sidecars: Mapping[str, list[Path]], tell: Tell) -> list[
         try:
             said, problems = _read(file)
         except EchoReelError as error:
-            tell(file, str(error), 0)
+            tell(file, str(error).removeprefix(f"{file}: "), 0)
             continue
         for problem in problems if said else [*problems, "holds no caption"]:
             tell(file, problem, 0)
