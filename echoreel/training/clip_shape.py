@@ -2,9 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple, TypeAlias
-
-from pydantic import Field
+from typing import NamedTuple
 
 from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
@@ -13,7 +11,6 @@ from echoreel.generation.settings import GenerationSettings, resolved
 
 ALIKE = 0.1  # of the logarithms of two aspects: nearer ones are the same
 ASPECTS = (16 / 9, 4 / 3, 1.0, 3 / 4, 9 / 16)  # width to height, of people's videos
-BucketName: TypeAlias = Annotated[str, Field(pattern=r"^(auto|[0-9]{2,5}x[0-9]{2,5}x[0-9]{1,4})$")]
 SECONDS = 2.0  # of a clip: most actions show in so long, and a step costs little
 FRAMES = 16  # of a base that does not compress time
 

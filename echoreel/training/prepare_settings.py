@@ -1,15 +1,17 @@
 """How `echoreel prepare pairs` reads videos: their rate, and one shape for all or buckets of several."""
 
+import re
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from echoreel.bases.base import BaseLike
 from echoreel.common.settings import Pixels, Settings
 from echoreel.media.video_files import MOST_FPS
-from echoreel.training.clip_shape import BucketName, ClipShape, bucket_named, buckets_around, clip_shape
+from echoreel.training.clip_shape import ClipShape, bucket_named, buckets_around, clip_shape
 
 AUTO = ("auto",)
+NAME = re.compile(r"[0-9]{2,5}x[0-9]{2,5}x[1-9][0-9]{0,3}")  # of a bucket
 
 
 class PrepareSettings(Settings):
@@ -20,7 +22,7 @@ class PrepareSettings(Settings):
     size: tuple[Pixels, Pixels] | None = None  # pixels (height, width)
     references: Annotated[int, Field(ge=1, le=100)] = 1  # of each pair: a line's first so many
     shard: PositiveInt = 256  # pairs in a file
-    buckets: tuple[BucketName, ...] = ()  # several shapes, such as "416x240x33"; "auto": as suits the base
+    buckets: tuple[str, ...] = ()  # several shapes, such as "416x240x33"; "auto": as suits the base
 
     @field_validator("buckets", mode="before")
     @classmethod
@@ -28,15 +30,19 @@ class PrepareSettings(Settings):
         """Names in one text, with commas, are taken as well."""
         return tuple(dict.fromkeys(filter(None, value.split(",")))) if isinstance(value, str) else value
 
-    @model_validator(mode="after")
-    def _one_way_of_telling_shapes(self) -> Self:
-        if "auto" in self.buckets and self.buckets != AUTO:
-            raise ValueError("buckets: got auto and others; give auto alone, or each bucket")
-        if self.buckets not in ((), AUTO) and (self.frames or self.size):
+    @field_validator("buckets")
+    @classmethod
+    def _one_way_of_telling_shapes(cls, names: tuple[str, ...], told: ValidationInfo) -> tuple[str, ...]:
+        if "auto" in names:
+            if names != AUTO:
+                raise ValueError("need auto alone, or each bucket")
+        elif wrong := [name for name in names if not NAME.fullmatch(name)]:
             raise ValueError(
-                "got buckets, and frames or size; a bucket says its own, so leave out the others"
+                f"{wrong[0][:20]} is none; need auto, or width x height x frames as in 416x240x33"
             )
-        return self
+        elif names and (told.data.get("frames") or told.data.get("size")):
+            raise ValueError("buckets say their own frames and size; leave out frames and size")
+        return names
 
     def shapes(self, base: BaseLike) -> list[ClipShape]:
         """Of clips; each takes the nearest. Raises SettingsError for a base that does not say its size, and

@@ -32,6 +32,7 @@ class TrainingPairs:
             raise PairSetError(
                 f"got {len(held)} pairs{several}, need at least {2 if validation else 3}: "
                 f"two to validate with{'' if validation else ', the rest to train on'}"
+                f"{'; take fewer buckets, or other pairs for validation' if several else ''}"
             )
         self.held_back: Pairs = source.batch(held[:count].tolist())
         self.most_references = data.shape[0]

@@ -320,9 +320,9 @@ def test_a_pair_goes_to_the_nearest_bucket_that_its_clips_fill(mixed: Path, tmp_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"buckets": "auto,32x32x4"}, "got auto and others"),
-        ({"buckets": "32x32x4", "frames": 8}, "leave out the others"),
-        ({"buckets": "32x32"}, "buckets"),
+        ({"buckets": "auto,32x32x4"}, "need auto alone"),
+        ({"buckets": "32x32x4", "frames": 8}, "leave out frames and size"),
+        ({"buckets": "32x32x4,32x32"}, "buckets: .*32x32 is none; need auto, or width x height x frames"),
         (
             {"buckets": "36x32x4"},
             "got 36x32x4, need width and height in steps of this base's 8 pixels; take 32x32x4",
