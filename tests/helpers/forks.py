@@ -37,7 +37,9 @@ def forked(call: Callable[..., object], *given: object, said: int | Path, **envi
         call(*given)
 
     process = multiprocessing.get_context("fork").Process(target=run, daemon=True)
-    process.start()
+    with warnings.catch_warnings():  # threads of other tests, which a fork does not have, are no harm here
+        warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+        process.start()
     return process
 
 
