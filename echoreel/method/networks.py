@@ -1,4 +1,7 @@
-"""What is trained of an adapter, and for which base: a Prism, and an Integration at each of its sites."""
+"""What is trained of an adapter, and for which base: a Prism, and an Integration at each of its sites.
+
+A few lines longer than others: one class, with all that is checked before weights of others become one.
+"""
 
 from collections.abc import Mapping, Sequence
 from importlib import resources

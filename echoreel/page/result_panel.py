@@ -45,16 +45,8 @@ class ResultPanel(NamedTuple):
 
     @property
     def watched(self) -> list[Any]:
-        return [
-            *self.rows,
-            *self.lines,
-            self.preview,
-            self.news,
-            *self.of_result,
-            self.history,
-            self.seen,
-            self.told_before,
-        ]
+        told = [self.preview, self.news, *self.of_result, self.history, self.seen, self.told_before]
+        return [*self.rows, *self.lines, *told]
 
 
 def result_panel(tab: GenerateTab, shared: Shared) -> None:

@@ -1,7 +1,7 @@
 """The released models as their authors named things: constructor settings and the names of tensors.
 
 Written from the names and shapes in the files alone. Every tensor of theirs is one of ours, with the same
-numbers in the same order; only axes of length 1 come and go.
+numbers in the same order; only axes of length 1 come and go. Longer than other files: it is a list of names.
 """
 
 import math
