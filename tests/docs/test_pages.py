@@ -4,6 +4,7 @@ A block that cannot run here has a comment before it: <!-- not run: REASON -->
 """
 
 import json
+import pydoc
 import re
 import shlex
 import tomllib
@@ -132,3 +133,15 @@ def test_links_lead_somewhere(page: str) -> None:
                 continue  # generated for the site, where tests/docs/test_public_surface.py looks for them
             assert file.exists(), f"{page}: {target}"
             assert not anchor or anchor in anchors(file), f"{page}: {target}"
+
+
+def test_names_in_modules_are_there() -> None:
+    """`echoreel.folder.module.name` in a page; keys of a reference file look like one."""
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r"`(echoreel(?:\.\w+)+)", (ROOT / page).read_text())
+        if not name.startswith("echoreel.reference") and "/research/" not in page
+    }
+    assert len(named) > 3
+    assert {name for name in named if pydoc.locate(name) is None} == set()

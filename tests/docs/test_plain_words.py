@@ -50,3 +50,26 @@ def test_sentences_that_are_returned_or_collected_are_listed(script: ModuleType,
     assert [text for kind, text in found if kind == "error"] == ["got too many clips"]
     assert not any("->" in text for _, text in found)
     assert [kind for kind, text in found if text == "Not a message at all."] == ["docs"]
+
+
+FIRST_SCREEN = 30  # lines
+
+
+def long_sentences(page: str, most: int) -> list[str]:
+    """Those of more words, of the prose: no code, tables, headings, or lists of links."""
+    text = re.sub(r"^```.*?^```|^[|#<].*?$", "", page, flags=re.M | re.S)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]*`", "code", text))
+    parts = re.split(r"\n\s*\n|\n(?:- |\* |\d+\. )| · ", text)
+    sentences = [each for part in parts for each in re.split(r"(?<=[.!?:;])[*)]*\s+", part)]
+    return [" ".join(each.split()) for each in sentences if len(each.split()) > most]
+
+
+def test_first_screens_have_no_sentence_over_25_words() -> None:
+    assert long_sentences("# Head\n\nOne two\nthree four. Five.\n", 3) == ["One two three four."]
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/how-to/*.md")]
+    first = {
+        path: path.read_text().split("\n")[:FIRST_SCREEN] for path in pages if path.name != "CHANGELOG.md"
+    }
+    assert len(first) > 30
+    found = {path.name: long_sentences("\n".join(lines), 25) for path, lines in first.items()}
+    assert {name: sentences for name, sentences in found.items() if sentences} == {}
