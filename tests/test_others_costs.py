@@ -41,7 +41,8 @@ from echoreel.library.sources.table_values import CatalogueError
 from echoreel.library.table_schemas import schemas
 from echoreel.library.tables import Store
 from echoreel.method.loading import load_adapter
-from echoreel.training.publish import Publication, model_card
+from echoreel.training.publish import model_card
+from echoreel.training.run_facts import TrainingFacts
 from echoreel.training.train_adapter import AdapterRecipe
 
 CONFIG = "config.json"
@@ -249,7 +250,7 @@ def test_a_folder_with_a_link_of_the_users_is_kept(tmp_path: Path) -> None:
 
 def test_names_on_a_model_card_are_text() -> None:
     evil = "x\n# <script>alert(1)</script> ![a](http://evil/x.png) `rm` | $(rm -rf ~); rm"
-    facts = Publication(name=evil, base=evil, license="mit", data=evil, steps=1, hours=1.0)
+    facts = TrainingFacts(name=evil, base=evil, license="mit", data=evil, steps=1, hours=1.0)
     body = ModelCard(model_card(facts)).text
     text, code, table = body.split("```")
     for part in ("<script", "![a]", "`rm`", "| $(", "\n# <"):

@@ -252,8 +252,8 @@ def with_ids(folder: Path, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["a word", "the end of every text"])
-def test_a_tokenizer_of_ids_beyond_its_text_model_is_told(whole: Path, tmp_path: Path, way: str) -> None:
-    folder = shutil.copytree(whole / "base", tmp_path / "base")
+def test_a_tokenizer_of_ids_beyond_its_text_model_is_told(toys: Path, tmp_path: Path, way: str) -> None:
+    folder = shutil.copytree(toys / "base", tmp_path / "base")
     with_ids(folder / "tokenizer", way)
     with pytest.raises(BaseUnsupported, match="has ids up to 1000000, its text model has vectors for"):
         load_base(folder)
@@ -263,9 +263,9 @@ def test_a_tokenizer_of_ids_beyond_its_text_model_is_told(whole: Path, tmp_path:
         load_embedder(str(model))
 
 
-def test_a_part_that_loads_and_then_fails_is_told(whole: Path, tmp_path: Path) -> None:
+def test_a_part_that_loads_and_then_fails_is_told(toys: Path, tmp_path: Path) -> None:
     """Its config says what its class does not check."""
-    folder = shutil.copytree(whole / "base", tmp_path / "base")
+    folder = shutil.copytree(toys / "base", tmp_path / "base")
     changed(folder / "text_encoder" / CONFIG, layer_norm_eps=None)
     pipe = load_base(folder)
     with pytest.raises(EchoReelError, match=r"the base's .* fails .*get its files again"):

@@ -38,7 +38,8 @@ from echoreel.page.bench_tab import bench_pictures
 from echoreel.page.result_panel import _of_result
 from echoreel.released.convert_file import read_tensors
 from echoreel.training.pair_cache import PairSet, PairSetError
-from echoreel.training.publish import publish, published_facts
+from echoreel.training.publish import publish
+from echoreel.training.run_facts import published_facts
 from echoreel.training.run_folder import RunFolder
 
 VIDEO = ROOT / "echoreel" / "assets" / "cartwheel.mp4"

@@ -56,7 +56,7 @@ def info(
     with answer.busy("loading the models"):
         hush()
         from echoreel.generation.model_facts import describe, lines
-        from echoreel.training.publish import published_facts
+        from echoreel.training.run_facts import published_facts
 
         answer.facts = describe(base, adapter, base_parts)
         trained = published_facts(adapter) if adapter else None

@@ -95,7 +95,9 @@ def blamed(owner: str, advice: str = AGAIN) -> Iterator[None]:
         name = _at_fault(error.__traceback__)
         if name is None or MEMORY.search(str(error)):
             raise
-        raise CheckpointError(f"{owner} {name} fails ({_named(error)}); {advice}") from error
+        refused = isinstance(error, ValueError) and name.endswith("Pipeline")
+        how = f"refuses: {hint_of(error)}" if refused else f"fails ({_named(error)})"
+        raise CheckpointError(f"{owner} {name} {how}; {advice}") from error
 
 
 def _at_fault(step: TracebackType | None) -> str | None:

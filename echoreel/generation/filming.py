@@ -226,10 +226,6 @@ def _called(
             raise EchoReelError(
                 "out of GPU memory; ask for fewer or smaller frames, or a smaller base"
             ) from error
-        except EchoReelError:
-            raise
-        except ValueError as error:
-            raise EchoReelError(f"{type(pipe).__name__} refuses: {error}") from error
     if not np.isfinite(video).all():
         advice = "get its files again" if pipe.dtype == torch.float32 else "load it in float32"
         raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; {advice}")

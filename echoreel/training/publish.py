@@ -5,66 +5,27 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from huggingface_hub import HfApi, ModelCardData, hf_hub_download
-from pydantic import Field, TypeAdapter
+from huggingface_hub import HfApi, ModelCardData
 
 from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import written_beside
-from echoreel.common.places import HUB_ID, small_file
-from echoreel.common.settings import Settings
-from echoreel.common.text import json_value, one_line
+from echoreel.common.places import small_file
+from echoreel.common.text import one_line
 from echoreel.media.video_files import Span, read_frames, write_video
-from echoreel.training.pair_cache import PairSet, PairSetError
-from echoreel.training.train_adapter import AdapterRecipe
+from echoreel.training.run_facts import FACTS, MISSING, TrainingFacts, facts_of, published_facts
+from echoreel.training.train_adapter import PLACES, AdapterRecipe
 
-FACTS = "training.json"  # in the folder: what the card was written from
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 SAMPLE_FPS, SAMPLE_FRAMES = 8.0, 64
-MISSING = "not told"
-PLACES = {
-    "folder",
-    "pairs",
-    "validation",
-    "start",
-    "base",
-    "evaluation",
-}  # of a recipe: paths of this machine
 NO_NAME = r"[^\w.-]+"  # in a name that stands in Markdown
 MARKS = re.compile(r"[\\`*\[\]!|<>~&]")  # of Markdown and HTML
-_METRICS = TypeAdapter(list[dict[str, float]])
-
-
-class Publication(Settings):
-    """What a card says of an adapter."""
-
-    name: str
-    base: str  # hub id, or the name of a folder
-    license: str
-    data: str = MISSING  # which videos, and their licences
-    steps: int
-    hours: float
-    pairs: int | None = None
-    references: int | None = None  # of each pair
-    latents: tuple[int, ...] = ()  # (C, T, h, w)
-    validation: dict[str, float] = Field(default_factory=dict)  # the last one
-    recipe: dict[str, Any] = Field(default_factory=dict)
-    samples: tuple[str, ...] = ()
-
-    def told(self) -> str:
-        """For `echoreel info`."""
-        pairs = "pairs" if self.pairs is None else f"{self.pairs} pairs"
-        return (
-            f"{self.name}: {self.steps} steps on {pairs} for {self.base}; data: {self.data}; "
-            f"licence: {self.license}"
-        )
 
 
 def publish(
     run: Path, name: str, license: str, to: Path, data: str = MISSING, samples: Sequence[Path] = ()
-) -> Publication:
+) -> TrainingFacts:
     """Write the folder `to` from a run of `train`. samples: videos to show, each becomes a GIF.
 
     Raises EchoReelError for a run that is not finished, VideoError's family, OutputError.
@@ -120,52 +81,18 @@ def push(folder: Path, hub_id: str, private: bool) -> str:
     return f"https://huggingface.co/{hub_id}"
 
 
-def published_facts(adapter: Path | str) -> Publication | None:
-    """What a published adapter's folder, or page on the hub, says of its training, if it says so."""
-    file = Path(adapter) / FACTS
-    try:
-        if not Path(adapter).is_dir() and HUB_ID.fullmatch(str(adapter)):
-            file = Path(hf_hub_download(str(adapter), FACTS))
-        return Publication.model_validate_json(small_file(file))
-    except (OSError, ValueError):  # the hub's errors are of these, and pydantic's
-        return None
-
-
-def _facts(run: Path, name: str, license: str, data: str, samples: tuple[str, ...]) -> Publication:
+def _facts(run: Path, name: str, license: str, data: str, samples: tuple[str, ...]) -> TrainingFacts:
     """Raises EchoReelError for files of a run that do not belong to one."""
+    told = {"name": name, "license": license, "data": data, "samples": samples}
     try:
         recipe = AdapterRecipe.model_validate_json(small_file(run / "recipe.json"))
-        lines = _METRICS.validate_python(
-            [json_value(line) for line in small_file(run / "metrics.jsonl").decode().splitlines()]
-        )
-        last, checked = lines[-1], [line for line in lines if "validation/right" in line]
-        told = {"steps": int(last["step"]), "hours": last["elapsed"] / 3600}
+        settings = recipe.model_dump(mode="json", exclude=PLACES)
+        return facts_of(run, recipe.base, recipe.pairs, settings, **told)
     except (OSError, ValueError, LookupError, OverflowError) as error:
         raise EchoReelError(f"{run}: its recipe.json or metrics.jsonl is damaged; train again") from error
-    try:
-        pairs = PairSet.open(recipe.pairs)
-    except PairSetError:
-        pairs = None
-    numbers = checked[-1] if checked else {}
-    start = "validation/"
-    kept = {key.removeprefix(start): value for key, value in numbers.items() if key.startswith(start)}
-    settings = recipe.model_dump(mode="json", exclude=PLACES)
-    return Publication(
-        name=name,
-        base=Path(recipe.base).name if Path(recipe.base).exists() else recipe.base,
-        license=license,
-        data=data,
-        **told,
-        pairs=None if pairs is None else len(pairs),
-        references=None if pairs is None else pairs.shape[0],
-        latents=() if pairs is None else pairs.shape[1:],
-        validation=kept,
-        recipe=settings,
-        samples=samples,
-    )
 
 
-def model_card(facts: Publication) -> str:
+def model_card(facts: TrainingFacts) -> str:
     """The README.md of the hub's page."""
     head = ModelCardData(
         license=facts.license,
@@ -189,8 +116,9 @@ frozen video model perform the action of a reference video. {"" if facts.samples
 
 ## Use
 
+Install EchoReel from its repository (`pip install .`), then:
+
 ```sh
-pip install echoreel
 echoreel generate "a raccoon playing the guitar" --reference guitar.mp4 \\
     --base {shlex.quote(one_line(facts.base))} --adapter THIS_REPOSITORY_OR_FOLDER -o out.mp4
 ```
@@ -202,6 +130,7 @@ echoreel generate "a raccoon playing the guitar" --reference guitar.mp4 \\
 | base | {_text(facts.base)} |
 | data | {_text(facts.data)} |
 | pairs | {_text(pairs)} |
+| clips | {facts.clips()} |
 | latents (C, T, h, w) | {facts.latents or MISSING} |
 | steps | {facts.steps}, {facts.hours:.1f} hours |
 | licence | {_text(facts.license)} |

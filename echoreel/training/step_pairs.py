@@ -1,5 +1,6 @@
 """Which pairs a training step takes: a function of the step's number and a seed, and of nothing else."""
 
+import logging
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,6 +12,8 @@ from torch import Tensor
 from echoreel.common.randomness import seeded
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.pair_cache import Pairs, PairSet, PairSetError
+
+LOG = logging.getLogger(__name__)
 
 
 class TrainingPairs:
@@ -33,6 +36,15 @@ class TrainingPairs:
                 f"got {len(held)} pairs{several}, need at least {2 if validation else 3}: "
                 f"two to validate with{'' if validation else ', the rest to train on'}"
                 f"{'; take fewer buckets, or other pairs for validation' if several else ''}"
+            )
+        if count < held_back:
+            LOG.warning(
+                "%s: %d of %d pairs are held back to validate with, not %d as task.held_back says; "
+                "prepare more pairs, or lower it",
+                source.name,
+                count,
+                len(held),
+                held_back,
             )
         self.held_back: Pairs = source.batch(held[:count].tolist())
         self.most_references = data.shape[0]
@@ -61,7 +73,7 @@ def adapter_batch(pairs: TrainingPairs, step: int, settings: AdapterTaskSettings
     """Pairs number `step`: roles, number of references and dropped captions drawn by (seed, step)."""
     chance = seeded(settings.seed, 1, step)
     taken = pairs.batch(step)
-    most = min(settings.references or pairs.most_references, pairs.most_references)
+    most = settings.references or pairs.most_references
     chosen = int(torch.randint(1, most + 1, (), generator=chance))
     taken = shuffled_roles(taken, chosen, settings.swap_roles, chance)
     if settings.moments is not None:

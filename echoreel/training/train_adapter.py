@@ -23,7 +23,11 @@ from echoreel.training.load_frozen import FrozenWeights, load_frozen
 from echoreel.training.loop import FREE, FitSettings, fit
 from echoreel.training.memory import check_memory
 from echoreel.training.pair_cache import PairSet
+from echoreel.training.run_facts import FACTS, TrainingFacts, facts_of
 from echoreel.training.run_folder import RunFolder, load_trained
+
+# Of a recipe: what names paths of this machine.
+PLACES = {"folder", "pairs", "validation", "start", "base", "evaluation"}
 
 
 class AdapterRecipe(Settings):
@@ -135,11 +139,15 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
     adapter.detach()
     load_trained(recipe.folder, adapter)
     if first:
-        save_adapter(adapter, recipe.folder / "adapter")
+        settings, name = recipe.model_dump(mode="json", exclude=PLACES), recipe.folder.resolve().name
+        facts = facts_of(recipe.folder, recipe.base, recipe.pairs, settings, name=name)
+        save_adapter(adapter, recipe.folder / "adapter", facts)
     return recipe.folder / "adapter"
 
 
-def save_adapter(adapter: ActionAdapter, folder: Path) -> None:
+def save_adapter(adapter: ActionAdapter, folder: Path, facts: TrainingFacts | None = None) -> None:
     """Write beside, then swap: killed in between, the next start saves again. Raises OutputError."""
     with written_beside(folder) as partial:
         adapter.save_pretrained(partial)
+        if facts is not None:
+            (partial / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -16,7 +16,8 @@ from echoreel.common.settings import validated
 from echoreel.media.video_files import probe
 from echoreel.method import published
 from echoreel.training.pair_cache import PairSetWriter
-from echoreel.training.publish import Publication, model_card, publish, push
+from echoreel.training.publish import model_card, publish, push
+from echoreel.training.run_facts import TrainingFacts
 from echoreel.training.train_adapter import AdapterRecipe, train
 
 
@@ -51,6 +52,8 @@ def test_a_run_becomes_a_folder_that_generate_and_info_take(run: Path, tmp_path:
     assert f"| {last['validation/right']:.4g} | {last['validation/shuffled']:.4g} |" in card.content
     done = CliRunner().invoke(app, ["info", base, "--adapter", to])
     assert "trained     My adapter: 2 steps on 8 pairs for toy-base; data: toy clips, CC0" in done.stdout
+    own = CliRunner().invoke(app, ["info", base, "--adapter", str(run / "adapter")])
+    assert "trained     run: 2 steps on 8 pairs for toy-base; data: not told; licence: not told" in own.stdout
     arguments = ["a man dancing", "-r", str(run.parent / "out.mp4"), "--base", base, "--steps", "1"]
     made = CliRunner().invoke(app, ["generate", *arguments, "--adapter", to, "-o", str(tmp_path / "a.gif")])
     assert made.exit_code == 0, made.stderr
@@ -81,7 +84,7 @@ def test_an_upload_that_fails_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_card_says_when_references_are_not_used() -> None:
-    facts = Publication(name="a", base="b/c", license="mit", steps=1, hours=0)
+    facts = TrainingFacts(name="a", base="b/c", license="mit", steps=1, hours=0)
     assert "No validation was made." in model_card(facts)
     good = {"right": 1.0, "shuffled": 2.0, "none": 3.0}
     assert "the adapter uses its references" in model_card(facts.model_copy(update={"validation": good}))

@@ -80,7 +80,7 @@ def _tradeoff(report: EvaluationReport) -> Figure:
     figure = Figure(figsize=(7 * len(splits), 5.5), layout="constrained")
     axes: Any = figure.subplots(1, len(splits), squeeze=False)
     for axis, split in zip(axes.flat, splits, strict=True):
-        for row in (each for each in report.rows if each.split == split):
+        for number, row in enumerate(each for each in report.rows if each.split == split):
             leak, right = _interval(row, "look_leakage"), _interval(row, "action_accuracy")
             if leak is None or right is None:
                 continue
@@ -88,7 +88,7 @@ def _tradeoff(report: EvaluationReport) -> Figure:
             colour, marker = signs[_name(row)]
             axis.errorbar(leak.mean, right.mean, errors[1], errors[0], fmt=marker, color=colour, capsize=2)
             side, ha = (-6, "right") if leak.mean > SIDE else (6, "left")
-            place = {"xytext": (side, 5), "textcoords": "offset points", "ha": ha}
+            place = {"xytext": (side, -14 if number % 2 else 5), "textcoords": "offset points", "ha": ha}
             axis.annotate(_name(row), (leak.mean, right.mean), **place)
         axis.set(title=f"{split} actions", xlabel="look leakage", ylabel="action accuracy")
         axis.set(xlim=(-0.02, 1), ylim=(-0.02, 1.02))
