@@ -5,11 +5,11 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from huggingface_hub import HfApi, ModelCardData, hf_hub_download
-from pydantic import Field, TypeAdapter
+from pydantic import Field, NonNegativeInt, TypeAdapter
 
 from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import written_beside
@@ -30,6 +30,7 @@ PLACES = {
     "validation",
     "start",
     "base",
+    "base_parts",
     "evaluation",
 }  # of a recipe: paths of this machine
 NO_NAME = r"[^\w.-]+"  # in a name that stands in Markdown
@@ -44,8 +45,8 @@ class Publication(Settings):
     base: str  # hub id, or the name of a folder
     license: str
     data: str = MISSING  # which videos, and their licences
-    steps: int
-    hours: float
+    steps: NonNegativeInt
+    hours: Annotated[float, Field(ge=0, le=1e6)]
     pairs: int | None = None
     references: int | None = None  # of each pair
     latents: tuple[int, ...] = ()  # (C, T, h, w)
@@ -131,6 +132,11 @@ def published_facts(adapter: Path | str) -> Publication | None:
         return None
 
 
+def _is_public(base: str) -> bool:
+    """Whether it is a hub id, and no path of this machine."""
+    return bool(HUB_ID.fullmatch(base)) and not Path(base).exists()
+
+
 def _facts(run: Path, name: str, license: str, data: str, samples: tuple[str, ...]) -> Publication:
     """Raises EchoReelError for files of a run that do not belong to one."""
     try:
@@ -152,7 +158,7 @@ def _facts(run: Path, name: str, license: str, data: str, samples: tuple[str, ..
     settings = recipe.model_dump(mode="json", exclude=PLACES)
     return Publication(
         name=name,
-        base=Path(recipe.base).name if Path(recipe.base).exists() else recipe.base,
+        base=recipe.base if _is_public(recipe.base) else Path(recipe.base).name,
         license=license,
         data=data,
         **told,
