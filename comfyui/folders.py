@@ -52,7 +52,8 @@ def located(kind: str, name: str, inside: str = "") -> Path:
 def stamp(path: Path) -> str:
     """Changes when a file, or one in a folder, does."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    told = [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    states = [file.stat() if file.exists() else file.lstat() for file in files]  # a link may lead nowhere
+    told = [(file.name, s.st_mtime_ns, s.st_size) for file, s in zip(files, states, strict=True)]
     return hashlib.sha256(repr(told).encode()).hexdigest()
 
 

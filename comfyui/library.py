@@ -1,10 +1,12 @@
 """A clip from a library of EchoReel. Only this needs EchoReel itself, so it is imported when asked."""
 
 import importlib
+import re
 
 from echoreel.common.errors import EchoReelError, MissingExtra
 from echoreel.media.images import Frames
 
+ELSEWHERE = re.compile(r"\w+:[\\/]{2}|[\\/]{2}")  # a URL, or a folder of another machine
 PACKAGE = "echoreel"  # by name, so that the build leaves it as it is
 
 
@@ -12,6 +14,8 @@ def find(library: str, prompt: str, number: int) -> tuple[Frames, float, str]:
     """Frames (T, H, W, 3), their rate and the caption of the clip that fits so well. Raises EchoReelError."""
     if not library.strip():
         raise EchoReelError("got no library, need its folder in Find in Library")
+    if ELSEWHERE.match(library.strip()):  # a workflow of others may say any
+        raise EchoReelError(f"got the library {library[:200]}, need a folder on this machine")
     try:
         module = importlib.import_module(f"{PACKAGE}.library.reference_library")
         found = module.ReferenceLibrary.open(library).take(prompt, number)

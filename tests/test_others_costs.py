@@ -23,6 +23,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from comfyui.library import find as find_in_library
 from echoreel.actors.write_clips import write_caption
 from echoreel.bases import part_sizes
 from echoreel.bases.loading import load_base, model_name
@@ -291,6 +292,12 @@ def test_no_name_of_a_workflow_leads_out(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("../secret", str(tmp_path / "secret"), "..", "", "mine/..", "x" * 5000, "a\0b", None, 5):
         with pytest.raises(AdapterMismatch, match="not there; put a folder"):
             folders.located("echoreel", name, CONFIG)
+    before = folders.stamp(tmp_path / "secret")
+    (tmp_path / "secret" / "link").symlink_to("nowhere")
+    assert folders.stamp(tmp_path / "secret") != before
+    for library in ("s3://theirs/library", "http://127.0.0.1/a", "\\\\theirs\\library", "x" * 5000):
+        with pytest.raises(EchoReelError, match=r"need a folder on this machine|give a folder"):
+            find_in_library(library, "a man runs", 1)
 
 
 @pytest.mark.parametrize(

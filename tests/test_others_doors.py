@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.places import ROOT
+from helpers.toy_measures import toy_videomae
 from helpers.toy_models import changed
 from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessor
@@ -146,6 +147,15 @@ def test_a_text_model_takes_no_memory_for_what_its_config_says(embedder: Path, g
     for encoder in (ClipEncoder, VideoEncoder, ActionClassifier):
         with pytest.raises(ModelMissing, match=r"asks for \d+ numbers|at most 10"):
             encoder(str(embedder))
+
+
+@pytest.mark.parametrize("giant", [{"num_frames": 10**9}, {"image_size": 10**6}, {"num_frames": 10**6}])
+def test_a_videomae_takes_no_time_for_what_its_config_says(tmp_path: Path, giant: dict[str, Any]) -> None:
+    toy_videomae(tmp_path)
+    changed(tmp_path / CONFIG, **giant)
+    for encoder in (VideoEncoder, ActionClassifier):
+        with pytest.raises(ModelMissing, match=r"asks for positions of \d+ numbers, at most"):
+            encoder(str(tmp_path))
 
 
 def test_a_text_model_that_gives_no_numbers_is_told(embedder: Path) -> None:

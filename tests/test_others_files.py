@@ -29,7 +29,10 @@ from echoreel.common.errors import (
     MotionLibraryError,
     OutputError,
 )
+from echoreel.common.files import locked, turn
 from echoreel.evaluation.actorbench.judge import Judge
+from echoreel.evaluation.actorbench.report import EvaluationReport
+from echoreel.evaluation.heldout.report import HeldoutReport
 from echoreel.generation.notes import is_notes
 from echoreel.generation.results_folder import ResultsFolder
 from echoreel.library.sources.layouts import READERS
@@ -41,6 +44,7 @@ from echoreel.training.pair_cache import PairSet, PairSetError
 from echoreel.training.publish import publish
 from echoreel.training.run_facts import published_facts
 from echoreel.training.run_folder import RunFolder
+from echoreel.training.run_log import RunLog
 
 VIDEO = ROOT / "echoreel" / "assets" / "cartwheel.mp4"
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
@@ -161,10 +165,41 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(toys: Path, tmp_path: Path)
     assert published_facts(tmp_path / "published") is None
     os.mkfifo(tmp_path / "notes.json")
     assert not is_notes(tmp_path / "notes.json")
+    run = checkpoint(tmp_path / "resumed", {})
+    os.mkfifo(run / "metrics.jsonl")
+    with pytest.raises(OutputError, match="a pipe or a device"):
+        RunLog(run, "adapter", range(1, 2), tensorboard=False)
     judge = shutil.copytree(ROOT / "echoreel" / "weights" / "judges", tmp_path / "judge")
     piped(judge / "judge.json")
     with pytest.raises(CheckpointError, match="is damaged"):
         Judge.load(judge)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_lock_of_others_is_neither_waited_for_nor_followed(tmp_path: Path) -> None:
+    lock, mine = tmp_path / "pairs.lock", tmp_path / "mine"
+    for make in (os.mkfifo, lambda path: path.symlink_to(mine)):
+        make(lock)
+        for held in (locked(lock, "taken"), turn(lock, 1)):
+            with pytest.raises(OutputError, match="is a link, a folder or a pipe"), held:
+                pass
+        lock.unlink()
+    assert not mine.exists()
+
+
+def test_nothing_is_written_where_a_folder_of_others_leads(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    for name in ("sheets", "videos", "videos/ours-1"):
+        folder = tmp_path / name.replace("/", "-")
+        (folder / name).parent.mkdir(parents=True)
+        pictures.mkdir(exist_ok=True)
+        (folder / name).symlink_to(pictures)
+        with pytest.raises(OutputError, match=f"{name}: is a link to elsewhere"):
+            HeldoutReport.check_places(folder)
+    with pytest.raises(OutputError, match="sheets: is a link"), RunFolder(tmp_path / "sheets").locked():
+        pass
+    with pytest.raises(OutputError, match="sheets: is a link"):
+        EvaluationReport.check_places(tmp_path / "sheets")
 
 
 @pytest.mark.parametrize(

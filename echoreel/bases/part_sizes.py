@@ -21,6 +21,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from transformers.image_processing_base import ImageProcessingMixin
+from transformers.models.videomae.modeling_videomae import VideoMAEPatchEmbeddings
 
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import BaseUnsupported, CheckpointError
@@ -32,6 +33,7 @@ MOST_LAYERS = 1024
 MOST_LABELS = 100_000  # of a classifier: transformers makes a name for each before it looks at the weights
 MOST_ENTRIES = 1024  # of a list in a config
 MOST_MODULES = 20_000  # of a part, at all depths; a Wan of 14 billion numbers has 1500
+MOST_COMPUTED = 2**24  # numbers that transformers computes one by one; a large VideoMAE has 2 million
 MOST_TRAINED_STEPS = 100_000  # of a scheduler; usual are 1000
 MOST_SIDE = 4096  # of a picture for an encoder; usual are 224 to 384
 PACKED = 8  # numbers that a byte of weights holds at most: GGUF has a bit and a half for one
@@ -159,6 +161,7 @@ def check_model(folder: Path, kind: str | None = None) -> None:
     check_counts("the model", json_value(small_file(folder / "config.json").decode()))
     told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     check_counts("the model", told.to_dict())
+    _check_positions(told)
     with _on_meta("the model"):
         made: Any = transformers.AutoModel.from_config(told, trust_remote_code=False)
     asked = sum(tensor.numel() for tensor in [*made.parameters(), *made.buffers()])
@@ -169,6 +172,18 @@ def check_model(folder: Path, kind: str | None = None) -> None:
         )
     if kind not in (None, told.model_type):  # else one of usual sizes is made
         raise CheckpointError(f"it is a {told.model_type}, need a {kind}; give another one")
+
+
+def _check_positions(config: Any) -> None:
+    """Raises CheckpointError where a VideoMAE would take minutes to compute its table of positions."""
+    if config.model_type == "videomae":
+        with _on_meta("the model"):
+            numbers = VideoMAEPatchEmbeddings(config).num_patches * config.hidden_size
+        if numbers > MOST_COMPUTED:
+            raise CheckpointError(
+                f"its config asks for positions of {numbers} numbers, at most {MOST_COMPUTED}; get the files "
+                "again"
+            )
 
 
 def check_pictures(processor: Any) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -72,9 +73,16 @@ def remove_folder(folder: Path, names: Collection[str]) -> None:
     _remove(doomed)
 
 
+def check_lock(path: Path) -> None:
+    """Raises OutputError for a lock that is no file: a link leads elsewhere, a pipe is waited for."""
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise OutputError(f"{path}: is a link, a folder or a pipe, need a file; remove it")
+
+
 @contextmanager
 def locked(path: Path, taken: str) -> Iterator[None]:
     """Hold a lock file for this process. Raises OutputError, saying `taken`, when another one does."""
+    check_lock(path)
     lock = FileLock(path, timeout=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +106,7 @@ def turn(path: Path, number: int, wait: bool = False) -> Iterator[bool]:
     """
     import fcntl  # not above: Windows has none
 
+    check_lock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")

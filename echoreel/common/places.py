@@ -86,6 +86,14 @@ def check_outputs(files: Sequence[Path], inputs: Sequence[Path | str] = (), over
         _check_room(place, file)
 
 
+def check_below(folder: Path, names: Collection[str]) -> None:
+    """Raises OutputError where one of these folders in an output folder leads elsewhere: files there may be
+    of others, with names that ours have."""
+    for name in names:
+        if not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise OutputError(f"{folder / name}: is a link to elsewhere; remove it, or choose another folder")
+
+
 def check_own(path: Path, keys: Collection[str]) -> None:
     """Raises OutputError for a file that exists and is not JSON, whole or a line each, with these keys:
     somebody else wrote it, so it is not replaced."""

@@ -41,8 +41,8 @@ class _Told(ModelMetaclass):
 
 
 class Settings(BaseModel, metaclass=_Told):
-    """Base of every settings class: frozen; a misspelt key is an error, and so are nan, inf and whole numbers
-    of more than 64 bits."""
+    """Base of every settings class: frozen; a misspelt key is an error, and so are nan, inf, whole numbers
+    of more than 64 bits, and null bytes in a path."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -52,6 +52,8 @@ class Settings(BaseModel, metaclass=_Told):
         numbers = value if isinstance(value, tuple) else (value,)
         if any(isinstance(number, int) and not -MOST <= number <= MOST for number in numbers):
             raise ValueError("need whole numbers that fit into 64 bits")
+        if isinstance(value, Path) and "\0" in str(value):
+            raise ValueError("need a name without null bytes")
         return value
 
 

@@ -121,23 +121,27 @@ def write_manifest(pairs: Pairs, path: Path) -> Path:
     Raises PairError when there is nothing to write, or the videos share no folder; OutputError where another
     program's file is there.
     """
-    report_path = path.with_suffix(".report.json")
+    check_manifest(pairs, path)
+    files = {_file(clip) for target, others in pairs.chosen for clip in (target, *others) if clip.root}
+    root = _common(files, path.absolute().parent)
+    lines = [json.dumps(_line(*pair, root), ensure_ascii=False) for pair in pairs.chosen]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report = pairs.details() | {"root": str(root)}
+    write_atomic(path.with_suffix(".report.json"), (json.dumps(report, indent=2) + "\n").encode())
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    return root
+
+
+def check_manifest(pairs: Pairs, path: Path) -> None:
+    """Raises PairError when there is nothing to write, OutputError where another program's file is there."""
     check_own(path, ("target", "references"))
-    check_own(report_path, REPORT)
+    check_own(path.with_suffix(".report.json"), REPORT)
     if not pairs.chosen:
         reasons = ", ".join(f"{count} {reason}" for reason, count in pairs.dropped.most_common(3))
         raise PairError(
             f"no pairs among {pairs.seen} clips ({reasons or 'the library is empty'}); add more videos of "
             "the same actions, or loosen a filter"
         )
-    files = {_file(clip) for target, others in pairs.chosen for clip in (target, *others) if clip.root}
-    root = _common(files, path.absolute().parent)
-    lines = [json.dumps(_line(*pair, root), ensure_ascii=False) for pair in pairs.chosen]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report = pairs.details() | {"root": str(root)}
-    write_atomic(report_path, (json.dumps(report, indent=2) + "\n").encode())
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
-    return root
 
 
 def _by_action(

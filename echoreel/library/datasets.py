@@ -15,10 +15,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
-from echoreel.common.errors import EchoReelError, VideoError
+from echoreel.common.errors import EchoReelError, OutputError, VideoError
 from echoreel.common.files import write_atomic
 from echoreel.common.places import check_own
-from echoreel.library.choose_pairs import Pairs, PairSettings, choose_pairs, looks_apart, write_manifest
+from echoreel.library.choose_pairs import (
+    Pairs,
+    PairSettings,
+    check_manifest,
+    choose_pairs,
+    looks_apart,
+    write_manifest,
+)
 from echoreel.library.sources.layouts import LAYOUTS, NEED, READERS, DatasetClip, Layout
 from echoreel.library.sources.shots import LOOK_SIZE, look_of, motion_of
 from echoreel.media.video_files import Span, read_frames
@@ -127,13 +134,19 @@ def layout_of(name: str) -> Layout:
 def write_dataset(made: DatasetPairs, out: Path) -> dict[Path, Path]:
     """Write train.jsonl, heldout.jsonl where there is any, report.json; -> root folder of each manifest.
 
-    Raises PairError where no pair is left to train on, OutputError.
+    Raises PairError where no pair is left of a manifest, OutputError; then nothing is written.
     """
-    report = out / "report.json"
+    report, heldout = out / "report.json", out / "heldout.jsonl"
     check_own(report, ("train", "heldout"))
-    roots = {out / "train.jsonl": write_manifest(made.train, out / "train.jsonl")}
-    if made.heldout_actions:
-        roots[out / "heldout.jsonl"] = write_manifest(made.heldout, out / "heldout.jsonl")
+    parts = {out / "train.jsonl": made.train} | ({heldout: made.heldout} if made.heldout_actions else {})
+    for path, pairs in parts.items():
+        check_manifest(pairs, path)
+    if heldout not in parts and os.path.lexists(heldout):
+        raise OutputError(
+            f"{heldout}: is of actions that were held out before and are trained now; remove it, or choose "
+            "another folder"
+        )
+    roots = {path: write_manifest(pairs, path) for path, pairs in parts.items()}
     write_atomic(report, (json.dumps(made.details(), indent=2) + "\n").encode())
     return roots
 

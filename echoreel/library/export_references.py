@@ -40,8 +40,9 @@ def export_references(
             reference = library.reference(clip)
             if base is not None:
                 reference = encoded_for(base, reference, size, model_name(base_of(base).pipe))
-            reference.save(target, overwrite=False)
-            written.append(target)
         except (EchoReelError, OSError) as error:
             problems.append((clip.place, str(error)))
+            continue
+        reference.save(target, overwrite=False)
+        written.append(target)
     return written, problems

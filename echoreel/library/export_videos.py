@@ -7,6 +7,7 @@ from pathlib import Path
 
 from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import why_not_written, write_atomic, written_beside
+from echoreel.common.places import check_ends
 from echoreel.common.text import json_value
 from echoreel.library.clips import LibraryClip
 from echoreel.media.decoding import SUFFIXES
@@ -18,7 +19,10 @@ MANIFEST_LINE = 1_000_000  # characters read of the first line
 def export_videos(
     folder: Path, clips: Sequence[LibraryClip], file_of: Callable[[LibraryClip], Path]
 ) -> tuple[list[Path], list[tuple[str, str]]]:
-    """As `ReferenceLibrary.export`. file_of: the video of a clip; raises EchoReelError, OSError."""
+    """As `ReferenceLibrary.export`; raises OutputError for a full disk, too.
+
+    file_of: the video of a clip; raises EchoReelError, OSError.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -37,16 +41,18 @@ def export_videos(
                 raise OutputError(
                     f"{source}: has the video id of another file, {source_of[target]}; export one of them"
                 )
-            if not target.exists():
+            missing = not target.exists()
+            if missing:
                 probe(source)  # what is no video is not copied, whatever the library's rows say
-                with written_beside(target) as partial:
-                    shutil.copyfile(source, partial)
-                written.append(target)
             elif target.stat().st_size != source.stat().st_size:
                 raise OutputError(f"{target}: already exists, and is another file; choose another folder")
         except (EchoReelError, OSError) as error:
             problems.append((clip.place, str(error)))
             continue
+        if missing:
+            with written_beside(target) as partial:
+                shutil.copyfile(source, partial)
+            written.append(target)
         end = {} if clip.end is None else {"end": clip.end}
         line = {"path": target.name, "caption": clip.caption, "start": clip.start, **end}
         lines.append(line | {"action": clip.phrase, "id": clip.id})
@@ -58,6 +64,7 @@ def export_videos(
 def _is_ours(manifest: Path) -> bool:
     """Whether an export wrote it, as its first line tells; one of no clips is empty."""
     try:
+        check_ends(manifest)
         with manifest.open(encoding="utf-8") as file:
             told = json_value(file.readline(MANIFEST_LINE) or '{"path": "", "id": ""}')
     except (OSError, ValueError):

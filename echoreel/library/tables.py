@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.extras import needs
+from echoreel.common.files import check_lock
 from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ class Store:
         folder = local_folder(self.uri)
         for _ in range(TRIES):
             try:
-                with nullcontext() if folder is None else FileLock(folder / LOCK):
+                with nullcontext() if folder is None else _lock(folder / LOCK):
                     if self.has(name):
                         return self._tables[name]
                     return self._db.create_table(name, schema=schema)
@@ -327,10 +328,22 @@ def local_folder(uri: str) -> Path | None:
     return None if "://" in uri else Path(uri).expanduser()
 
 
+def _lock(path: Path) -> FileLock:
+    """Raises OutputError where it is a link or a pipe of others."""
+    check_lock(path)
+    return FileLock(path)
+
+
 def _check_place(uri: str) -> None:
     """Raises LibraryError where no library can be."""
     folder = local_folder(uri)
-    if folder is not None and folder.exists() and not folder.is_dir():
+    try:
+        is_file = folder is not None and folder.exists() and not folder.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise LibraryError(
+            f"{uri[:200]}: cannot be opened ({error.strerror}); give a folder for the library"
+        ) from error
+    if is_file:
         raise LibraryError(f"{uri}: is a file; give a folder for the library")
 
 

@@ -33,6 +33,7 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
 HATCHES = ("", "///", "...", "xxx", "---", "ooo")  # beside these colours
 MARKERS = ("o", "s", "^", "D", "v", "P")
 MOST_SHOWN = 4000  # characters of a label, each of which is measured
+MOST_WIDE = 16  # times as wide as high, of a frame
 TEXT, LINE, GAP = 13, 17, 4  # pixels: size of text, from line to line, around it
 
 
@@ -149,7 +150,12 @@ def _dotted(row: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width:
 
 
 def _cell(frame: Frames, height: int, theme: Theme) -> Frames:
-    """The frame at about `height` (small ones in whole steps, so that pixels stay square), with a margin."""
+    """The frame at about `height` (small ones in whole steps, so that pixels stay square), with a margin.
+
+    Of one that is over `MOST_WIDE` times as wide as high, the middle.
+    """
+    over = max(0, frame.shape[1] - MOST_WIDE * frame.shape[0]) // 2
+    frame = frame[:, over : frame.shape[1] - over]
     if height >= 2 * frame.shape[0]:
         step = height // frame.shape[0]
         frame = repeat(frame, "h w c -> (h y) (w x) c", y=step, x=step)

@@ -1,10 +1,10 @@
 """What a training tells of its adapter: a file beside the weights, which `info` and model cards read."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from huggingface_hub import hf_hub_download
-from pydantic import Field, TypeAdapter
+from pydantic import Field, NonNegativeInt, TypeAdapter
 
 from echoreel.common.places import HUB_ID, small_file
 from echoreel.common.settings import Settings
@@ -23,8 +23,8 @@ class TrainingFacts(Settings):
     base: str  # hub id, or the name of a folder
     license: str = MISSING
     data: str = MISSING  # which videos, and their licences
-    steps: int
-    hours: float
+    steps: NonNegativeInt
+    hours: Annotated[float, Field(ge=0, le=1e6)]
     pairs: int | None = None
     references: int | None = None  # of each pair
     frames: int | None = None  # of each clip; none where clips are of several shapes
@@ -65,7 +65,7 @@ def facts_of(run: Path, base: str, pairs: Path, recipe: dict[str, Any], **told: 
         told
         | _clips(pairs)
         | {
-            "base": Path(base).name if Path(base).exists() else base,
+            "base": base if HUB_ID.fullmatch(base) and not Path(base).exists() else Path(base).name,
             "steps": int(lines[-1]["step"]),
             "hours": lines[-1]["elapsed"] / 3600,
             "validation": {k.removeprefix(start): v for k, v in numbers.items() if k.startswith(start)},

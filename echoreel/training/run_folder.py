@@ -36,7 +36,7 @@ from echoreel.common.files import (
     written_beside,
 )
 from echoreel.common.loading_errors import hint_of
-from echoreel.common.places import check_ends, check_own, small_file
+from echoreel.common.places import check_below, check_ends, check_own, small_file
 from echoreel.common.settings import Settings
 from echoreel.common.torch_file import load_tensors
 
@@ -45,6 +45,8 @@ _STEP = re.compile(r"step-(\d+)")
 
 FILES = ("weights.safetensors", "ema.safetensors", "optimizer.pt", "state.json")
 """Of a checkpoint; nothing else in its folder is ours."""
+FOLDERS = ("sheets", "captions", "tensorboard")
+"""Of a run, beside its checkpoints and its result."""
 
 
 class RunState(Settings):
@@ -78,6 +80,7 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process and clear what a killed one left. Raises OutputError."""
+        check_below(self.path, FOLDERS)
         with locked(self.path / "run.lock", f"another process trains in {self.path}"):
             remove_leftovers(self.path, r"step-\d+|settings|recipe|metrics|adapter")
             remove_leftovers(self.path / "sheets", r"step-\d+")

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from echoreel.common.errors import OutputError
 from echoreel.common.extras import needs
 from echoreel.common.files import why_not_written, write_atomic
+from echoreel.common.places import regular_file
 
 GONE = suppress(OSError)
 """Around what goes to the terminal: when it has been closed, training goes on, to a checkpoint at least."""
@@ -132,9 +133,10 @@ class RunLog:
 
 
 def _kept_lines(path: Path, last_step: int) -> bytes:
-    """Whole lines of the file up to `last_step`."""
+    """Whole lines of the file up to `last_step`. Raises OutputError for a pipe or a device."""
     if not path.exists():
         return b""
+    regular_file(path, OutputError, "a new folder")
     kept = []
     for line in path.read_bytes().splitlines(keepends=True):
         try:

@@ -27,7 +27,7 @@ from echoreel.training.run_facts import FACTS, TrainingFacts, facts_of
 from echoreel.training.run_folder import RunFolder, load_trained
 
 # Of a recipe: what names paths of this machine.
-PLACES = {"folder", "pairs", "validation", "start", "base", "evaluation"}
+PLACES = {"folder", "pairs", "validation", "start", "base", "base_parts", "evaluation"}
 
 
 class AdapterRecipe(Settings):

@@ -10,7 +10,7 @@ from helpers.video_folders import moving
 from typer.testing import CliRunner
 
 from echoreel.cli import app
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.library.choose_pairs import PairSettings
 from echoreel.library.datasets import dataset_pairs, write_dataset
 from echoreel.library.sources.layouts import caption_for
@@ -47,6 +47,13 @@ def test_ucf_101_gives_pairs_of_one_class_and_two_groups(tmp_path: Path) -> None
             assert line.target.stem.split("_c")[0] != other.stem.split("_c")[0]  # another group
             assert line.caption == caption_for((roots[manifest] / line.target).parent.name)
         assert len({line.caption for line in lines}) == actions
+    with pytest.raises(OutputError, match="were held out before and are trained now"):
+        write_dataset(dataset_pairs("ucf101", root, SETTINGS), tmp_path / "out")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "heldout.jsonl").write_text("mine")
+    with pytest.raises(OutputError, match="this command did not write it"):
+        write_dataset(made, tmp_path / "own")
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["heldout.jsonl"]
     again = dataset_pairs("ucf101", root, SETTINGS, holdout=1)
     assert again.details() == made.details()
     others = {

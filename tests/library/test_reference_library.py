@@ -1,6 +1,8 @@
 """The library from the outside: add, find by action, take as references, remove, export; and its commands."""
 
+import errno
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +19,7 @@ from typer.testing import CliRunner
 
 from echoreel.bases.encoding import encoded_for
 from echoreel.cli import app
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.library.downloads import DownloadError
 from echoreel.library.export_references import export_references
 from echoreel.library.export_videos import export_videos
@@ -250,6 +252,18 @@ def test_an_export_takes_no_file_of_others_for_its_own(library: ReferenceLibrary
     assert ["already exists, and is another file" in why for _, why in problems] == [True]
     assert (out / f"{clip.video}.mp4").read_text() == "mine"
     assert (out / "manifest.jsonl").read_text() == ""
+
+
+def test_an_export_to_a_full_disk_is_told(
+    library: ReferenceLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OutputError, match="No space left on device; free some space"):
+        library.export(tmp_path / "out", library.clips())
+    assert [*(tmp_path / "out").iterdir()] == []
 
 
 def test_two_files_of_one_id_are_not_exported_as_one(library: ReferenceLibrary, tmp_path: Path) -> None:

@@ -120,3 +120,8 @@ def test_a_dark_sheet_differs_in_paper_and_ink_alone() -> None:
 def test_a_label_of_any_length_takes_no_time() -> None:
     whole = label_band("x" * 4000, 640)
     assert label_band("x" * 100_000_000, 640).shape[0] - whole.shape[0] <= 17
+
+
+def test_frames_of_any_shape_take_no_memory() -> None:
+    wide = side_by_side([("wide", np.zeros((1, 1, 100_000, 3), np.uint8))], height=2048)
+    assert wide.shape[2] == 16 * 2048 + 2 * GAP

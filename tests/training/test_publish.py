@@ -59,6 +59,13 @@ def test_a_run_becomes_a_folder_that_generate_and_info_take(run: Path, tmp_path:
     assert made.exit_code == 0, made.stderr
     again = CliRunner().invoke(app, ["publish", str(run), "My adapter", "--to", to, *options])
     assert again.exit_code == 0  # only what it wrote itself is replaced
+    recipe = json.loads((run / "recipe.json").read_text())
+    gone = recipe | {"base": "/home/me/gone", "base_parts": "/home/me/parts"}
+    (run / "recipe.json").write_text(json.dumps(gone))
+    publish(run, "mine", "mit", tmp_path / "moved")
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    told = "".join((tmp_path / "moved" / name).read_text() for name in ("README.md", "training.json"))
+    assert "/home/me" not in told
     (tmp_path / "shared" / "mine.txt").write_text("mine")
     again = CliRunner().invoke(app, ["publish", str(run), "My adapter", "--to", to, *options])
     assert again.exit_code == 2

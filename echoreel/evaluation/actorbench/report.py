@@ -10,7 +10,7 @@ from typing import Any
 
 from echoreel.common.errors import OutputError
 from echoreel.common.files import write_atomic
-from echoreel.common.places import check_own
+from echoreel.common.places import check_below, check_own
 from echoreel.evaluation.intervals import Interval, table_line, without_nan
 
 CLAIMS = ("action_accuracy", "classifier_accuracy", "motion_fidelity", "prompt_appearance", "look_leakage")
@@ -89,6 +89,7 @@ class EvaluationReport:
         """Raises OutputError for a file that a report would replace and that none of them is."""
         for path in (folder / "report.json", *([also] if also else ())):
             check_own(path, ("rows", "judges"))
+        check_below(folder, ("sheets", "videos"))
         others = [folder / name for name in FILES if os.path.lexists(folder / name)]
         if others and not os.path.lexists(folder / "report.json"):
             raise OutputError(

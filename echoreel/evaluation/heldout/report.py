@@ -11,7 +11,7 @@ from typing import Any
 
 from echoreel.common.errors import OutputError
 from echoreel.common.files import PARTIAL, write_atomic
-from echoreel.common.places import check_outputs, check_own
+from echoreel.common.places import check_below, check_outputs, check_own
 from echoreel.evaluation.intervals import Interval, table_line, without_nan
 
 CLAIMS = {  # field: its title, decimals
@@ -95,9 +95,11 @@ class HeldoutReport:
 
     @staticmethod
     def check_places(folder: Path, also: Path | None = None) -> None:
-        """Raises OutputError for a folder with files of others, or that cannot be written."""
+        """Raises OutputError for a folder with files or links of others, or that cannot be written."""
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder}: is a file; give the name of a folder")
+        filmed = [f"videos/{each.name}" for each in (folder / "videos").glob("*")]
+        check_below(folder, ["sheets", "videos", *filmed])
         for path in (folder / "report.json", *([also] if also else ())):
             check_own(path, ("rows", "left_out"))
         names = {each.name for each in folder.iterdir()} if folder.is_dir() else set()

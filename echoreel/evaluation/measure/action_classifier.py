@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from echoreel.common.errors import ModelMissing
+from echoreel.common.loading_errors import blamed
 from echoreel.evaluation.measure.clip_and_videomae import (
     Floats,
     device_here,
@@ -56,6 +57,7 @@ class ActionClassifier:
         self.labels = [str(named[number]) for number in range(len(named))]
 
     @torch.inference_mode()
+    @blamed("the classifier's")
     def scores(self, clip: Clip) -> Floats:
         """(L,), one for each of `labels`, of as many frames as the model takes, spread evenly over the clip.
 

@@ -1,12 +1,14 @@
 """Which videos to measure, and what is known of each: prompt and references, given or written beside it."""
 
-import json
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from echoreel.common.errors import SettingsError, VideoMissing
+from echoreel.common.text import json_value, one_line
 from echoreel.media.decoding import named_as_video
 from echoreel.media.reference_video import CAPTION_BYTES
 
@@ -94,34 +96,37 @@ def _given(video: Path, references: Sequence[Path]) -> tuple[Part, ...]:
 
 def _noted(video: Path, notes: dict[str, Any]) -> tuple[Part, ...]:
     """The references of `generate`'s notes that are still there, from the first to the last frame taken."""
-    parts = []
-    for reference in notes.get("references") or []:
+    parts, told = [], notes.get("references")
+    for reference in told if isinstance(told, list) else ():
         try:
             times, path = reference["timestamps"], Path(reference["file"])
             part = Part(path, float(times[0]), float(times[-1]) + 1 / float(reference["fps"]))
-        except (TypeError, KeyError, IndexError, ValueError, ZeroDivisionError):
+        except (TypeError, KeyError, IndexError, ValueError, ArithmeticError):
             continue  # made in memory, or no notes of ours
         places = [path, video.parent / path]
-        parts += [part._replace(path=place) for place in places if place.is_file()][:1]
+        if part.end is not None and 0 <= part.start < part.end < math.inf:
+            parts += [part._replace(path=place) for place in places if os.path.isfile(place)][:1]
     return tuple(parts)
 
 
 def _prompt(video: Path, notes: dict[str, Any]) -> str | None:
     prompt = notes.get("prompt")
     if isinstance(prompt, str) and prompt.strip():
-        return prompt
-    text = _read(video.with_suffix(".txt"), CAPTION_BYTES)
-    return " ".join(text.split()) or None
+        return one_line(prompt)
+    return one_line(_read(video.with_suffix(".txt"), CAPTION_BYTES)) or None
 
 
 def _notes(video: Path) -> dict[str, Any]:
     """What `generate` wrote of a video: in NAME.json, or for NAME-SEED.mp4 in the NAME.json that lists it."""
     for stem in (video.stem, video.stem.rpartition("-")[0]):
         try:
-            notes = json.loads(_read(video.with_name(f"{stem}.json"), NOTES_BYTES))
+            notes = json_value(_read(video.with_name(f"{stem}.json"), NOTES_BYTES))
         except ValueError:
             continue
-        if isinstance(notes, dict) and (stem == video.stem or video.name in (notes.get("files") or ())):
+        files = notes.get("files") if isinstance(notes, dict) else None
+        if isinstance(notes, dict) and (
+            stem == video.stem or (isinstance(files, list) and video.name in files)
+        ):
             return notes
     return {}
 

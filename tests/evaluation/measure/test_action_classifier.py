@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers.moving_squares import arc, moving
 from helpers.toy_measures import toy_videomae
+from helpers.toy_models import changed
 from safetensors.torch import load_file, save_file
 from transformers import TimesformerConfig, TimesformerForVideoClassification, VideoMAEForVideoClassification
 from transformers import VideoMAEImageProcessorPil as Processor
 
-from echoreel.common.errors import ModelMissing
+from echoreel.common.errors import CheckpointError, ModelMissing
 from echoreel.evaluation.measure.action_classifier import ActionClassifier
 from echoreel.evaluation.measure.clip_and_videomae import spread
 
@@ -68,3 +70,13 @@ def test_code_of_a_classifier_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match="cannot be loaded: "):
         ActionClassifier(str(tmp_path))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"crop_size": {"height": 10, "width": 10}}, {"image_mean": [0]}, {"resample": 77}]
+)
+def test_pictures_that_do_not_fit_are_told(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    toy_videomae(tmp_path)
+    changed(tmp_path / "preprocessor_config.json", **wrong)
+    with pytest.raises(CheckpointError, match=r"the classifier's .* fails"):
+        ActionClassifier(str(tmp_path)).scores(moving(arc))

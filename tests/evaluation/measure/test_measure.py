@@ -192,6 +192,25 @@ def test_what_generate_wrote_is_read(tmp_path: Path) -> None:
     ]
 
 
+ODD_NOTES: list[Any] = [
+    *("[" * 100_000, 5, {"files": 5}, {"references": 5}, {"references": {"a": 1}}, {"prompt": 5}),
+    *({"references": [{"file": file, "timestamps": [0, 1], "fps": 8}]} for file in ("x" * 5000, "a\0b", 5)),
+    *(
+        {"references": [{"file": "out.mp4", "timestamps": times, "fps": 8}]}
+        for times in ([10**400, 1], [float("nan"), 1], [0, "1e999"], [5, 1], [-5, -3])
+    ),
+]
+
+
+@pytest.mark.parametrize("notes", ODD_NOTES, ids=lambda notes: str(notes)[:40])
+def test_what_is_beside_a_video_may_be_anything(tmp_path: Path, notes: Any) -> None:
+    for name in ("out.mp4", "out-1.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "out.json").write_text(notes if isinstance(notes, str) else json.dumps(notes))
+    for subject in subjects(videos_of([tmp_path])):
+        assert (subject.prompt, subject.references) == (None, ())
+
+
 def test_a_folder_of_references_stands_alone(world: Path) -> None:
     with pytest.raises(SettingsError, match="one folder"):
         subjects([world / "arc.mp4"], (), [world / "ours", world / "arc.mp4"])
