@@ -17,6 +17,7 @@ from echoreel.common.places import HUB_ID, small_file
 from echoreel.common.settings import Settings
 from echoreel.common.text import json_value, one_line
 from echoreel.media.video_files import Span, read_frames, write_video
+from echoreel.training.evaluated import Evaluated, evaluated
 from echoreel.training.pair_cache import PairSet, PairSetError
 from echoreel.training.train_adapter import AdapterRecipe
 
@@ -50,6 +51,7 @@ class Publication(Settings):
     references: int | None = None  # of each pair
     latents: tuple[int, ...] = ()  # (C, T, h, w)
     validation: dict[str, float] = Field(default_factory=dict)  # the last one
+    evaluation: Evaluated | None = None  # of these weights, on actions held out
     recipe: dict[str, Any] = Field(default_factory=dict)
     samples: tuple[str, ...] = ()
 
@@ -160,6 +162,7 @@ def _facts(run: Path, name: str, license: str, data: str, samples: tuple[str, ..
         references=None if pairs is None else pairs.shape[0],
         latents=() if pairs is None else pairs.shape[1:],
         validation=kept,
+        evaluation=evaluated(run),
         recipe=settings,
         samples=samples,
     )
@@ -211,6 +214,8 @@ The whole recipe is in `{FACTS}`.
 ## Does it use its references?
 
 {_evidence(facts.validation)}
+
+{_evaluation(facts.evaluation)}
 """
 
 
@@ -234,4 +239,16 @@ def _evidence(numbers: dict[str, float]) -> str:
         "Denoising error on pairs that were never trained on, with:\n\n"
         "| the right references | those of another pair | none |\n| --- | --- | --- |\n"
         f"| {right:.4g} | {shuffled:.4g} | {none:.4g} |\n\n{verdict}"
+    )
+
+
+def _evaluation(found: Evaluated | None) -> str:
+    """The table of held-out actions, in words."""
+    if found is None:
+        return "It was not evaluated on actions held out."
+    actions = _text(", ".join(found.actions))
+    return (
+        f"Videos of {len(found.actions)} actions that were held out of training ({actions}), with 95 % "
+        "intervals. `ours` has references of the action; `shuffled`, the control, those of another:\n\n"
+        f"{found.markdown()}"
     )
