@@ -28,6 +28,7 @@ from echoreel.common.errors import (
     EchoReelError,
     MotionLibraryError,
     OutputError,
+    SettingsError,
 )
 from echoreel.common.files import locked, turn
 from echoreel.evaluation.actorbench.judge import Judge

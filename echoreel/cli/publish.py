@@ -40,6 +40,10 @@ def publish(
     answer.say(
         f"wrote {folder}: README.md is its card, from {facts.steps} steps; use it with --adapter {folder}"
     )
+    if facts.evaluation is None:
+        answer.say(
+            "the card has no evaluation of these weights; run `echoreel evaluate RECIPE --videos` first"
+        )
     answer.facts = facts.model_dump(mode="json") | {"folder": str(folder)}
     if hub:
         with answer.busy("uploading"):

@@ -90,7 +90,7 @@ def _bucket_told(name: str, pairs: int, cropped: tuple[float, float] | None) -> 
         else f"{cropped[0]:.0%} of a target's picture and {cropped[1]:.0%} of a reference's"
     )
     if not name:
-        return [f"cropping cut away {cut}; `--buckets auto` in another folder keeps more"]
+        return [f"cropping cut away {cut}; `--buckets auto` in another folder may keep more"]
     return [f"{name}: {pairs} pairs" + (f"; cropping cut away {cut}" if cut else "")]
 
 

@@ -5,6 +5,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from huggingface_hub import HfApi, ModelCardData
@@ -14,6 +15,7 @@ from echoreel.common.files import written_beside
 from echoreel.common.places import small_file
 from echoreel.common.text import one_line
 from echoreel.media.video_files import Span, read_frames, write_video
+from echoreel.training.evaluated import Evaluated, evaluated
 from echoreel.training.run_facts import FACTS, MISSING, TrainingFacts, facts_of, published_facts
 from echoreel.training.train_adapter import PLACES, AdapterRecipe
 
@@ -83,7 +85,8 @@ def push(folder: Path, hub_id: str, private: bool) -> str:
 
 def _facts(run: Path, name: str, license: str, data: str, samples: tuple[str, ...]) -> TrainingFacts:
     """Raises EchoReelError for files of a run that do not belong to one."""
-    told = {"name": name, "license": license, "data": data, "samples": samples}
+    told: dict[str, Any] = {"name": name, "license": license, "data": data, "samples": samples}
+    told["evaluation"] = evaluated(run)
     try:
         recipe = AdapterRecipe.model_validate_json(small_file(run / "recipe.json"))
         settings = recipe.model_dump(mode="json", exclude=PLACES)
@@ -140,6 +143,8 @@ The whole recipe is in `{FACTS}`.
 ## Does it use its references?
 
 {_evidence(facts.validation)}
+
+{_evaluation(facts.evaluation)}
 """
 
 
@@ -163,4 +168,16 @@ def _evidence(numbers: dict[str, float]) -> str:
         "Denoising error on pairs that were never trained on, with:\n\n"
         "| the right references | those of another pair | none |\n| --- | --- | --- |\n"
         f"| {right:.4g} | {shuffled:.4g} | {none:.4g} |\n\n{verdict}"
+    )
+
+
+def _evaluation(found: Evaluated | None) -> str:
+    """The table of held-out actions, in words."""
+    if found is None:
+        return "It was not evaluated on actions held out."
+    actions = _text(", ".join(found.actions))
+    return (
+        f"Videos of {len(found.actions)} actions that were held out of training ({actions}), with 95 % "
+        "intervals. `ours` has references of the action; `shuffled`, the control, those of another:\n\n"
+        f"{found.markdown()}"
     )

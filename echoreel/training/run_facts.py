@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, TypeAdapter
 from echoreel.common.places import HUB_ID, small_file
 from echoreel.common.settings import Settings
 from echoreel.common.text import json_value
+from echoreel.training.evaluated import Evaluated
 from echoreel.training.pair_cache import PairSet, PairSetError
 
 FACTS = "training.json"  # beside an adapter's config.json
@@ -32,6 +33,7 @@ class TrainingFacts(Settings):
     size: tuple[int, int] | None = None  # pixels (height, width)
     latents: tuple[int, ...] = ()  # (C, T, h, w)
     validation: dict[str, float] = Field(default_factory=dict)  # the last one
+    evaluation: Evaluated | None = None  # of these weights, on actions held out
     recipe: dict[str, Any] = Field(default_factory=dict)
     samples: tuple[str, ...] = ()
 

@@ -284,7 +284,7 @@ def test_from_ordinary_videos_to_a_video_of_one_s_own_adapter(call: Any, world: 
     assert told.stdout == (
         f"{tmp_path / 'pairs'} holds 5 pairs, 5 of them new\n"
         "cropping cut away 25% of a target's picture and 25% of a reference's; "
-        "`--buckets auto` in another folder keeps more\n"
+        "`--buckets auto` in another folder may keep more\n"
     )
     (world / "recipe.toml").write_text(
         'base = "base"\n[task]\nbatch = 2\nheld_back = 2\n[fit]\nsteps = 1\nwarmup = 0\nvalidate_every = 1\n'

@@ -1,6 +1,7 @@
 """From a finished run to a folder that others load, with a card that says what was done and if it works."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ from helpers.toy_models import toy_pipeline
 from huggingface_hub import ModelCard
 from typer.testing import CliRunner
 
+from echoreel.bases.encoding import weights_of
 from echoreel.cli import app
 from echoreel.common.errors import EchoReelError
 from echoreel.common.settings import validated
 from echoreel.media.video_files import probe
 from echoreel.method import published
+from echoreel.method.loading import load_adapter
+from echoreel.training.evaluated import MEASURES
 from echoreel.training.pair_cache import PairSetWriter
 from echoreel.training.publish import model_card, publish, push
 from echoreel.training.run_facts import TrainingFacts
@@ -50,6 +54,7 @@ def test_a_run_becomes_a_folder_that_generate_and_info_take(run: Path, tmp_path:
     assert probe(tmp_path / "shared" / "samples" / "01-out.gif").height == 48
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert f"| {last['validation/right']:.4g} | {last['validation/shuffled']:.4g} |" in card.content
+    assert ("It was not evaluated" in card.content, "no evaluation of these" in done.stdout) == (True, True)
     done = CliRunner().invoke(app, ["info", base, "--adapter", to])
     assert "trained     My adapter: 2 steps on 8 pairs for toy-base; data: toy clips, CC0" in done.stdout
     own = CliRunner().invoke(app, ["info", base, "--adapter", str(run / "adapter")])
@@ -70,6 +75,34 @@ def test_a_run_becomes_a_folder_that_generate_and_info_take(run: Path, tmp_path:
     again = CliRunner().invoke(app, ["publish", str(run), "My adapter", "--to", to, *options])
     assert again.exit_code == 2
     assert (tmp_path / "shared" / "mine.txt").exists()
+
+
+def test_a_card_shows_an_evaluation_of_these_weights_alone(run: Path, tmp_path: Path) -> None:
+    mean, none = {"mean": 0.5, "low": 0.25, "high": 0.75}, dict.fromkeys(("mean", "low", "high"))
+    row = dict.fromkeys(MEASURES, mean) | {"condition": "ours", "references": 1, "n": 4, "leakage": none}
+    name = weights_of(load_adapter(run / "adapter"))
+    for adapter, shown in ((name, True), ("of another", False)):
+        told = {
+            "rows": [row],
+            "actions": ["a|b", "c"],
+            "weights": {"adapter": adapter},
+            "models": {"clip": str(run)},
+        }
+        (run / "evaluation").mkdir(exist_ok=True)
+        (run / "evaluation/report.json").write_text(json.dumps(told))
+        publish(run, "a", "mit", tmp_path / adapter)
+        card = (tmp_path / adapter / "README.md").read_text()
+        assert ("Videos of 2 actions that were held out of training (a&#124;b, c)" in card) == shown
+        assert ("| text alignment |\n" in card) == shown
+        assert ("| ours | 1 | 4 | 0.500 [0.250, 0.750] |" in card) == shown
+        assert published_facts(tmp_path / adapter) is not None
+        assert str(run) not in (tmp_path / adapter / "training.json").read_text()
+    (run / "evaluation/report.json").write_text("{}")
+    with pytest.raises(
+        EchoReelError, match=r"report\.json is damaged; delete it, or run `echoreel evaluate`"
+    ):
+        publish(run, "a", "mit", tmp_path / "out")
+    shutil.rmtree(run / "evaluation")
 
 
 def test_what_cannot_be_published_is_refused(run: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ Layout: TypeAlias = Literal["folders", "hmdb51", "kinetics", "ssv2", "table", "u
 LAYOUTS: tuple[str, ...] = get_args(Layout)
 LABEL_BYTES = 256 * 2**20  # of a .json with labels
 SOURCES = {  # the part of a file's name that says which video it was cut from
-    "hmdb51": re.compile(r"^(.*?)_[a-z]_[a-z]{2}_[a-z]{2}_[a-z]{2}_\w+_\d+$"),
+    "hmdb51": re.compile(r"^(.*)_[a-z]_[a-z]{2}_np\d+_[a-z]{2}_[a-z]{3}_\d+$"),
     "ucf101": re.compile(r"^(.*_g\d+)_c\d+$"),
 }
 
@@ -71,10 +71,11 @@ def _folders(layout: str, root: Path, lost: Counter[str]) -> Iterator[DatasetCli
 
 def _kinetics(root: Path, lost: Counter[str]) -> Iterator[DatasetClip]:
     """Its csv (label, youtube_id, time_start, time_end) and files ID_START_END.mp4 or ID.mp4; or folders."""
-    tables = sorted(root.glob("*.csv"))
+    tables = [root] if root.is_file() else sorted(root.glob("*.csv"))
     if not tables:
         yield from _folders("folders", root, lost)
         return
+    root = tables[0].parent
     files = {path.stem: path for path in _videos(root, lost)}
     for row in (row for table in tables for row in _csv(table, lost)):
         try:
