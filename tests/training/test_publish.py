@@ -21,7 +21,7 @@ from echoreel.method.loading import load_adapter
 from echoreel.training.evaluated import MEASURES
 from echoreel.training.pair_cache import PairSetWriter
 from echoreel.training.publish import model_card, publish, push
-from echoreel.training.run_facts import TrainingFacts
+from echoreel.training.run_facts import TrainingFacts, published_facts
 from echoreel.training.train_adapter import AdapterRecipe, train
 
 
