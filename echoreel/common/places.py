@@ -61,6 +61,13 @@ def check_ends(path: Path) -> None:
         raise OSError(errno.EINVAL, "is a pipe or a device", str(path))
 
 
+def check_all_end(folder: Path) -> None:
+    """As `check_ends`, for each file of a model: other libraries open what is in its folder."""
+    for path in (*folder.glob("*"), *folder.glob("*/*")):
+        if path.exists():
+            check_ends(path)
+
+
 def check_outputs(files: Sequence[Path], inputs: Sequence[Path | str] = (), overwrite: bool = False) -> None:
     """Raises OutputError unless all files can be written, before the work that makes them. Writes nothing.
 
