@@ -185,11 +185,16 @@ def test_a_pipe_in_a_models_folder_is_not_waited_for(toys: Path, tmp_path: Path)
     base = shutil.copytree(toys / "base", tmp_path / "base")
     piped(base / "unet" / WEIGHTS)
     for read in (load_base, sketched):
-        with pytest.raises(BaseUnsupported, match=f"{WEIGHTS}: is a pipe or a device"):
+        with pytest.raises(EchoReelError, match=f"{WEIGHTS}: is a pipe or a device"):
             read(str(base))
+    (base / "unet" / WEIGHTS).unlink()
+    with (base / "model_index.json").open("r+b") as file:
+        file.truncate(2**30)
+    with pytest.raises(EchoReelError, match=r"model_index\.json: has over \d+ bytes"):
+        load_base(str(base))
     adapter = shutil.copytree(toys / "adapter", tmp_path / "adapter")
     piped(adapter / WEIGHTS)
-    with pytest.raises(AdapterMismatch, match=f"{WEIGHTS}: is a pipe or a device"):
+    with pytest.raises(EchoReelError, match=f"{WEIGHTS}: is a pipe or a device"):
         load_adapter(adapter)
     toy_videomae(tmp_path / "classifier")
     piped(tmp_path / "classifier" / "model.safetensors")

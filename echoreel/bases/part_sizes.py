@@ -25,7 +25,7 @@ from transformers.models.videomae.modeling_videomae import VideoMAEPatchEmbeddin
 
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import BaseUnsupported, CheckpointError
-from echoreel.common.places import check_all_end, check_ends, small_file
+from echoreel.common.places import check_ends, check_readable, small_file
 from echoreel.common.text import json_value
 
 LAYERS = re.compile("layers|depth|num_blocks")  # in a name of a part's config: how often something is made
@@ -159,7 +159,7 @@ def check_lora(source: str) -> None:
 def check_model(folder: Path, kind: str | None = None) -> None:
     """Raises CheckpointError for a model of transformers in a folder that is of another kind, or whose config
     asks for more numbers than its weights can hold, and whatever transformers does."""
-    check_all_end(folder)
+    check_readable(folder)
     check_counts("the model", json_value(small_file(folder / "config.json").decode()))
     told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     check_counts("the model", told.to_dict())

@@ -15,7 +15,7 @@ from echoreel.bases.part_sizes import check_schedule, is_part, made_empty
 from echoreel.bases.single_file import parts_around, single_file
 from echoreel.common.errors import BaseUnsupported, EchoReelError
 from echoreel.common.loading_errors import why_not_loaded
-from echoreel.common.places import WEIGHTS, check_all_end
+from echoreel.common.places import WEIGHTS
 
 
 def sketched(name: str) -> tuple[Base, str]:
@@ -34,8 +34,6 @@ def sketched(name: str) -> tuple[Base, str]:
     except EchoReelError as error:
         raise BaseUnsupported(str(error)) from error
     try:
-        if isinstance(source, Path):
-            check_all_end(source)
         config: Any = DiffusionPipeline.load_config(str(source))
         pipeline = pipeline_class(config)
         if source == WEIGHTS / "base" or pipeline.__name__ in PIPELINES:
