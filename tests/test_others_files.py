@@ -32,6 +32,7 @@ from echoreel.common.errors import (
     ModelMissing,
     MotionLibraryError,
     OutputError,
+    SettingsError,
 )
 from echoreel.common.files import locked, turn
 from echoreel.evaluation.actorbench.judge import Judge
@@ -456,9 +457,13 @@ def test_notes_over_the_limit_are_not_read(tmp_path: Path) -> None:
 
 
 def test_a_reference_of_any_name_is_lost_in_a_sentence(tmp_path: Path) -> None:
-    names = ["x" * 5000, "..", "/etc/passwd", "C:\\a.mp4", "a\0b", "//host/share/a.mp4"]
+    names = ["x" * 5000, "..", "/etc/passwd", "C:\\a.mp4", "//host/share/a.mp4"]
     told = {"prompt": "x", "seeds": [1], "settings": {}, "references": [{"file": name} for name in names]}
     (tmp_path / "a.json").write_text(json.dumps(told))
     request, lost = ResultsFolder(tmp_path).restored(tmp_path / "a.json")
     assert request.references == ()
     assert len(lost) == len(names)
+    told["references"] = [{"file": "a\0b"}]
+    (tmp_path / "a.json").write_text(json.dumps(told))
+    with pytest.raises(SettingsError, match="need a name without null bytes"):
+        ResultsFolder(tmp_path).restored(tmp_path / "a.json")
