@@ -15,17 +15,21 @@ import pytest
 import torch
 from helpers.motion_libraries import write_library
 from helpers.places import ROOT
+from helpers.toy_measures import toy_videomae
 from safetensors import numpy as tensors_of
 
 from comfyui.adapters import load_adapter as load_nodes_adapter
 from echoreel.actors import motion_library
 from echoreel.actors.motion_library import MotionLibrary, synthetic_library
 from echoreel.bases.loading import load_base
+from echoreel.bases.part_sizes import check_lora
+from echoreel.bases.sketch import sketched
 from echoreel.common.errors import (
     AdapterMismatch,
     BaseUnsupported,
     CheckpointError,
     EchoReelError,
+    ModelMissing,
     MotionLibraryError,
     OutputError,
     SettingsError,
@@ -34,6 +38,7 @@ from echoreel.common.files import locked, turn
 from echoreel.evaluation.actorbench.judge import Judge
 from echoreel.evaluation.actorbench.report import EvaluationReport
 from echoreel.evaluation.heldout.report import HeldoutReport
+from echoreel.evaluation.measure.action_classifier import ActionClassifier
 from echoreel.generation.notes import is_notes
 from echoreel.generation.results_folder import ResultsFolder
 from echoreel.library.sources.layouts import READERS
@@ -174,6 +179,32 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(toys: Path, tmp_path: Path)
     piped(judge / "judge.json")
     with pytest.raises(CheckpointError, match="is damaged"):
         Judge.load(judge)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+def test_a_pipe_in_a_models_folder_is_not_waited_for(toys: Path, tmp_path: Path) -> None:
+    """diffusers and transformers open what is there."""
+    base = shutil.copytree(toys / "base", tmp_path / "base")
+    piped(base / "unet" / WEIGHTS)
+    for read in (load_base, sketched):
+        with pytest.raises(EchoReelError, match=f"{WEIGHTS}: is a pipe or a device"):
+            read(str(base))
+    (base / "unet" / WEIGHTS).unlink()
+    with (base / "model_index.json").open("r+b") as file:
+        file.truncate(2**30)
+    with pytest.raises(EchoReelError, match=r"model_index\.json: has over \d+ bytes"):
+        load_base(str(base))
+    adapter = shutil.copytree(toys / "adapter", tmp_path / "adapter")
+    piped(adapter / WEIGHTS)
+    with pytest.raises(EchoReelError, match=f"{WEIGHTS}: is a pipe or a device"):
+        load_adapter(adapter)
+    toy_videomae(tmp_path / "classifier")
+    piped(tmp_path / "classifier" / "model.safetensors")
+    with pytest.raises(ModelMissing, match="safetensors: is a pipe or a device"):
+        ActionClassifier(str(tmp_path / "classifier"))
+    os.mkfifo(tmp_path / "lora.safetensors")
+    with pytest.raises(OSError, match="is a pipe or a device"):
+        check_lora(str(tmp_path / "lora.safetensors"))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")

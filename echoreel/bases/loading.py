@@ -27,7 +27,7 @@ from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra,
 from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.extras import needs
 from echoreel.common.loading_errors import why_not_loaded
-from echoreel.common.places import HUB_ID, WEIGHTS
+from echoreel.common.places import HUB_ID, WEIGHTS, check_readable
 
 LOG = logging.getLogger(__name__)
 Offload: TypeAlias = Literal["model", "layers"]
@@ -253,6 +253,10 @@ def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:
         inside = (folder / kind / marker).is_file()  # a run's folder
         advice = f"did you mean {folder / kind}?" if inside else "give a folder that save_pretrained wrote"
         raise EchoReelError(f"{kind} {name}: holds no {marker}; {advice}")
+    try:
+        check_readable(folder)
+    except OSError as error:
+        raise EchoReelError(why_not_loaded(kind, folder, error)) from error
     return folder
 
 

@@ -25,7 +25,7 @@ from transformers.models.videomae.modeling_videomae import VideoMAEPatchEmbeddin
 
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import BaseUnsupported, CheckpointError
-from echoreel.common.places import small_file
+from echoreel.common.places import check_ends, check_readable, small_file
 from echoreel.common.text import json_value
 
 LAYERS = re.compile("layers|depth|num_blocks")  # in a name of a part's config: how often something is made
@@ -135,7 +135,8 @@ def check_lora(source: str) -> None:
     So it does where layers are named by patterns: a match may take any time.
     """
     place = Path(source)
-    for file in place.glob("*.safetensors") if place.is_dir() else [place] if place.is_file() else []:
+    for file in place.glob("*.safetensors") if place.is_dir() else [place] if place.exists() else []:
+        check_ends(file)
         with safe_open(str(file), "pt") as held:
             told = json_value((held.metadata() or {}).get(LORA_FACTS, "{}"))
             for name in held.keys():  # noqa: SIM118 - it is no dict
@@ -158,6 +159,7 @@ def check_lora(source: str) -> None:
 def check_model(folder: Path, kind: str | None = None) -> None:
     """Raises CheckpointError for a model of transformers in a folder that is of another kind, or whose config
     asks for more numbers than its weights can hold, and whatever transformers does."""
+    check_readable(folder)
     check_counts("the model", json_value(small_file(folder / "config.json").decode()))
     told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     check_counts("the model", told.to_dict())

@@ -61,6 +61,15 @@ def check_ends(path: Path) -> None:
         raise OSError(errno.EINVAL, "is a pipe or a device", str(path))
 
 
+def check_readable(folder: Path) -> None:
+    """Raises OSError for files of a model that others would read for ever, or a .json of giant size."""
+    for path in (*folder.glob("*"), *folder.glob("*/*")):
+        if path.exists():
+            check_ends(path)
+            if path.suffix == ".json" and path.stat().st_size > SMALL_FILE:
+                raise OSError(errno.EFBIG, f"has over {SMALL_FILE} bytes", str(path))
+
+
 def check_outputs(files: Sequence[Path], inputs: Sequence[Path | str] = (), overwrite: bool = False) -> None:
     """Raises OutputError unless all files can be written, before the work that makes them. Writes nothing.
 

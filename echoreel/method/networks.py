@@ -23,6 +23,7 @@ from echoreel.common.errors import AdapterMismatch, OutputError, SettingsError
 from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.files import make_readable
 from echoreel.common.loading_errors import why_not_loaded
+from echoreel.common.places import check_readable
 from echoreel.method.adapter_sizes import check_numbers, check_sizes
 from echoreel.method.dense_prism import DensePrismSettings
 from echoreel.method.fitted_sizes import fitted_sizes
@@ -278,6 +279,7 @@ def _check_config(made: Any, folder: Path) -> None:
 
     made: the class of the adapter.
     """
+    check_readable(folder)
     config = made.load_config(str(folder))
     try:
         check_sizes(config)
