@@ -33,6 +33,7 @@ from echoreel.training.pair_shards import (
     key_of,
     opened,
     origin_of,
+    row_sums,
     shards_in,
 )
 from echoreel.training.run_folder import bind_settings
@@ -122,7 +123,8 @@ class PairSetWriter:
                     arrays[key_of(name, key)] = np.ascontiguousarray(tensor, np.float16)
         path = self._path(number)
         told = json.dumps([list(row) for row in captions]).encode()
-        marked = replace(origin or Origin(), captions=sha256(told).hexdigest())
+        rows = {key: row_sums(tensor) for key, tensor in arrays.items()}
+        marked = replace(origin or Origin(), captions=sha256(told).hexdigest(), rows=rows)
         write_atomic(captions_path(path), told)
         write_atomic(path, save(arrays, marked.metadata()))
 

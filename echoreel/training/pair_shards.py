@@ -9,16 +9,18 @@ pairs/
 ```
 Where pairs have several shapes, a shard holds these three of each, as `416x240x33/targets` and so on, and its
 captions are in the order of the names. The tensors are written last and renamed into place, so a shard is
-there whole or not at all. Its metadata says what it was made of (`Origin`) and which captions belong to it.
+there whole or not at all. Its metadata says what it was made of (`Origin`), which captions belong to it, and
+the checksum of each row.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +61,9 @@ class Origin:
     probe: tuple[float, ...] = ()  # what the autoencoder makes of a test picture, see `autoencoder_probe`
 
     captions: str = ""  # a digest of the shard's captions, which the writer fills in
+    rows: Mapping[str, tuple[int, ...]] = field(
+        default_factory=dict
+    )  # CRC-32 of each row of latents; likewise
 
     @classmethod
     def of(cls, metadata: Mapping[str, str] | None) -> "Origin":
@@ -76,19 +81,27 @@ _ORIGIN = TypeAdapter(Origin)
 class OpenPart(NamedTuple):
     """Pairs of one shape in a shard's file, mapped into memory."""
 
+    path: Path
     file: Any
     name: str
     shape: tuple[int, ...]  # (R, C, T, h, w)
     captions: list[list[str]]
+    sums: Mapping[str, Sequence[int]]  # as `Origin.rows`
 
     def rows(self, key: str, row: int) -> Latents:
-        """One row of a tensor (1, …)."""
+        """One row of a tensor (1, …). Raises PairSetError where it is not what was written."""
         found: Latents = self.file.get_slice(key_of(self.name, key))[row : row + 1]
-        return found
+        return self._checked(key, row, found)
 
     def read(self, key: str) -> Latents:
-        """A whole tensor."""
+        """A whole tensor. Raises PairSetError as `rows`."""
         found: Latents = self.file.get_tensor(key_of(self.name, key))
+        return self._checked(key, 0, found)
+
+    def _checked(self, key: str, first: int, found: Latents) -> Latents:
+        sums = self.sums.get(key_of(self.name, key))
+        if sums and row_sums(found) != (*sums[first : first + len(found)],):
+            raise _damaged(self.path, "its latents are not those that were written")
         return found
 
     def holds(self, key: str) -> bool:
@@ -125,14 +138,15 @@ def opened(path: Path) -> list[OpenPart]:
         shapes = [_shape(file, name) for name in names]
         stored = small_file(captions_path(path))
         captions = _CAPTIONS.validate_json(stored)
-        digest = Origin.of(file.metadata()).captions
+        origin = Origin.of(file.metadata())
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise _damaged(path, error) from error
     parts, end = list[OpenPart](), 0
     for name, (count, shape) in zip(names, shapes, strict=True):
-        parts.append(OpenPart(file, name, shape, captions[end : (end := end + count)]))
+        told = captions[end : (end := end + count)]
+        parts.append(OpenPart(path, file, name, shape, told, origin.rows))
     fits = all({*map(len, part.captions)} == {1 + part.shape[0]} for part in parts)
-    if len(captions) != end or not fits or digest not in ("", sha256(stored).hexdigest()):
+    if len(captions) != end or not fits or origin.captions not in ("", sha256(stored).hexdigest()):
         raise _damaged(path, "its captions are not those that it was made with")
     return parts
 
@@ -166,6 +180,11 @@ def check_part(number: int, part: Part) -> None:
             f"the base's autoencoder made latents of shard {number} that are NaN or beyond float16; "
             "load the base in another precision"
         )
+
+
+def row_sums(tensor: Latents) -> tuple[int, ...]:
+    """CRC-32 of each row: what a disk loses is told when a pair is read, not trained on."""
+    return tuple(crc32(np.ascontiguousarray(row).tobytes()) for row in tensor)
 
 
 def key_of(name: str, key: str) -> str:

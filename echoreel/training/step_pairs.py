@@ -25,7 +25,7 @@ class TrainingPairs:
         """Held back are the first pairs of `validation`, or without it of `data`, at most so many: of the
         bucket that has most, so that all are of one shape.
 
-        Raises PairSetError when there are too few.
+        Raises PairSetError when there are too few, or more held back than trained on.
         """
         source = validation or data
         held = source.commonest
@@ -36,6 +36,12 @@ class TrainingPairs:
                 f"got {len(held)} pairs{several}, need at least {2 if validation else 3}: "
                 f"two to validate with{'' if validation else ', the rest to train on'}"
                 f"{'; take fewer buckets, or other pairs for validation' if several else ''}"
+            )
+        left = len(data) - (0 if validation else count)
+        if not validation and count > max(2, left):
+            raise PairSetError(
+                f"got {len(data)} pairs, of which held_back = {held_back} leaves {left} to train on; "
+                f"set held_back in [task] to {max(2, len(data) // 5)}, or prepare more pairs"
             )
         if count < held_back:
             LOG.warning(

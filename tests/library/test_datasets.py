@@ -140,6 +140,16 @@ def test_hmdb_folders_and_tables(tmp_path: Path) -> None:
     assert made.train.dropped == {"only a link": 1, "no action in the caption": 1}
 
 
+def test_captions_keep_the_letters_of_every_script() -> None:
+    told = {label: caption_for(label) for label in ("ApplyEyeMakeup", "Jögging_fast", "日本 ダンス", "🏃")}
+    assert [*told.values()] == [
+        "a person doing apply eye makeup",
+        "a person jögging fast",
+        "a person doing 日本 ダンス",
+        "a person doing 🏃",
+    ]
+
+
 def test_wrong_calls_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(EchoReelError, match="there is no such folder"):
         dataset_pairs("ucf101", tmp_path / "none")

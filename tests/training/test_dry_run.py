@@ -26,7 +26,9 @@ from echoreel.training.pair_shards import Part
 from echoreel.training.step_cost import META, step_cost
 from echoreel.training.train_adapter import AdapterRecipe
 
-RECIPE = 'folder = "run"\nbase = "base"\npairs = "pairs"\n[task]\nbatch = 2\n[fit]\nsteps = 7\n'
+RECIPE = (
+    'folder = "run"\nbase = "base"\npairs = "pairs"\n[task]\nbatch = 2\nheld_back = 2\n[fit]\nsteps = 7\n'
+)
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def test_the_sheet_shows_the_batch_that_the_first_step_takes(
     monkeypatch.setattr(module, "write_image", lambda path, image: None)
     dry_run(load_settings("my.toml", AdapterRecipe))
     pipe = toy_pipeline()
-    settings = AdapterTaskSettings(batch=2)
+    settings = AdapterTaskSettings(batch=2, held_back=2)
     task = AdapterTask(ActionAdapter.for_base(pipe), pipe, PairSet.open(Path("pairs")), settings)
     assert torch.equal(shown[0].targets, task.batch(0).targets)
 

@@ -112,6 +112,10 @@ def test_wrong_parts_and_damaged_files_are_named(folder: Path, tmp_path: Path) -
         writer.write(3, targets, targets[:, None], [["a"], ["b"]])
     with pytest.raises(PairSetError, match="holds no pairs"):
         PairSet.open(tmp_path / "nowhere")
+    with pytest.raises(
+        PairSetError, match=r"32 leaves 1 to train on; set held_back in \[task\] to 2, or prep"
+    ):
+        TrainingPairs(PairSet.open(folder), None, held_back=32, batch=2, seed=0)
     write_shard(writer, 4, 1, references=1)
     with pytest.raises(PairSetError, match="several shapes"):
         PairSet.open(folder)
@@ -121,6 +125,12 @@ def test_wrong_parts_and_damaged_files_are_named(folder: Path, tmp_path: Path) -
     (folder / "shard-00004.safetensors").unlink()
     with pytest.raises(PairSetError, match="NaN or beyond float16"):
         writer.write(4, targets + np.float16("inf"), targets[:, None], [["a", "b"]] * 2)
+    shard = folder / "shard-00001.safetensors"
+    whole, pairs = shard.read_bytes(), PairSet.open(folder)
+    shard.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit of the last pair's latents
+    with pytest.raises(PairSetError, match="its latents are not those that were written"):
+        PairSet.open(folder).batch([len(pairs) - 1])
+    shard.write_bytes(whole)
     captions = folder / "shard-00000.captions.json"
     other = captions.read_text().replace("0 1 0", "0 1 9")
     for damage in ("null", "{}", "[[1]]", "[" * 100_000, other):

@@ -74,7 +74,7 @@ def toy_task(world: Path, **settings: object) -> AdapterTask:
         prism_config=config.prism_config | {"width": 32, "depth": 1, "slots": 4, "token_width": 32},
         integration_config=config.integration_config | {"inner_width": 32},
     )
-    checked = AdapterTaskSettings.model_validate({"batch": 4, **settings})
+    checked = AdapterTaskSettings.model_validate({"batch": 4, "held_back": 12, **settings})
     return AdapterTask(adapter, pipe, PairSet.open(world / "pairs"), checked)
 
 
@@ -228,7 +228,7 @@ def test_parts_that_do_not_fit_are_named(world: Path, tmp_path: Path) -> None:
     pipe = toy_pipeline()
     adapter = ActionAdapter.for_base(pipe)
     with pytest.raises(PairSetError, match="pairs have 3 latent channels, the base 4"):
-        AdapterTask(adapter, pipe, PairSet.open(tmp_path), AdapterTaskSettings())
+        AdapterTask(adapter, pipe, PairSet.open(tmp_path), AdapterTaskSettings(held_back=2))
     pipe.scheduler.register_to_config(prediction_type="score")
     with pytest.raises(BaseUnsupported, match="predicts 'score'"):
         AdapterTask(adapter, pipe, PairSet.open(world / "pairs"), AdapterTaskSettings())

@@ -33,7 +33,9 @@ from echoreel.library.sources.table_values import (
 from echoreel.media.reference_file import is_reference_file, read_reference
 
 SIDECAR_BYTES = 2 * 2**20  # of a caption file
-NAME_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\w*\d\w*")
+NAME_WORDS = re.compile(  # "JumpRope", "TV" and "v2"; other scripts by their letters
+    r"[A-Z]?(?:[a-z]|(?![A-Z])[^\W\d_])+|[A-Z]+(?![a-z])|\w*\d\w*"
+)
 
 
 @dataclass(frozen=True, slots=True)

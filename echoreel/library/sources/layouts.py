@@ -48,7 +48,7 @@ class DatasetClip:
 
 def caption_for(label: str) -> str:
     """ "ApplyEyeMakeup" or "apply_eye_makeup" -> a sentence."""
-    words = [word.lower() for word in NAME_WORDS.findall(label.replace("_", " "))]
+    words = [word.lower() for word in NAME_WORDS.findall(label.replace("_", " "))] or [label]
     return f"a person {'' if words and words[0].endswith('ing') else 'doing '}{' '.join(words)}"
 
 
