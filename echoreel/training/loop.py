@@ -5,6 +5,7 @@ same command ends with the same bits as an uninterrupted one. On accelerate: one
 under `torchrun`. A file longer than others, so that the whole of a training can be read in one place.
 """
 
+import logging
 import math
 import os
 import tempfile
@@ -24,6 +25,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from echoreel.common.errors import CheckpointError, EchoReelError, SettingsError
 from echoreel.common.files import written_beside
 from echoreel.common.randomness import noise_like, seeded
+from echoreel.training.batch_statistics import BatchStatistics
 from echoreel.training.fit_settings import FREE, FitSettings
 from echoreel.training.optimizer import adamw, rate_factor
 from echoreel.training.precision import EMULATED, Precision, computes_in_bf16, fast_kernels
@@ -41,6 +43,8 @@ from echoreel.training.run_log import VALIDATION, Headline, RunLog
 from echoreel.training.stop_signals import stop_signals
 
 __all__ = ["FREE", "FitSettings", "Task", "TrainingDiverged", "fit", "load_trained", "noise_like", "seeded"]
+
+LOG = logging.getLogger(__name__)
 
 
 class TrainingDiverged(EchoReelError):
@@ -103,13 +107,14 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
     TrainingDiverged. Ctrl-C, SIGTERM and a closed terminal write a checkpoint and raise
     KeyboardInterrupt with a message.
     """
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a batch may leave parts untouched
+    # A batch may leave parts untouched; what batch norms count is shared by `BatchStatistics`.
+    several = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     run = RunFolder(Path(folder))
     _check_trackers(settings)
     _check_launcher()
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),
-        kwargs_handlers=[unused],
+        kwargs_handlers=[several],
         log_with=[*settings.trackers] or None,
         project_dir=run.path,
     )
@@ -168,6 +173,12 @@ def _loop(training: "_Training", log: RunLog, signals: list[str], feed: "Feed") 
             f"{', '.join(signals) or 'a signal'}: stopped with a checkpoint at step {saved} "
             f"of {settings.steps} in {training.run.path}; the same command resumes"
         )
+    if step < settings.steps and training.accelerator.is_main_process:
+        LOG.warning(
+            "fit.minutes ran out at step %d of %d; raise it and run the same command to go on",
+            step,
+            settings.steps,
+        )
     return step
 
 
@@ -181,6 +192,7 @@ class _Training:
         self.spread = spread  # the base's weights over the processes: what computes with it needs them all
         self.accumulate = settings.accumulate  # batches that this process takes in a step
         self.loss = accelerator.prepare(_Loss(task, settings.precision))
+        self.statistics = BatchStatistics(task.module, accelerator)
         self.state = trained_state(task.module)
         self.parameters = {name: t for name, t in self.state.items() if isinstance(t, nn.Parameter)}
         if not self.parameters:
@@ -267,7 +279,7 @@ class _Training:
             self._samples += count_samples(batch) * self.world
             batch = send_to_device(batch, self.accelerator.device)
             final = micro == self.accumulate - 1
-            with nullcontext() if final else self.accelerator.no_sync(self.loss):
+            with nullcontext() if final else self.accelerator.no_sync(self.loss), self.statistics.batch():
                 loss = self.loss(batch, *_chance(self.settings.seed, index)) / self.accumulate
                 self.accelerator.backward(loss)
             losses.append(loss.detach())
@@ -275,6 +287,7 @@ class _Training:
         norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), limit)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.statistics.share()
         self.step += 1
         self._pending.append(torch.stack([torch.stack(losses).sum().float(), norm.float()]))
         if self.ema:

@@ -139,10 +139,17 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
     adapter.detach()
     load_trained(recipe.folder, adapter)
     if first:
-        settings, name = recipe.model_dump(mode="json", exclude=PLACES), recipe.folder.resolve().name
-        facts = facts_of(recipe.folder, recipe.base, recipe.pairs, settings, name=name)
-        save_adapter(adapter, recipe.folder / "adapter", facts)
+        save_adapter(adapter, recipe.folder / "adapter", _facts(recipe))
     return recipe.folder / "adapter"
+
+
+def _facts(recipe: AdapterRecipe) -> TrainingFacts | None:
+    """None where the run has no line in its log yet, since its minutes ran out before."""
+    settings, name = recipe.model_dump(mode="json", exclude=PLACES), recipe.folder.resolve().name
+    try:
+        return facts_of(recipe.folder, recipe.base, recipe.pairs, settings, name=name)
+    except (OSError, ValueError, LookupError, OverflowError):
+        return None
 
 
 def save_adapter(adapter: ActionAdapter, folder: Path, facts: TrainingFacts | None = None) -> None:

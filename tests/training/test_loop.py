@@ -192,9 +192,10 @@ def test_a_broken_loss_names_its_step_and_is_never_saved(tmp_path: Path) -> None
     assert latest.name == "step-000003"
 
 
-def test_the_time_budget_ends_with_a_checkpoint(tmp_path: Path) -> None:
+def test_the_time_budget_ends_with_a_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = SETTINGS.model_copy(update={"minutes": 1e-6})
     assert fit(ToyTask(), settings, tmp_path) == 1
+    assert "fit.minutes ran out at step 1 of" in caplog.text
     assert fit(ToyTask(), settings, tmp_path) == 2
     latest = RunFolder(tmp_path).latest()
     assert latest is not None

@@ -82,11 +82,11 @@ def together(folder: Path) -> None:
     (folder / f"held-{os.environ['RANK']}.json").write_text(json.dumps([sum(each) for each in held]))
 
 
-def parameters(folder: Path) -> dict[str, Tensor]:
-    """Trained ones, without what batch norms have counted, which each process counts for itself."""
+def weights(folder: Path) -> dict[str, Tensor]:
+    """Parameters, and what batch norms have counted."""
     step = RunFolder(folder).latest()
     assert step is not None
-    return {k: v for k, v in load_file(step / "weights.safetensors").items() if "norm_tokens." not in k}
+    return load_file(step / "weights.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,9 @@ def parameters(folder: Path) -> dict[str, Tensor]:
     [("two", "one"), ("begun", "one"), ("spread-false", "alone"), ("spread-true", "alone")],
 )
 def test_two_processes_have_the_parameters_of_one(trained: Path, several: str, single: str) -> None:
-    found, wanted = parameters(trained / several), parameters(trained / single)
+    found, wanted = weights(trained / several), weights(trained / single)
     assert found.keys() == wanted.keys()
+    assert any("norm_tokens.running_mean" in name for name in wanted) == (single == "alone")
     for name, parameter in wanted.items():
         torch.testing.assert_close(found[name], parameter, rtol=0, atol=1e-6)
     assert json.loads((RunFolder(trained / several).latest() / "state.json").read_text())["batches"] == 2
