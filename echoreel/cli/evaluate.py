@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from echoreel.training.evaluation_settings import HeldoutSettings
 
 
-@app.command(
-    epilog="Example: echoreel evaluate recipes/actorbench.toml --prompts 4 --json table.json", as_json=False
-)
+@app.command(epilog="Example: echoreel evaluate recipes/actorbench.toml --prompts 4")
 def evaluate(
     answer: Answer,
     recipe: Annotated[
@@ -85,9 +83,6 @@ def evaluate(
     prompts: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=10_000, help="Prompts, or pairs, of each action.")
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the table as JSON; - prints it instead.")
-    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Measure whether references make the base perform their action: a table with 95 % intervals.
@@ -95,8 +90,6 @@ def evaluate(
     With --videos on held-out pairs of any base, else on rendered actors (ActorBench). If interrupted, rerun
     to resume.
     """
-    answer.as_json = json == Path("-")
-    also = None if answer.as_json else json
     models = {"clip": clip, "videomae": videomae, "classifier": classifier}
     report: EvaluationReport | HeldoutReport
     hush()
@@ -104,7 +97,7 @@ def evaluate(
         of_base = {"base": base, "base-parts": base_parts, "dtype": dtype, "offload": offload}
         of_base |= {"quantize": quantize, "adapter": adapter}
         check_without(of_base | models | {"root": root, "out": out}, "is about --videos; give one")
-        report = on_actors(recipe, overrides or (), motions, split, prompts, also)
+        report = on_actors(recipe, overrides or (), motions, split, prompts)
     else:
         check_without({"motions": motions, "split": split}, "is about ActorBench; leave out --videos")
         run = trained_run(recipe, overrides or (), base)
@@ -113,10 +106,10 @@ def evaluate(
         from echoreel.evaluation.heldout.evaluate_heldout import evaluate_heldout
 
         report = evaluate_heldout(
-            videos, settings, partial(load, run.base), adapter or run.adapter, folder_of(out, run), root, also
+            videos, settings, partial(load, run.base), adapter or run.adapter, folder_of(out, run), root
         )
     answer.say(report.markdown())
-    answer.say(f"wrote {report.folder}" + (f" and {also}" if also else ""))
+    answer.say(f"wrote {report.folder}")
     answer.facts = report.details()
 
 
@@ -133,7 +126,6 @@ def on_actors(
     motions: Path | None,
     split: str | None,
     prompts: int | None,
-    json: Path | None,
 ) -> "EvaluationReport":
     """ActorBench. Raises EchoReelError's family."""
     from echoreel.common.settings import load_settings
@@ -145,7 +137,7 @@ def on_actors(
     from echoreel.evaluation.actorbench.benchmark import EvaluateSettings
     from echoreel.evaluation.actorbench.benchmark import evaluate as measure
 
-    return measure(load_settings(recipe, EvaluateSettings, overrides), motions, split, prompts, json)
+    return measure(load_settings(recipe, EvaluateSettings, overrides), motions, split, prompts)
 
 
 class Run(NamedTuple):

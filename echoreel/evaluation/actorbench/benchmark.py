@@ -76,19 +76,18 @@ def evaluate(
     motions: Path | None = None,
     split: str | None = None,
     prompts: int | None = None,
-    json: Path | None = None,
 ) -> EvaluationReport:
     """Measure the recipe's base and adapter; write report.json, report.md, report.html, sheets and plots
     into its folder.
 
-    `motions`, `split` and `prompts` replace what the recipe says; `json` is one more place for the report.
+    `motions`, `split` and `prompts` replace what the recipe says.
     Raises EchoReelError's family.
     """
     changes: dict[str, Any] = {"motions": motions, "splits": (split,) if split else None, "prompts": prompts}
     if prompts is not None:
         changes["prompts_in"] = {}
     recipe = recipe.model_copy(update={name: value for name, value in changes.items() if value is not None})
-    EvaluationReport.check_places(recipe.folder, json)
+    EvaluationReport.check_places(recipe.folder)
     library = MotionLibrary.load(find_motions(recipe.motions))
     parts = {name: choose_actions(library.split(name), recipe.actions, recipe.seed) for name in recipe.splits}
     judge = Judge.load(recipe.judge)
@@ -108,7 +107,7 @@ def evaluate(
             write_image(path, trial.sheet(theme))
     settings = recipe.model_dump(mode="json") | {"weights": studio.weights}
     report = EvaluationReport(tuple(rows), judges, settings, recipe.seed, _commit(), recipe.folder)
-    report.write(json)
+    report.write()
     write_page(report, [*write_plots(report, recipe.folder), *pictures])
     return report
 

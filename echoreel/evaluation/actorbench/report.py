@@ -85,10 +85,9 @@ class EvaluationReport:
         return [table_line(titles), table_line(["---"] * len(titles)), *map(table_line, body)]
 
     @staticmethod
-    def check_places(folder: Path, also: Path | None = None) -> None:
+    def check_places(folder: Path) -> None:
         """Raises OutputError for a file that a report would replace and that none of them is."""
-        for path in (folder / "report.json", *([also] if also else ())):
-            check_own(path, ("rows", "judges"))
+        check_own(folder / "report.json", ("rows", "judges"))
         check_below(folder, ("sheets", "videos"))
         others = [folder / name for name in FILES if os.path.lexists(folder / name)]
         if others and not os.path.lexists(folder / "report.json"):
@@ -96,15 +95,12 @@ class EvaluationReport:
                 f"{others[0]}: already exists without a report.json beside it; choose another folder"
             )
 
-    def write(self, also: Path | None = None) -> list[Path]:
-        """Write report.json and report.md into the folder, and the JSON to `also`. Returns the files."""
-        data = (json.dumps(self.details(), indent=1) + "\n").encode()
+    def write(self) -> list[Path]:
+        """Write report.json and report.md into the folder. Returns the files."""
         files = [self.folder / "report.json", self.folder / "report.md"]
-        write_atomic(files[0], data)
+        write_atomic(files[0], (json.dumps(self.details(), indent=1) + "\n").encode())
         write_atomic(files[1], self.markdown().encode())
-        if also:
-            write_atomic(also, data)
-        return [*files, *([also] if also else [])]
+        return files
 
 
 def _told(row: Row, measure: str) -> str:

@@ -41,17 +41,15 @@ def evaluate_heldout(
     adapter: str | Path | None,
     folder: Path,
     root: Path | None = None,
-    json: Path | None = None,
 ) -> HeldoutReport:
     """Film the pairs into `folder`/videos, measure them, and write report.json, report.md and a sheet.
 
     Stopped at any moment, the same call resumes; at most the video in work is made again. What can be seen
     as wrong is told before the base is loaded. load: gives the pipeline. root: of paths in the manifest;
-    default: its folder. json: one more place for the report. Raises EchoReelError's family. Seven arguments:
-    each is an option of the command line.
+    default: its folder. Raises EchoReelError's family.
     """
     opencv()
-    HeldoutReport.check_places(folder, json)
+    HeldoutReport.check_places(folder)
     cases = heldout_cases(manifest, root, settings)
     actions = sorted({case.action for case in cases})
     models = partial(Models.load, settings.clip, settings.videomae, settings.classifier)
@@ -73,7 +71,7 @@ def evaluate_heldout(
             notes=tuple(_notes(found, actions)),
             folder=folder,
         )
-        report.write(json)
+        report.write()
         write_image(folder / "sheets" / "heldout.png", _sheet(filmed.videos))
     return report
 

@@ -94,14 +94,13 @@ class HeldoutReport:
         return [table_line(titles), table_line(["---"] * len(titles)), *map(table_line, body)]
 
     @staticmethod
-    def check_places(folder: Path, also: Path | None = None) -> None:
+    def check_places(folder: Path) -> None:
         """Raises OutputError for a folder with files or links of others, or that cannot be written."""
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder}: is a file; give the name of a folder")
         filmed = [f"videos/{each.name}" for each in (folder / "videos").glob("*")]
         check_below(folder, ["sheets", "videos", *filmed])
-        for path in (folder / "report.json", *([also] if also else ())):
-            check_own(path, ("rows", "left_out"))
+        check_own(folder / "report.json", ("rows", "left_out"))
         names = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
         others = sorted(name for name in names - FILES if not LEFT.match(name))
         known = os.path.lexists(folder / "report.json")
@@ -110,13 +109,11 @@ class HeldoutReport:
             raise OutputError(
                 f"{folder}: holds {others[0]}, which no evaluation of videos wrote; choose another folder"
             )
-        check_outputs([folder / "report.json", *([also] if also else ())], overwrite=True)
+        check_outputs([folder / "report.json"], overwrite=True)
 
-    def write(self, also: Path | None = None) -> None:
-        """Write report.json, which says whose folder it is, then report.md, and the JSON to `also`."""
-        data = (json.dumps(self.details(), indent=1) + "\n").encode()
-        for path in (self.folder / "report.json", *([also] if also else ())):
-            write_atomic(path, data)
+    def write(self) -> None:
+        """Write report.json, which says whose folder it is, then report.md."""
+        write_atomic(self.folder / "report.json", (json.dumps(self.details(), indent=1) + "\n").encode())
         write_atomic(self.folder / "report.md", self.markdown().encode())
 
 

@@ -92,9 +92,8 @@ def test_actions_are_drawn_by_the_seed_and_one_alone_is_refused() -> None:
 
 
 def test_the_report_has_the_agreed_form_and_the_same_command_goes_on(recipe: EvaluateSettings) -> None:
-    target = recipe.folder / "out" / "evidence.json"
-    report = evaluate(recipe, json=target)
-    told = json.loads(target.read_text())
+    report = evaluate(recipe)
+    told = json.loads((recipe.folder / "report.json").read_text())
     assert [(r["condition"], r["split"], r["references"]) for r in told["rows"][:7]] == [
         ("base", "heldout", 0),
         ("ours", "heldout", 1),
