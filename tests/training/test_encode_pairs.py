@@ -259,7 +259,7 @@ def test_line_ends_of_other_systems_and_inside_captions_are_none_of_a_manifest(
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"a.mp4"', '"a\\u0000.mp4"', "path: character 2 is not text"),
+        ('"a.mp4"', '"a\\u0000.mp4"', "target: got .* need a name without null bytes"),
         ('"a.mp4"', '"a\\ud800.mp4"', "path: character 2 is not text"),
         ('"b.mp4"', '"b.mp4", "caption": "\\ud800"', "caption: character 1 is not text"),
         ('"b.mp4"', '"b.mp4", "start": ' + "9" * 5000, "start"),
