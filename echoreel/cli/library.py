@@ -136,7 +136,8 @@ def search(
     answer.say(f'action: "{result.action.phrase}"')
     tell_others(answer, result)
     if not result.results:
-        answer.say("nothing similar in the library")
+        held = found.store.count("clips")
+        answer.say("nothing similar in the library" if held else "the library holds no clips; add some first")
         return
     tell_found(answer, found, result.results)
     if sheet is not None:

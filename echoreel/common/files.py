@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from zlib import crc32
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -127,6 +128,15 @@ def files_in(folder: Path) -> set[str]:
     """Relative names, with slashes, of all files below a folder."""
     found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     return {path.relative_to(folder).as_posix() for path in found}
+
+
+def file_sum(path: Path) -> int:
+    """CRC-32 of a file: tells what a disk lost. Raises OSError."""
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found = crc32(block, found)
+    return found
 
 
 def flush(path: Path) -> None:

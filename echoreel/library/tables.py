@@ -265,7 +265,7 @@ class Store:
                 return None
             wrong = _told(error)
         if wrong:
-            raise LibraryError(self._damaged(name, wrong))
+            raise self.damaged(name, wrong)
         return table
 
     def has(self, name: str) -> bool:
@@ -289,14 +289,16 @@ class Store:
             return LibraryError(
                 f"{self.uri}: cannot be written: {found[0]}; free the place, or copy the library to another"
             )
-        return LibraryError(self._damaged(name, _told(error)))
+        return self.damaged(name, _told(error))
 
-    def _damaged(self, name: str, wrong: str) -> str:
-        """What is wrong with a table, and what to do."""
+    def damaged(self, name: str, wrong: str) -> LibraryError:
+        """To raise: what is wrong with a table, and what to do."""
         where = f"{self.uri.rstrip('/')}/{name}.lance"
         if how := MADE_AGAIN.get(name):
-            return f"{where}: {wrong}; if it stays so, delete this folder: `{how}` makes it again"
-        return f"{where}: {wrong}; if it stays so, move the library away and add its videos again"
+            told = f"delete this folder: `{how}` makes it again"
+        else:
+            told = "move the library away and add its videos again"
+        return LibraryError(f"{where}: {wrong}; if it stays so, {told}")
 
     def _committed(self, name: str, work: Callable[[], Any]) -> None:
         """Do it again where another process changed the same at the same time.

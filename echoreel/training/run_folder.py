@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import CheckpointError, OutputError
 from echoreel.common.files import (
+    file_sum,
     files_in,
     locked,
     remove_folder,
@@ -42,11 +43,8 @@ from echoreel.common.torch_file import load_tensors
 
 _STEP = re.compile(r"step-(\d+)")
 
-
-FILES = ("weights.safetensors", "ema.safetensors", "optimizer.pt", "state.json")
-"""Of a checkpoint; nothing else in its folder is ours."""
-FOLDERS = ("sheets", "captions", "tensorboard")
-"""Of a run, beside its checkpoints and its result."""
+FILES = ("weights.safetensors", "ema.safetensors", "optimizer.pt", "state.json")  # all of a checkpoint's
+FOLDERS = ("sheets", "captions", "tensorboard")  # of a run, beside its checkpoints and its result
 
 
 class RunState(Settings):
@@ -58,6 +56,7 @@ class RunState(Settings):
     totals: dict[str, float]  # since the last log line
     ema: bool | None = None  # whether there are averaged weights; none = written before this was told
     batches: PositiveInt | None = None  # of a step, over all processes; none = likewise
+    sums: dict[str, int] | None = None  # CRC-32 of the files beside it; none = likewise
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,9 @@ class RunFolder:
                 save_file(_on_cpu(snapshot.ema), partial / "ema.safetensors")
             with (partial / "optimizer.pt").open("wb") as file:
                 _save_optimizer(snapshot.optimizer, file)
-            (partial / "state.json").write_text(snapshot.state.model_dump_json())
+            sums = {file.name: file_sum(file) for file in partial.iterdir()}
+            state = snapshot.state.model_copy(update={"sums": sums})
+            (partial / "state.json").write_text(state.model_dump_json())
         for old in self.checkpoints()[: -self.keep]:
             if files_in(old) <= {*FILES}:
                 remove_folder(old, FILES)
@@ -152,17 +153,16 @@ class RunFolder:
                 if (path / name).exists():
                     check_ends(path / name)
             state = RunState.model_validate_json(small_file(path / "state.json"))
+            for name, written in (state.sums or {}).items():
+                if name in FILES and file_sum(path / name) != written:
+                    raise ValueError(f"{name} is not as it was written")
             ema = path / "ema.safetensors"
             weights = load_file(path / "weights.safetensors")
             averaged = load_file(ema) if state.ema or (state.ema is None and ema.exists()) else {}
             for held in (weights, averaged):
                 check_finite(held)
-            return Snapshot(
-                weights=weights,
-                ema=averaged,
-                optimizer=_state_dict(load_tensors(path / "optimizer.pt")),
-                state=state,
-            )
+            optimizer = _state_dict(load_tensors(path / "optimizer.pt"))
+            return Snapshot(weights=weights, ema=averaged, optimizer=optimizer, state=state)
         except (OSError, EOFError, SafetensorError, RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"{path} is damaged ({hint_of(error)}); delete it to resume from the one before"
@@ -171,9 +171,9 @@ class RunFolder:
 
 def _state_dict(found: object) -> dict[str, Any]:
     """Raises ValueError for what no optimizer wrote."""
-    if not isinstance(found, dict):
-        raise ValueError(f"optimizer.pt holds a {type(found).__name__}, need a dict")
-    return found
+    if isinstance(found, dict):
+        return found
+    raise ValueError(f"optimizer.pt holds a {type(found).__name__}, need a dict")
 
 
 def _save_optimizer(state: Mapping[str, Any], file: BinaryIO) -> None:
@@ -198,6 +198,9 @@ def bind_settings(path: Path, settings: Settings, free: Collection[str] = (), co
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read ({error.strerror}); start a new folder") from error
         except ValidationError as error:
+            if error.errors()[0]["type"] == "json_invalid":
+                told = f"{path} is damaged (no JSON); delete it to go on with the settings that you give"
+                raise CheckpointError(told) from error
             wrong = ", ".join(".".join(map(str, e["loc"])) or "the whole file" for e in error.errors())
             raise CheckpointError(f"{path} does not fit this version: {wrong}; start a new folder") from error
         if changed := _differences(stored, settings, free):

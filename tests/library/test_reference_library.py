@@ -81,6 +81,10 @@ def test_a_folder_is_added_once_and_copies_not_at_all(library: ReferenceLibrary,
     (videos / "one.mp4").touch()  # read again, and found to be the same
     again = library.add([videos], quiet=True)
     assert (again.clips, again.known, again.copies, library.store.count("clips")) == (0, 4, 0, 3)
+    library.store.remove("clips", "true")  # as if the table was lost
+    told = CliRunner().invoke(app, ["library", "search", library.store.uri, "juggling", "--embedder", "none"])
+    assert "holds no clips; add some first" in told.stdout
+    assert (library.add([videos], quiet=True).clips, library.store.count("files")) == (3, 4)
 
 
 def test_of_copies_the_one_with_a_caption_is_taken_however_fast_it_is_read(

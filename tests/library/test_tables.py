@@ -144,6 +144,7 @@ OTHERS = {
     "actions": ("actions", lambda: pa.schema([("a", pa.int8())]), "need other columns for action, verb"),
     "encoded": ("encoded", lambda: pa.schema([("id", pa.int64())]), "`library embed` makes it again"),
     "vectors": ("vectors", lambda: pa.schema([("vector", pa.float32())]), "need vectors of one width"),
+    "no actions": ("actions", lambda: schemas()["actions"], "lacks actions of clips; if it stays so, move"),
 }
 
 

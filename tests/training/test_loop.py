@@ -277,9 +277,16 @@ def damaged_optimizer(path: Path) -> None:
     torch.save(state, path / "optimizer.pt")
 
 
+def flipped(path: Path) -> None:
+    """A bit of the last number."""
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
+        lambda path: flipped(path / "weights.safetensors"),
         lambda path: (path / "optimizer.pt").write_bytes(b""),
         lambda path: torch.save({}, path / "optimizer.pt"),
         damaged_optimizer,

@@ -101,6 +101,9 @@ def test_pairs_made_otherwise_do_not_mix(tmp_path: Path) -> None:
     write_shard(PairSetWriter(folder), 0, 1)
     with pytest.raises(CheckpointError, match="size was 32, is 64"):
         PairSetWriter(folder).bind(MakerSettings(size=64))
+    (folder / "settings.json").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is damaged .*; delete it to go on"):
+        PairSetWriter(folder).bind(MakerSettings())
 
 
 def test_wrong_parts_and_damaged_files_are_named(folder: Path, tmp_path: Path) -> None:

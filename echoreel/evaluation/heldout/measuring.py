@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from echoreel.common.errors import EchoReelError, OutputError, VideoError
 from echoreel.evaluation.frechet_distance import frechet_distance
 from echoreel.evaluation.heldout.cases import Case, first_of
 from echoreel.evaluation.heldout.filming import Condition
@@ -66,7 +67,10 @@ class Measuring:
             shown = case.right.shown[: max(1, condition.references)]
             right = [first_of(each.part, self.seconds) for each in shown]
             subject = Subject(video.path, case.prompt, tuple(right), video.start, video.end)
-            told = self.meter.measured(subject)
+            try:
+                told = self.meter.measured(subject)
+            except VideoError as error:
+                raise _to_make_again(error, video.path, folder) from error
             accuracy, among = self._named(case.action)
             name = video.path.relative_to(folder) if video.path.is_relative_to(folder) else video.path
             values = {
@@ -104,6 +108,13 @@ class Measuring:
 
     def _look(self, part: Part) -> Floats:
         return self.meter.look(first_of(part, self.seconds))
+
+
+def _to_make_again(error: VideoError, video: Path, folder: Path) -> EchoReelError:
+    """Of a video in work, which EchoReel filmed: that it can be deleted. Of one of the user's, the error."""
+    if not video.is_relative_to(folder / "videos"):
+        return error
+    return OutputError(f"{video}: is damaged; delete it, and run the same command to make it again")
 
 
 def _number(value: float | None) -> float:

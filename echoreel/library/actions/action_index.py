@@ -88,10 +88,13 @@ class KnownActions:
     def rank(self, asked: Action, prompt: str) -> list[tuple[str, RankedAction]]:
         """The nearest of the library's actions, the nearest first: their phrases, and how near they are.
 
-        Where the very action is there, words are enough; else meanings are compared, if they can be.
+        Where the very action is there, words are enough; else meanings are compared, if they can be. Raises
+        LibraryError where clips have an action that the table of actions lacks.
         """
         found = self._ranked(asked, None)
         same = [phrase for phrase, ranked in found if ranked.score >= 1]
+        if asked.phrase not in same:
+            self._check_whole(asked.phrase)
         if self._embedder_name == "none" or (
             same and self.store.count("clips", one_of("action", same))  # clips may have been taken out
         ):
@@ -99,6 +102,14 @@ class KnownActions:
         if (self._embedder_name is None and self.store.embedder() is None) or self.embedder is None:
             return found
         return self._ranked(asked, embed_query(asked, prompt, self.embedder))
+
+    def _check_whole(self, phrase: str) -> None:
+        """Raises LibraryError where the table of actions lost the phrase, or all that it held."""
+        where = f"action = {sql(phrase)}" if self.store.count("actions") else "action <> ''"
+        if self.store.count("clips", where):
+            self.store.refresh()  # clips before actions: a writer adds the actions first
+            if self.store.count("clips", where) and not self.store.count("actions", where):
+                raise self.store.damaged("actions", "lacks actions of clips")
 
     def _ranked(self, asked: Action, vectors: NDArray[np.float32] | None) -> list[tuple[str, RankedAction]]:
         index, actions = self._index(asked, vectors)
@@ -130,9 +141,9 @@ class KnownActions:
     def _vectors(self, phrases: Sequence[str], whole: bool) -> NDArray[np.float32]:
         """Of the phrases (N, width); zeros for one whose vector is not there yet.
 
-        In a library without vectors the shorter phrases are embedded now, by the embedder that was named.
+        In a library without vectors, or that lost them, the shorter phrases are embedded now.
         """
-        if self.store.embedder() is None:
+        if not self.store.count("vectors"):
             assert self.embedder is not None
             vectors = np.zeros((len(phrases), self.embedder.width), np.float32)
             short = sorted(range(len(phrases)), key=lambda i: (phrases[i].count(" "), phrases[i]))[:EMBEDDED]

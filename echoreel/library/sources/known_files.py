@@ -32,6 +32,9 @@ class KnownFiles:
         self._store = store
         self.was_older = store.complete("files")
         rows = store.rows("files").to_pylist()
+        self._old: set[str] = set()  # places whose rows are to go
+        if not store.count("clips"):  # they were lost: all files are read again
+            self._old, rows = {row["path"] for row in rows}, []
         self._at = {
             row["path"]: KnownFile(row["size"], row["changed"], row["content"], row["said"]) for row in rows
         }
@@ -40,7 +43,6 @@ class KnownFiles:
             self._places.setdefault(file.content, {})[path] = None
         self._met = {*self._places}
         self._new: dict[str, dict[str, Any]] = {}
-        self._old: set[str] = set()  # places whose rows are to go
         self._failures: dict[int, str] = {}
 
     def at(self, path: Path | str) -> KnownFile | None:

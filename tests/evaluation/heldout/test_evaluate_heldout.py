@@ -214,6 +214,10 @@ def test_the_same_command_makes_nothing_again_and_says_the_same(world: Path) -> 
     assert not any(file.exists() for file in half)
     kept = before.keys() & after.keys() - {lost.with_suffix(".json")}
     assert all(before[path] == after[path] for path in kept)
+    lost.write_bytes(made[: len(made) // 2])
+    done = CliRunner().invoke(app, PROTOCOL[-1])
+    assert f"{lost.name}: is damaged; delete it, and run the same command" in done.output
+    lost.write_bytes(made)
 
 
 def test_a_model_that_is_not_there_leaves_its_measures_out(world: Path) -> None:
