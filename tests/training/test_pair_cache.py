@@ -102,7 +102,7 @@ def test_pairs_made_otherwise_do_not_mix(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="size was 32, is 64"):
         PairSetWriter(folder).bind(MakerSettings(size=64))
     (folder / "settings.json").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="is damaged .*; delete it to go on"):
+    with pytest.raises(CheckpointError, match=r"is damaged .*; delete it to go on"):
         PairSetWriter(folder).bind(MakerSettings())
 
 
