@@ -114,7 +114,10 @@ def check_own(path: Path, keys: Collection[str]) -> None:
     except (OSError, ValueError):
         told = None
     if not isinstance(told, dict) or not {*keys} <= told.keys():
-        raise OutputError(f"{path}: already exists, and this command did not write it; choose another name")
+        raise OutputError(
+            f"{path}: already exists, and this command did not write it, or it is damaged; move it away, or "
+            "choose another name"
+        )
 
 
 def _first_value(text: str) -> Any:

@@ -1,5 +1,6 @@
 """Clips of a library as people meet them, and what a search answers."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -29,8 +30,8 @@ class LibraryClip:
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Self:
-        """From a row of the table, in which somebody else may have left gaps."""
-        row = FOR_GAPS | {name: value for name, value in row.items() if value is not None}
+        """From a row of the table, in which somebody else may have left gaps, or numbers that cannot be."""
+        row = FOR_GAPS | {name: value for name, value in row.items() if _can_be(value)}
         look = row["look"]
         return cls(
             id=shown(row["id"]),
@@ -43,7 +44,7 @@ class LibraryClip:
             start=round(row["start"], 3),
             end=None if row["end"] is None else round(row["end"], 3),
             motion=row["motion"],
-            look=None if look is None or None in look else tuple(look),
+            look=None if look is None else tuple(look),
         )
 
     @property
@@ -125,3 +126,10 @@ def stored(id: str) -> int:
     if len(id) != 16 or number < 0:
         raise LibraryError(f"got {id!r}, need the id of a clip: 16 digits from 0 to f, as `list` shows them")
     return number - 2**64 if number >= 2**63 else number
+
+
+def _can_be(value: Any) -> bool:
+    """Whether a value of a row is there and, of numbers, finite; times and motion are 0 or more."""
+    if isinstance(value, list):
+        return all(each is not None and math.isfinite(each) for each in value)
+    return value is not None and (not isinstance(value, float) or 0 <= value < math.inf)

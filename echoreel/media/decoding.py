@@ -131,7 +131,8 @@ def _container(path: Path, limits: VideoLimits) -> InputContainer:
             return av.open(film, mode="r")
         return av.open(f"file:{path.absolute()}", container_options=options)
     except (MemoryError, Image.DecompressionBombError) as error:
-        raise VideoTooLarge(f"{path.name}: {error} are too many to decode; make it smaller first") from error
+        told = error if isinstance(error, MemoryError) else "its pixels"
+        raise VideoTooLarge(f"{path.name}: {told} are too many to decode; make it smaller first") from error
     except (av.FFmpegError, OSError, ValueError, EOFError, SyntaxError) as error:
         raise VideoUnreadable(
             f"{path.name}: not a readable video ({reason(error)}); export it again, for example as mp4"

@@ -7,14 +7,17 @@ captions/tokens-<digest>.safetensors    tokens (n, D) of some captions by a dige
 A file is renamed into place, so a killed encoding goes on, and any number of processes share the work.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import torch
 import torch.nn.functional as F
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import track
 from safetensors import SafetensorError, safe_open
@@ -29,6 +32,7 @@ from echoreel.common.places import check_ends
 
 CHUNK = 32  # captions in a file
 MOST_TOKENS = 65_536  # of a caption
+_SUMS = TypeAdapter(dict[str, int])
 
 
 class CaptionStore:
@@ -37,7 +41,9 @@ class CaptionStore:
     def __init__(self, folder: Path, width: int | None = None) -> None:
         """width: D, where it is known. Raises CheckpointError for a damaged or foreign file."""
         self.folder, self._width = folder, width
-        self._files: dict[str, tuple[Any, int]] = {}  # by a caption's digest, with the common length
+        self._files: dict[
+            str, tuple[Any, int, dict[str, int]]
+        ] = {}  # by a caption's digest: with length, sums
         self._read: set[Path] = set()
         self._look()
 
@@ -51,9 +57,12 @@ class CaptionStore:
         found = self._files.get(_digest(caption))
         if found is None:
             return None
-        file, length = found
-        tokens: Tensor = file.get_tensor(_digest(caption)).float()
+        file, length, sums = found
+        stored: Tensor = file.get_tensor(_digest(caption))
+        tokens = stored.float()
         try:
+            if sums.get(_digest(caption), _sum(stored)) != _sum(stored):
+                raise CheckpointError("a caption's tokens are not those that were written")
             check_finite({"a caption": tokens})
         except CheckpointError as error:
             raise CheckpointError(f"{self.folder}: {error}; delete it and run the same command") from None
@@ -64,17 +73,20 @@ class CaptionStore:
         length = len(next(iter(tokens.values())))
         kept = {_digest(caption): _few(each) for caption, each in tokens.items()}
         name = sha256("".join(kept).encode()).hexdigest()[:16]
-        write_atomic(self.folder / f"tokens-{name}.safetensors", save(kept, {"length": str(length)}))
+        sums = {name: _sum(each) for name, each in kept.items()}
+        metadata = {"length": str(length), "sums": json.dumps(sums)}
+        write_atomic(self.folder / f"tokens-{name}.safetensors", save(kept, metadata))
 
     def _look(self) -> None:
         for path in sorted({*self.folder.glob("tokens-*.safetensors")} - self._read):
             try:
                 check_ends(path)
                 file = safe_open(path, framework="pt")
-                length = int((file.metadata() or {})["length"])
+                told = file.metadata() or {}
+                length, sums = int(told["length"]), _SUMS.validate_json(told.get("sums", "{}"))
                 for name in file.keys():  # noqa: SIM118 - it is no dict
                     _check(file.get_slice(name), length, self._width)
-                self._files |= dict.fromkeys(file.keys(), (file, length))
+                self._files |= dict.fromkeys(file.keys(), (file, length, sums))
             except (OSError, SafetensorError, KeyError, ValueError) as error:
                 raise CheckpointError(
                     f"{path} is damaged ({hint_of(error)}); delete it and run the same command"
@@ -112,6 +124,11 @@ def _check(tokens: Any, length: int, width: int | None) -> None:
     fits = len(shape) == 2 and shape[0] <= length <= MOST_TOKENS and width in (None, shape[1])
     if not fits or kind not in ("F32", "BF16"):
         raise ValueError(f"tokens {shape} of {kind}, need ({length}, {width or 'D'}) or fewer of F32 or BF16")
+
+
+def _sum(tokens: Tensor) -> int:
+    """CRC-32 of what is stored: what a disk loses is told, not trained on."""
+    return crc32(tokens.contiguous().view(torch.uint8).numpy().tobytes())
 
 
 def _digest(caption: str) -> str:

@@ -4,6 +4,7 @@
 """
 
 import json
+import logging
 import math
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from echoreel.training.pair_shards import (
 )
 from echoreel.training.run_folder import bind_settings
 
+LOG = logging.getLogger(__name__)
 __all__ = ["Origin", "PairSet", "PairSetError", "PairSetWriter", "Pairs", "shards_in"]
 
 
@@ -171,6 +173,13 @@ class PairSet:
         shards = shards_in(Path(folder))
         if not shards:
             raise PairSetError(f"{folder} holds no pairs (shard-….safetensors); prepare some first")
+        lost = {*Path(folder).glob("shard-*.captions.json")} - {*map(captions_path, shards)}
+        if lost:
+            LOG.warning(
+                "%s: the pairs of %s have no latents and are left out; run the same preparation again",
+                folder,
+                ", ".join(path.name for path in sorted(lost)[:3]),
+            )
         return cls(shards)
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """Libraries that somebody else made, and calls that nobody should make: told in a sentence, or done right."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ ROWS: dict[str, dict[str, Any]] = {  # what a row of `clips`, or of `actions`, h
     "an endless end": {"end": float("inf")},
     "an end before the start": {"start": 5.0, "end": -1e30},
     "no action": {"action": None, "verb": None},
+    "a start before the video": {"start": -5.0},
+    "motion that is no number": {"motion": float("nan")},
     "a look with gaps": {"look": [None] * LOOK_WIDTH},
     "endless motion": {"motion": float("inf")},
     "no id": {"id": None},
@@ -65,6 +68,7 @@ def called(arguments: Any, folder: Path) -> Any:
     assert done.exception is None or isinstance(done.exception, SystemExit), (words, done.exception)
     assert done.exit_code in (0, 2), (words, done.stderr)
     assert "\x1b]" not in done.stdout + done.stderr
+    assert not re.search(r"\b(NaN|Infinity|nan|inf)\b", done.stdout)
     return done
 
 
@@ -83,6 +87,8 @@ def test_rows_that_nobody_would_write(tmp_path: Path, change: dict[str, Any]) ->
     library(tmp_path, change)
     for use in USES:
         called(use, tmp_path)
+    manifest = tmp_path / "copy" / "manifest.jsonl"
+    assert not manifest.exists() or not re.search(r"NaN|Infinity|-5\.0", manifest.read_text())
 
 
 NOTES: dict[str, bytes] = {

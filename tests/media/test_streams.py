@@ -163,13 +163,16 @@ def test_our_own_webp_is_read_back_and_alpha_lies_over_grey(tmp_path: Path) -> N
     assert read_frames(tmp_path / "b.webp").frames[:, 5, 5].tolist() == [[128] * 3, [255, 0, 0]]
 
 
-def test_webp_has_the_limits_of_videos(tmp_path: Path) -> None:
+def test_webp_has_the_limits_of_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = moving(tmp_path / "a.webp")
     with pytest.raises(VideoTooLarge, match=r"a\.webp: 24 frames of 64x48 are too many"):
         read_frames(path, limits=VideoLimits(decoded_frames=20))
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(VideoUnreadable, match=r"a\.webp"):
         read_frames(path)
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(VideoTooLarge, match=r"b\.webp: its pixels are too many to decode"):
+        read_frames(moving(tmp_path / "b.webp"))
 
 
 def test_pixels_of_absurd_shape_are_refused(tmp_path: Path) -> None:

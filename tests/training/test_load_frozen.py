@@ -154,6 +154,10 @@ def test_captions_that_others_encoded_are_checked(
     """As a run folder of somebody else may hold them."""
     CaptionStore(tmp_path).write({"a": torch.ones(2, 4)})
     (file,) = tmp_path.glob("tokens-*")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match="not those that were written; delete it"):
+        CaptionStore(tmp_path, width=4)("a")
     save_file(dict.fromkeys(load_file(file), tokens), file, {"length": str(length)})
     with pytest.raises(CheckpointError, match=f"{why}.*; delete it and run the same command"):
         CaptionStore(tmp_path, width=4)("a")

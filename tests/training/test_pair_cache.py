@@ -64,7 +64,7 @@ def test_all_clips_come_target_first_with_their_captions(folder: Path) -> None:
     assert latents[9:12, 0, 0, 0, 0].tolist() == [1, 2, 3]
 
 
-def test_a_killed_preparation_goes_on(folder: Path) -> None:
+def test_a_killed_preparation_goes_on(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     left = folder / ".shard-00002.0123abcd.partial.safetensors"
     left.write_bytes(b"half")
     (folder / "holiday.mp4.partial").write_bytes(b"of somebody else")
@@ -72,6 +72,7 @@ def test_a_killed_preparation_goes_on(folder: Path) -> None:
     writer = PairSetWriter(folder)
     assert [writer.made_of(n) is not None for n in range(3)] == [True, True, False]
     assert len(PairSet.open(folder)) == 5
+    assert "the pairs of shard-00002.captions.json have no latents and are left out" in caplog.text
     with writer.locked():
         write_shard(writer, 2, 1)
         with pytest.raises(OutputError, match="another process prepares pairs"), writer.locked():
@@ -102,7 +103,7 @@ def test_pairs_made_otherwise_do_not_mix(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="size was 32, is 64"):
         PairSetWriter(folder).bind(MakerSettings(size=64))
     (folder / "settings.json").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="is damaged .*; delete it to go on"):
+    with pytest.raises(CheckpointError, match=r"is damaged .*; delete it to go on"):
         PairSetWriter(folder).bind(MakerSettings())
 
 

@@ -107,7 +107,7 @@ class HeldoutReport:
         others += [] if known else [name for name in ("report.md", "sheets") if (folder / name).exists()]
         if others:
             raise OutputError(
-                f"{folder}: holds {others[0]}, which no evaluation of videos wrote; choose another folder"
+                f"{folder}: holds {others[0]}, which no evaluation of videos wrote; move it or choose another"
             )
         check_outputs([folder / "report.json"], overwrite=True)
 
