@@ -113,7 +113,13 @@ class ActionIndex:
     def _nearness(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """How near the asked action is to each (N,), at most 1."""
         assert self._vectors is not None
-        phrase, prompt, *others = vectors @ self._vectors.T
+        import torch  # which the vectors' model has brought
+
+        from echoreel.common.threads import one_thread
+
+        with one_thread(True):  # numpy would take all of them, which then wait for each other
+            products = torch.from_numpy(vectors) @ torch.from_numpy(self._vectors).T
+        phrase, prompt, *others = products.numpy()
         if others:
             phrase = (phrase + np.max(others, 0).clip(0)) / 2
         near: NDArray[np.float32] = (phrase + PROMPT * prompt) / (1 + PROMPT)
