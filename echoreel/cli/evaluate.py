@@ -96,10 +96,10 @@ def evaluate(
     if videos is None:
         of_base = {"base": base, "base-parts": base_parts, "dtype": dtype, "offload": offload}
         of_base |= {"quantize": quantize, "adapter": adapter}
-        check_without(of_base | models | {"root": root, "out": out}, "is about --videos; give one")
+        check_without(of_base | models | {"root": root, "out": out}, "belongs to --videos; give one")
         report = on_actors(recipe, overrides or (), motions, split, prompts)
     else:
-        check_without({"motions": motions, "split": split}, "is about ActorBench; leave out --videos")
+        check_without({"motions": motions, "split": split}, "belongs to ActorBench; leave out --videos")
         run = trained_run(recipe, overrides or (), base)
         load = checked_loading(dtype, offload, None, base_parts or run.base_parts, quantize or run.quantize)
         settings = changed(run.evaluation, models | {"prompts": prompts})

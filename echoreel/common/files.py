@@ -102,11 +102,14 @@ def locked(path: Path, taken: str) -> Iterator[None]:
 def turn(path: Path, number: int, wait: bool = False) -> Iterator[bool]:
     """Hold turn `number` of a lock file for this process, or yield False where another process has it.
 
-    With `wait`, wait for it. The system gives it back when the process ends, however it ends. Raises
-    OutputError where files cannot be locked.
+    With `wait`, wait for it. The system gives it back when the process ends, however it ends. Not by
+    filelock, which would need a file for each of some thousand turns. Raises OutputError where files cannot
+    be locked.
     """
-    import fcntl  # not above: Windows has none
-
+    try:
+        import fcntl
+    except ImportError as error:  # Windows
+        raise OutputError(f"{path}: this system has no such locks; use Linux or macOS") from error
     check_lock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,9 @@ class BatchStatistics:
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Note what a batch adds."""
+        if not self._norms:
+            yield
+            return
         before = self._state()
         self._before = self._before or before
         yield

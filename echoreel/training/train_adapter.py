@@ -1,5 +1,6 @@
 """Training an adapter: the base's own denoising problem, with references to read; only the adapter trains."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from echoreel.training.pair_cache import PairSet
 from echoreel.training.run_facts import FACTS, TrainingFacts, facts_of
 from echoreel.training.run_folder import RunFolder, load_trained
 
+LOG = logging.getLogger(__name__)
 # Of a recipe: what names paths of this machine.
 PLACES = {"folder", "pairs", "validation", "start", "base", "base_parts", "evaluation"}
 
@@ -144,11 +146,12 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
 
 
 def _facts(recipe: AdapterRecipe) -> TrainingFacts | None:
-    """None where the run has no line in its log yet, since its minutes ran out before."""
+    """None where the run's log has no line yet, since its minutes ran out before, or is damaged."""
     settings, name = recipe.model_dump(mode="json", exclude=PLACES), recipe.folder.resolve().name
     try:
         return facts_of(recipe.folder, recipe.base, recipe.pairs, settings, name=name)
     except (OSError, ValueError, LookupError, OverflowError):
+        LOG.warning("the adapter gets no training.json: metrics.jsonl has no line that can be read")
         return None
 
 

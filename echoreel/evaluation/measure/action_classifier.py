@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from echoreel.common.errors import ModelMissing
@@ -66,7 +67,7 @@ class ActionClassifier:
         frames = list(clip.frames[spread(clip, self._frames)])
         pixels = self._processor(frames, return_tensors="pt")["pixel_values"].to(self._model.device)
         scores: Floats = self._model(pixels).logits[0].float().cpu().numpy()
-        if not bool(torch.isfinite(torch.from_numpy(scores)).all()):
+        if not np.isfinite(scores).all():
             raise ModelMissing(f"--classifier {self.name}: gives NaN or infinite values; get its files again")
         return scores
 

@@ -268,8 +268,8 @@ def wrong(name: str, change: Callable[[list[dict[str, Any]]], object]) -> None:
     ("arguments", "sentence"),
     [
         ((), "got no RECIPE.toml; give recipes/actorbench.toml, or pairs"),
-        (("--classifier", "classifier"), "--classifier: is about --videos; give one, or leave it out"),
-        ((*HELD_OUT, "--split", "train"), "--split: is about ActorBench; leave out --videos, or leave"),
+        (("--classifier", "classifier"), "--classifier: belongs to --videos; give one, or leave it out"),
+        ((*HELD_OUT, "--split", "train"), "--split: belongs to ActorBench; leave out --videos, or leave"),
         (HELD_OUT, "--out: missing; name a folder for videos and report, or give a training's recipe"),
         ((*HELD_OUT, "--set", "evaluation.prompt=2"), "--set: evaluation.prompt: unknown key; did you mean"),
         ((*PAPER, "-o", "UCF-101"), "UCF-101: holds ApplyEyeMakeup, which no evaluation of videos wrote"),
