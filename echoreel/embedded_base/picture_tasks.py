@@ -24,6 +24,7 @@ from echoreel.embedded_base.architecture import (
     inflate,
 )
 from echoreel.embedded_base.caption_task import disturbed
+from echoreel.embedded_base.enlarge import SmallLatents, enlarged_autoencoder
 from echoreel.embedded_base.tokenizer import load_tokenizer
 
 
@@ -58,10 +59,20 @@ class AutoencoderTask:
     name = "autoencoder"
 
     def __init__(
-        self, domain: ActorDomain, settings: BaseSettings, batch_clips: int = 8, seed: int = 0
+        self,
+        domain: ActorDomain,
+        settings: BaseSettings,
+        batch_clips: int = 8,
+        seed: int = 0,
+        small: Any = None,
     ) -> None:
+        """`small`: the autoencoder of half the size that it grows from."""
         self.domain, self.settings, self.batch_clips, self.seed = domain, settings, batch_clips, seed
-        self.module: Any = build_autoencoder(settings, domain.settings.size)
+        size = domain.settings.size
+        self.small = SmallLatents(small) if small else None
+        self.module: Any = (
+            enlarged_autoencoder(small, settings, size) if small else build_autoencoder(settings, size)
+        )
         self._held_back = torch.cat([self._frames(seed + 10_000_000 + index)[:, :3] for index in range(16)])
 
     def batch(self, step: int) -> Mapping[str, Tensor]:
@@ -74,12 +85,18 @@ class AutoencoderTask:
         noise = torch.randn(posterior.mean.shape, generator=generator).to(posterior.mean)
         decoded = self.module.decode(posterior.mean + posterior.std * noise).sample.float()
         spread: Tensor = posterior.kl().float().mean() / posterior.mean[0].numel()
-        return _picture_loss(decoded, frames, 1 + 4 * person) + 1e-4 * spread
+        loss = _picture_loss(decoded, frames, 1 + 4 * person) + 1e-4 * spread
+        return loss if self.small is None else loss + self.small.error(posterior.mean, frames)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         error = F.mse_loss(self._decoded(), self._held_back).item() / 4  # frames span 2, peak signal 1
-        return {"psnr": float(-10 * np.log10(error))}
+        numbers = {"psnr": float(-10 * np.log10(error))}
+        if self.small is not None:
+            frames = self._held_back.to(_device(self.module))
+            latents = self.module.encode(frames).latent_dist.mode()
+            numbers["small_latents"] = self.small.error(latents, frames).item()
+        return numbers
 
     @torch.no_grad()
     def sheet(self, path: Path) -> None:
@@ -112,6 +129,7 @@ class DecoderTask(AutoencoderTask):
 
     def __init__(self, trained: AutoencoderTask) -> None:
         super().__init__(trained.domain, trained.settings, trained.batch_clips, trained.seed + 20_000_000)
+        self.module.register_to_config(scaling_factor=trained.module.config.scaling_factor)
         self.module.load_state_dict(trained.module.state_dict())
         self.module.requires_grad_(False)
         self.module.decoder.requires_grad_(True)

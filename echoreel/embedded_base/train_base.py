@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from diffusers import AnimateDiffPipeline
 from einops import rearrange
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from echoreel.common.files import written_beside
 from echoreel.common.settings import Settings
 from echoreel.embedded_base.architecture import BaseSettings, build_scheduler
 from echoreel.embedded_base.caption_task import CaptionTask
+from echoreel.embedded_base.enlarge import enlarged_adapter, enlarged_denoiser, scale_details
 from echoreel.embedded_base.picture_tasks import (
     AutoencoderTask,
     CaptionedLatents,
@@ -36,9 +38,11 @@ from echoreel.embedded_base.picture_tasks import (
     FrameTask,
 )
 from echoreel.embedded_base.tokenizer import load_tokenizer
+from echoreel.method.loading import load_adapter
 from echoreel.training.autoencoder_probe import probe, same_probe
 from echoreel.training.loop import FitSettings, Task, fit, load_trained
 from echoreel.training.pair_cache import Origin, PairSet, PairSetWriter
+from echoreel.training.train_adapter import first_process
 
 SHARD = 500  # pairs in one file of the cache
 CHUNK = 25  # pairs that a process renders at a time
@@ -62,6 +66,12 @@ class BaseRecipe(Settings):
     clip_batch: int = Field(8, ge=1, le=4096)  # clips a batch
     clip_frames: int = Field(0, ge=0, le=65536)  # in every other batch of the last stage; 0 = clips only
     start: str | None = None  # a base that goes on, "embedded" or a folder: only the last stage runs
+    grow: str | None = (
+        None  # a base of half the size, from which this one grows; captions and frames are not run
+    )
+    grow_adapter: str | None = (
+        None  # an adapter of that base; `folder/adapter` does on this one what it does there
+    )
     autoencoder: FitSettings = FitSettings(steps=1500, learning_rate=1e-3)
     decoder: FitSettings | None = None  # the autoencoder's decoder goes on alone, with the same latents
     captions: FitSettings = FitSettings(steps=1000, learning_rate=1e-3)
@@ -85,18 +95,29 @@ def train_base(recipe: BaseRecipe) -> Path:
     """
     library = MotionLibrary.load(recipe.motions).split(recipe.split)
     start = None if recipe.start is None else _start(recipe.start)
-    autoencoder = start.vae if start else _autoencoder(recipe, library)
-    pairs = make_pairs(recipe, autoencoder)
+    small = None if recipe.grow is None else _start(recipe.grow)
+    autoencoder = start.vae if start else _autoencoder(recipe, library, small)
+    with _process_state().main_process_first():  # under torchrun the others find them made
+        pairs = make_pairs(recipe, autoencoder)
     latents = pairs.all_latents()
     clips = CaptionedLatents(latents, pairs.all_captions(), held_back=min(64, len(latents) // 2))
-    text_encoder = start.text_encoder if start else _text_encoder(recipe, library)
+    before = start or small
+    text_encoder = before.text_encoder if before else _text_encoder(recipe, library)
     frame_task = FrameTask(clips, text_encoder, recipe.base, recipe.frame_batch, recipe.seed)
-    if not start:
+    if not before:
         _run(frame_task, recipe.frames, recipe.folder / "frames")
     clip_task = ClipTask(frame_task, recipe.base, recipe.clip_batch, recipe.clip_frames, recipe.seed)
-    if start:
-        clip_task.module["denoiser"] = start.unet
+    if before:
+        clip_task.module["denoiser"] = (
+            start.unet if start else enlarged_denoiser(small.unet, latents.shape[1])
+        )
+    if recipe.grow_adapter is not None and first_process():
+        adapter = enlarged_adapter(load_adapter(recipe.grow_adapter), latents.shape[1])
+        with written_beside(recipe.folder / "adapter") as partial:
+            adapter.save_pretrained(partial)
     _run(clip_task, recipe.clips, recipe.folder / "clips")
+    if not first_process():
+        return recipe.folder / "base"
     return assemble(recipe, autoencoder, clip_task, recipe.folder / "base")
 
 
@@ -115,6 +136,11 @@ def assemble(recipe: BaseRecipe, autoencoder: Any, task: ClipTask, folder: Path)
         (partial / "generation.json").write_text(json.dumps(SAMPLING, indent=2) + "\n", encoding="utf-8")
     pipeline.to(dtype=torch.float32)
     return folder
+
+
+def _process_state() -> PartialState:
+    """What accelerate knows of the processes that torchrun started."""
+    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 def _run(task: Task, settings: FitSettings, folder: Path) -> None:
@@ -138,11 +164,13 @@ def _start(name: str) -> Any:
     return pipe
 
 
-def _autoencoder(recipe: BaseRecipe, library: MotionLibrary) -> Any:
-    """The trained autoencoder, with a scaling factor that gives its latents unit variance."""
-    task = AutoencoderTask(
-        ActorDomain(library, recipe.actors), recipe.base, recipe.autoencoder_clips, recipe.seed
-    )
+def _autoencoder(recipe: BaseRecipe, library: MotionLibrary, small: Any = None) -> Any:
+    """The trained autoencoder, with a scaling factor that gives its latents unit variance.
+
+    One that grows from `small` keeps its factor, and has new channels of less variance.
+    """
+    domain, vae = ActorDomain(library, recipe.actors), small and small.vae
+    task = AutoencoderTask(domain, recipe.base, recipe.autoencoder_clips, recipe.seed, vae)
     _run(task, recipe.autoencoder, recipe.folder / "autoencoder")
     if recipe.decoder is not None:
         task = DecoderTask(task)
@@ -150,8 +178,11 @@ def _autoencoder(recipe: BaseRecipe, library: MotionLibrary) -> Any:
     autoencoder = task.module.eval().requires_grad_(False)
     frames = torch.cat([task.batch(step)["frames"][:, :3] for step in range(8)]).to(_device(autoencoder))
     with torch.no_grad():
-        spread = autoencoder.encode(frames).latent_dist.mode().std().item()
-    autoencoder.register_to_config(scaling_factor=round(1 / spread, 4))
+        latents = autoencoder.encode(frames).latent_dist.mode()
+    if vae:
+        scale_details(autoencoder, vae.config.latent_channels, latents)
+    else:
+        autoencoder.register_to_config(scaling_factor=round(1 / latents.std().item(), 4))
     return autoencoder
 
 
@@ -172,7 +203,8 @@ def more_pairs(recipe: BaseRecipe) -> Path:
     Raises as `train_base`.
     """
     library = MotionLibrary.load(recipe.motions).split(recipe.split)
-    make_pairs(recipe, _start(recipe.start).vae if recipe.start else _autoencoder(recipe, library))
+    small = _start(recipe.grow) if recipe.grow else None
+    make_pairs(recipe, _start(recipe.start).vae if recipe.start else _autoencoder(recipe, library, small))
     return recipe.folder / "pairs"
 
 
