@@ -1,8 +1,8 @@
 """A base of twice the size grows from a smaller one, so that what the small one learned is not learned again.
 
-The first latent channels of the large autoencoder are those of the small one, of the picture averaged two by two (its
-encoder learns to give them); the others tell what is finer. The denoiser reads and draws more channels, and what it
-does to the first ones is at first what it did. An adapter of the small base acts likewise.
+The first latent channels of the large autoencoder are those of the small one, of the picture averaged two by
+two (its encoder learns to give them); the others tell what is finer. The denoiser reads and draws more
+channels, and what it does to the first ones is at first what it did. So does an adapter of the small base.
 """
 
 from collections.abc import Mapping
@@ -21,21 +21,21 @@ SHY = 0.1
 """How much of their usual size the first weights have that read the new channels."""
 
 DETAILS = 0.6
-"""Standard deviation of the new channels of latents, where the old ones have some 1: noise hides them first, so that
-they are drawn last, when the coarse picture is there."""
+"""Standard deviation of the new channels of latents, where the old ones have some 1: noise hides them first,
+so that they are drawn last, when the coarse picture is there."""
 
 
 def enlarged_autoencoder(small: Any, settings: BaseSettings, size: int) -> Any:
     """An autoencoder with a level more than `small`, which has its weights wherever both have the same layer.
 
-    Raises SettingsError unless `settings` have the small one's channels behind one more level, and more latents.
+    Raises SettingsError unless `settings` have its channels behind one more level, and more latent channels.
     """
     channels, latents = tuple(small.config.block_out_channels), small.config.latent_channels
     if settings.autoencoder_channels[1:] != channels or settings.latent_channels <= latents:
         raise SettingsError(
             f"base.autoencoder_channels, base.latent_channels: got {settings.autoencoder_channels} and "
-            f"{settings.latent_channels}, need one level in front of {channels} and more than {latents} latent "
-            "channels to grow from this base"
+            f"{settings.latent_channels}, need one level in front of {channels} and more than {latents} "
+            "latent channels to grow from this base"
         )
     large: Any = build_autoencoder(settings, size)
     weights = large.state_dict()
@@ -131,15 +131,15 @@ def enlarged_denoiser(small: Any, latents: int) -> Any:
 
 
 def enlarged_adapter(small: ActionAdapter, latents: int) -> ActionAdapter:
-    """The adapter `small` for a base of so many latent channels; it reads the first ones as before, the others not yet.
+    """The adapter `small` for a base of so many latent channels, of which it reads the first ones as before.
 
     Raises AdapterMismatch for a Prism of the paper's own form, whose tokens are as wide as its latents.
     """
     old, config = small.config["latent_channels"], dict(small.config)
-    if config["prism_config"]["kind"] != "compact":
+    if (kind := config["prism_config"]["kind"]) != "compact":
         raise AdapterMismatch(
-            f'grow_adapter: got a Prism of the kind "{config["prism_config"]["kind"]}", need "compact"; leave '
-            "grow_adapter out, and train another"
+            f'grow_adapter: got a Prism of the kind "{kind}", need "compact"; leave grow_adapter out, and '
+            "train another"
         )
     large: ActionAdapter = type(small).from_config(config | {"latent_channels": latents})
     weights = small.state_dict()

@@ -112,7 +112,7 @@ class AutoencoderTask:
         return decoded.float().cpu()
 
     def _frames(self, seed: int) -> Tensor:
-        """Every other frame of one clip, in [-1, 1], and the person's coverage in [0, 1]: (8, 4, H, W)."""
+        """Every other frame of one clip, in [-1, 1], and the person's coverage in [0, 1]: (T / 2, 4, H, W)."""
         clip = self.domain.clip(seed)
         frames = torch.from_numpy(clip.frames[seed % 2 :: 2]).float() / 127.5 - 1
         person = torch.from_numpy(clip.person[seed % 2 :: 2, ..., None]).float() / 255
@@ -220,9 +220,9 @@ class FrameTask(_DrawingTask):
 
 
 class ClipTask(_DrawingTask):
-    """The whole denoiser, motion modules included, learns to draw captioned clips; every other batch is of
-    single frames (joint training, Ho et al. 2022, "Video Diffusion Models", section 3), which show many more
-    looks at the same cost."""
+    """The whole denoiser, motion modules included, learns to draw captioned clips; two batches of four are
+    of single frames (joint training, Ho et al. 2022, "Video Diffusion Models", section 3), which show many
+    more looks at the same cost."""
 
     name = "clips"
 
@@ -241,7 +241,7 @@ class ClipTask(_DrawingTask):
 
     def batch(self, step: int) -> Mapping[str, Tensor]:
         rng = np.random.default_rng([self.seed, step])
-        single = self.frames > 0 and step % 2 == 1
+        single = self.frames > 0 and step // 2 % 2 == 1  # so that two processes take batches of one kind
         count = self.frames if single else self.batch_size
         chosen = rng.integers(self.clips.held_back, len(self.clips.latents), count)
         if single:

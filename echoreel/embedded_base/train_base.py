@@ -24,7 +24,7 @@ from torch import nn
 from echoreel.actors.actor_clips import ActorDomain, ActorSettings
 from echoreel.actors.motion_library import MotionLibrary, motions_digest
 from echoreel.bases.loading import load_base
-from echoreel.common.errors import BaseUnsupported
+from echoreel.common.errors import BaseUnsupported, SettingsError
 from echoreel.common.files import written_beside
 from echoreel.common.settings import Settings
 from echoreel.embedded_base.architecture import BaseSettings, build_scheduler
@@ -61,10 +61,11 @@ class BaseRecipe(Settings):
     pairs: int = Field(6000, ge=1, le=10_000_000)
     references: int = Field(2, ge=1, le=100)  # of each pair
     autoencoder_clips: int = Field(8, ge=1, le=4096)  # clips a batch
+    autoencoder_frames: int = Field(8, ge=1, le=10_000)  # of each of them; fewer show more looks
     caption_batch: int = Field(96, ge=1, le=65536)  # captions a batch
     frame_batch: int = Field(96, ge=1, le=65536)  # frames a batch
     clip_batch: int = Field(8, ge=1, le=4096)  # clips a batch
-    clip_frames: int = Field(0, ge=0, le=65536)  # in every other batch of the last stage; 0 = clips only
+    clip_frames: int = Field(0, ge=0, le=65536)  # in half of the last stage's batches; 0 = clips only
     start: str | None = None  # a base that goes on, "embedded" or a folder: only the last stage runs
     grow: str | None = (
         None  # a base of half the size, from which this one grows; captions and frames are not run
@@ -91,14 +92,18 @@ class PairsMade(Settings):
 def train_base(recipe: BaseRecipe) -> Path:
     """Run every stage that is not finished, write `folder/base`, an AnimateDiff pipeline, and return it.
 
-    Raises BaseUnsupported for a start of another kind, CheckpointError where the folder has other pairs.
+    Raises BaseUnsupported for a start of another kind, CheckpointError where the folder has other pairs,
+    SettingsError for a base that cannot grow so.
     """
+    if recipe.start is not None and recipe.grow is not None:
+        raise SettingsError(
+            f"got start {recipe.start} and grow {recipe.grow}; a base goes on or grows, so leave one out"
+        )
     library = MotionLibrary.load(recipe.motions).split(recipe.split)
     start = None if recipe.start is None else _start(recipe.start)
     small = None if recipe.grow is None else _start(recipe.grow)
     autoencoder = start.vae if start else _autoencoder(recipe, library, small)
-    with _process_state().main_process_first():  # under torchrun the others find them made
-        pairs = make_pairs(recipe, autoencoder)
+    pairs = make_pairs(recipe, autoencoder)
     latents = pairs.all_latents()
     clips = CaptionedLatents(latents, pairs.all_captions(), held_back=min(64, len(latents) // 2))
     before = start or small
@@ -138,11 +143,6 @@ def assemble(recipe: BaseRecipe, autoencoder: Any, task: ClipTask, folder: Path)
     return folder
 
 
-def _process_state() -> PartialState:
-    """What accelerate knows of the processes that torchrun started."""
-    return PartialState(cpu=not torch.accelerator.is_available())
-
-
 def _run(task: Task, settings: FitSettings, folder: Path) -> None:
     fit(task, settings, folder)
     load_trained(folder, task.module)
@@ -169,7 +169,8 @@ def _autoencoder(recipe: BaseRecipe, library: MotionLibrary, small: Any = None) 
 
     One that grows from `small` keeps its factor, and has new channels of less variance.
     """
-    domain, vae = ActorDomain(library, recipe.actors), small and small.vae
+    actors = recipe.actors.model_copy(update={"frames": 2 * recipe.autoencoder_frames})
+    domain, vae = ActorDomain(library, actors), small and small.vae
     task = AutoencoderTask(domain, recipe.base, recipe.autoencoder_clips, recipe.seed, vae)
     _run(task, recipe.autoencoder, recipe.folder / "autoencoder")
     if recipe.decoder is not None:
@@ -211,9 +212,14 @@ def more_pairs(recipe: BaseRecipe) -> Path:
 def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
     """Render and encode the training pairs into `folder/pairs`, by shards.
 
-    Those on disk are kept while motions and autoencoder are the same, others made again. Raises
-    CheckpointError when they were made with other settings, OutputError.
+    Those on disk are kept while motions and autoencoder are the same, others made again. Of several processes
+    the first makes them. Raises CheckpointError when they were made with other settings, OutputError.
     """
+    with PartialState(cpu=not torch.accelerator.is_available()).main_process_first():
+        return _make_pairs(recipe, autoencoder)
+
+
+def _make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
     folder = recipe.folder / "pairs"
     writer = PairSetWriter(folder)
     made = PairsMade.model_validate(recipe.model_dump(include={*PairsMade.model_fields}))

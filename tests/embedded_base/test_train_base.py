@@ -82,8 +82,8 @@ def clips(count: int = 6) -> CaptionedLatents:
     return CaptionedLatents(latents, ["a person walking"] * count, held_back=2)
 
 
-@pytest.mark.parametrize(("frames", "shapes"), [(0, [3, 3]), (5, [3, 1])])
-def test_every_other_batch_is_of_single_frames_if_asked(frames: int, shapes: list[int]) -> None:
+@pytest.mark.parametrize(("frames", "shapes"), [(0, [3, 3, 3]), (5, [3, 3, 1, 1])])
+def test_half_of_the_batches_are_of_single_frames_if_asked(frames: int, shapes: list[int]) -> None:
     encoder = build_text_encoder(TINY, load_tokenizer())
     task = ClipTask(FrameTask(clips(), encoder, TINY), TINY, batch_size=2, frames=frames)
     for step, length in enumerate(shapes):
