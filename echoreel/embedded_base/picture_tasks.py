@@ -112,7 +112,7 @@ class AutoencoderTask:
         return decoded.float().cpu()
 
     def _frames(self, seed: int) -> Tensor:
-        """Every other frame of one clip, in [-1, 1], and the person's coverage in [0, 1]: (T / 2, 4, H, W)."""
+        """Every other frame of a clip, in [-1, 1], and the person's coverage in [0, 1]: (T, 4, H, W)."""
         clip = self.domain.clip(seed)
         frames = torch.from_numpy(clip.frames[seed % 2 :: 2]).float() / 127.5 - 1
         person = torch.from_numpy(clip.person[seed % 2 :: 2, ..., None]).float() / 255

@@ -42,6 +42,7 @@ from echoreel.method.loading import load_adapter
 from echoreel.training.autoencoder_probe import probe, same_probe
 from echoreel.training.loop import FitSettings, Task, fit, load_trained
 from echoreel.training.pair_cache import Origin, PairSet, PairSetWriter
+from echoreel.training.precision import Precision, fast_kernels
 from echoreel.training.train_adapter import first_process
 
 SHARD = 500  # pairs in one file of the cache
@@ -220,13 +221,15 @@ def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
 
 
 def _make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
-    folder = recipe.folder / "pairs"
+    folder, precision = recipe.folder / "pairs", recipe.autoencoder.precision
     writer = PairSetWriter(folder)
     made = PairsMade.model_validate(recipe.model_dump(include={*PairsMade.model_fields}))
     with writer.locked():
         writer.bind(made)
         motions = motions_digest(recipe.motions)
-        mark = probe(lambda frames: torch.from_numpy(next(_encoded(frames[None, None], autoencoder))))
+        mark = probe(
+            lambda frames: torch.from_numpy(next(_encoded(frames[None, None], autoencoder, precision)))
+        )
         missing = {}
         for number, first in enumerate(range(0, recipe.pairs, SHARD)):
             shard = range(first, min(first + SHARD, recipe.pairs))
@@ -259,7 +262,8 @@ def _film(
                 rendered.append(pair)
                 progress.advance(bar)
             frames = np.stack([frames for frames, _ in rendered])
-            latents = rearrange(list(_encoded(frames, autoencoder)), "n k c t h w -> n k c t h w")
+            encoded = _encoded(frames, autoencoder, recipe.autoencoder.precision)
+            latents = rearrange(list(encoded), "n k c t h w -> n k c t h w")
             captions = [captions for _, captions in rendered]
             writer.write(number, latents[:, 0], latents[:, 1:], captions, origin)
 
@@ -281,12 +285,15 @@ def _domain(recipe_json: str) -> ActorDomain:
 
 
 @torch.no_grad()
-def _encoded(frames: NDArray[np.uint8], autoencoder: Any) -> Iterator[NDArray[np.float16]]:
+def _encoded(
+    frames: NDArray[np.uint8], autoencoder: Any, precision: Precision
+) -> Iterator[NDArray[np.float16]]:
     """Scaled latents (K, C, T, h, w) of each pair's clips (K, T, H, W, 3)."""
     device = _device(autoencoder)
     for clips in frames:
         pixels = rearrange(torch.from_numpy(clips).to(device), "k t h w c -> (k t) c h w").float() / 127.5 - 1
-        latents = autoencoder.encode(pixels).latent_dist.mode() * autoencoder.config.scaling_factor
+        with fast_kernels(device, precision):
+            latents = autoencoder.encode(pixels).latent_dist.mode() * autoencoder.config.scaling_factor
         yield rearrange(latents, "(k t) c h w -> k c t h w", k=len(clips)).half().cpu().numpy()
 
 
