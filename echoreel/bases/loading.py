@@ -23,6 +23,7 @@ from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipelin
 from echoreel.bases.quantize import Quantize, checked_quantize, names_of, quantization, store_as_fp8
 from echoreel.bases.single_file import SUFFIXES, denoiser_name, denoiser_of, parts_around, single_file
 from echoreel.bases.token_ids import check_tokenizers
+from echoreel.common.checksums import check_packaged
 from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra, SettingsError
 from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.extras import needs
@@ -129,7 +130,9 @@ def load_parts(
         check_schedule(folder, config)
         check_layers(folder)
         wanted = {part: entry for part, entry in config.items() if part not in without}
-        if source != WEIGHTS / "base":
+        if source == WEIGHTS / "base":
+            check_packaged("base")
+        else:
             check_parts(folder, wanted, own)
         few = None if quantize is None else quantization(quantize, dtype, device)
         with _any_text_encoder():

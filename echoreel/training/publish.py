@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 from huggingface_hub import HfApi, ModelCardData
 
-from echoreel.common.errors import EchoReelError, OutputError
+from echoreel.common.checksums import check_sum
+from echoreel.common.errors import CheckpointError, EchoReelError, OutputError
 from echoreel.common.files import written_beside
+from echoreel.common.loading_errors import reason_of
 from echoreel.common.places import small_file
 from echoreel.common.text import one_line
 from echoreel.media.video_files import Span, read_frames, write_video
@@ -44,10 +46,7 @@ def publish(
         raise EchoReelError("the licence is empty; say how others may use the adapter, such as apache-2.0")
     if to.resolve().is_relative_to(run.resolve()):
         raise EchoReelError(f"{to}: lies in the run's folder; choose another place")
-    if any(not (adapter / file).resolve().is_relative_to(adapter.resolve()) for file in FILES):
-        raise EchoReelError(
-            f"{adapter}: has a link to a file elsewhere, which is not published; copy it there"
-        )
+    _check_adapter(adapter)
     if to.is_dir() and any(to.iterdir()) and published_facts(to) is None:
         raise OutputError(f"{to}: has files, and no {FACTS} of an earlier publication; choose another folder")
     gifs = [
@@ -66,6 +65,18 @@ def publish(
         (partial / FACTS).write_text(facts.model_dump_json(indent=2) + "\n")
         (partial / "README.md").write_text(model_card(facts), encoding="utf-8")
     return facts
+
+
+def _check_adapter(adapter: Path) -> None:
+    """Raises EchoReelError for files that lie elsewhere, or that a disk changed."""
+    if any(not (adapter / file).resolve().is_relative_to(adapter.resolve()) for file in FILES):
+        raise EchoReelError(
+            f"{adapter}: has a link to a file elsewhere, which is not published; copy it there"
+        )
+    try:
+        check_sum(adapter / FILES[1])
+    except (CheckpointError, OSError) as error:
+        raise EchoReelError(f"{adapter}: {reason_of(error)}") from error
 
 
 def push(folder: Path, hub_id: str, private: bool) -> str:

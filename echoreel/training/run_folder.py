@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import CheckpointError, OutputError
 from echoreel.common.files import (
+    check_only,
     file_sum,
     files_in,
     locked,
@@ -95,6 +96,19 @@ class RunFolder:
             )
         return result
 
+    def check_steps(self, steps: int, every: int) -> None:
+        """Raises OutputError where something of others is in the place of a checkpoint that is to come.
+
+        steps: of the whole training. every: after so many steps a checkpoint is written, as at the end.
+        """
+        newest = self.latest()
+        first = -1 if newest is None else _step(newest)
+        for path in sorted(self.path.glob("step-*")):
+            step = _step(path) if _STEP.fullmatch(path.name) else -1
+            due = step == steps or (every and step % every == 0)
+            if due and first < step <= steps and path == self._place(step):
+                check_only(path, FILES)
+
     def bind(self, settings: Settings, free: Collection[str] = (), file: str = "settings.json") -> None:
         """Store the run's settings; once there is a checkpoint, compare them first (`bind_settings`).
 
@@ -111,11 +125,11 @@ class RunFolder:
     def checkpoints(self) -> list[Path]:
         """Checkpoints, oldest first; a folder of such a name with none of their files is not one."""
         found = [
-            (int(m[1]), p)
-            for p in self.path.glob("step-*")
-            if (m := _STEP.fullmatch(p.name)) and any((p / name).is_file() for name in FILES)
+            path
+            for path in self.path.glob("step-*")
+            if _STEP.fullmatch(path.name) and any((path / name).is_file() for name in FILES)
         ]
-        return [path for _, path in sorted(found)]
+        return sorted(found, key=lambda path: (_step(path), path))
 
     def latest(self) -> Path | None:
         """The newest checkpoint, if there is one."""
@@ -127,7 +141,7 @@ class RunFolder:
 
         An old one to which somebody added files stays. Raises OutputError; then nothing has changed.
         """
-        target = self.path / f"step-{snapshot.state.step:06d}"
+        target = self._place(snapshot.state.step)
         with written_beside(target) as partial:
             partial.mkdir()
             save_file(_on_cpu(snapshot.weights), partial / "weights.safetensors")
@@ -142,6 +156,9 @@ class RunFolder:
             if files_in(old) <= {*FILES}:
                 remove_folder(old, FILES)
         return target
+
+    def _place(self, step: int) -> Path:
+        return self.path / f"step-{step:06d}"
 
     def load(self) -> Snapshot | None:
         """The newest checkpoint on the CPU, None when there is none. Raises CheckpointError if damaged."""
@@ -167,6 +184,10 @@ class RunFolder:
             raise CheckpointError(
                 f"{path} is damaged ({hint_of(error)}); delete it to resume from the one before"
             ) from error
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def _state_dict(found: object) -> dict[str, Any]:
