@@ -1,14 +1,13 @@
 """Checksums of the safetensors that EchoReel writes and ships: what a disk changes later is told, not used.
 
-In a file's metadata under `echoreel.crc32`: a CRC-32 of how its tensors lie, and one of their bytes and of our
-other entries. A file of another layout was written anew by a program that kept the metadata, for example in
-half precision; it is not checked, and neither is a file without the entry. What the package brings has its
-checksums in `weights/sums.json`, which `scripts/weight_sums.py` writes.
+In a file's metadata under `echoreel.crc32`: CRC-32 of the whole file, with eight zeros in its own place. Behind
+the header stand more spaces than programs write. One that changes tensors and keeps the metadata loses them, so
+its file is not checked, and neither is one without the entry. What the package brings has its checksums in
+`weights/sums.json`, which `scripts/weight_sums.py` writes.
 """
 
 import json
 import re
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,11 +18,13 @@ from echoreel.common.files import file_sum, written_beside
 from echoreel.common.places import WEIGHTS, small_file
 from echoreel.common.text import json_value
 
-OURS, KEY = "echoreel.", "echoreel.crc32"
+KEY = "echoreel.crc32"
 METADATA = "__metadata__"
+MARK = b" " * 16  # at a header's end; others write seven at most
 HEADER_BYTES = 2**22  # of some ten thousand tensors; a file with a longer header is not checked
 BLOCK = 2**20
-SUM = re.compile("[0-9a-f]{16}")
+NONE = "0" * 8
+ENTRY = re.compile(rb'"echoreel\.crc32":"([0-9a-f]{8})"')
 SUMS = "sums.json"  # beside the packaged weights
 
 
@@ -47,13 +48,15 @@ def add_sum(path: Path) -> None:
 
 def is_changed(file: BinaryIO) -> bool:
     """Whether the file of safetensors, opened at its start, has a checksum that does not fit."""
-    header = _Header.read(file)
-    if header is None or (told := header.metadata.get(KEY)) is None or not SUM.fullmatch(told):
+    size, header = _header(file)
+    entry = ENTRY.search(header)
+    if entry is None or not header.endswith(MARK):
         return False
-    try:
-        return told[:8] == f"{header.layout():08x}" and told[8:] != f"{_sum(file, header.ours()):08x}"
-    except RecursionError:  # a header that nests: whoever reads the file tells
-        return False
+    begin, end = entry.span(1)
+    found = crc32(size + header[:begin] + NONE.encode() + header[end:])
+    while block := file.read(BLOCK):
+        found = crc32(block, found)
+    return found != int(entry[1], 16)
 
 
 def check_sum(path: Path) -> None:
@@ -93,66 +96,38 @@ def packaged_sums() -> dict[str, int]:
     return {path.relative_to(WEIGHTS).as_posix(): file_sum(path) for path in files}
 
 
-@dataclass(frozen=True)
-class _Header:
-    """Of a file of safetensors. tensors: type, shape and place of each."""
-
-    metadata: dict[str, str]
-    tensors: dict[str, Any]
-
-    @classmethod
-    def read(cls, file: BinaryIO) -> "_Header | None":
-        """The file is at its tensors' first byte then. None for what is no header, or too long."""
-        size = int.from_bytes(file.read(8), "little")
-        if not 0 < size <= HEADER_BYTES:
-            return None
-        try:
-            tensors = json_value(file.read(size).decode())
-        except ValueError:
-            return None
-        metadata = tensors.pop(METADATA, {}) if isinstance(tensors, dict) else None
-        if not isinstance(metadata, dict) or not all(isinstance(each, str) for each in metadata.values()):
-            return None
-        return cls(metadata, tensors)
-
-    def layout(self) -> int:
-        return crc32(json.dumps(self.tensors, sort_keys=True).encode())
-
-    def ours(self) -> int:
-        """Where the sum of the tensors' bytes begins: other programs may change their own entries."""
-        entries = {key: text for key, text in self.metadata.items() if key.startswith(OURS) and key != KEY}
-        return crc32(json.dumps(entries, sort_keys=True).encode())
-
-    def size(self) -> int:
-        """Bytes of all tensors. Raises LookupError, TypeError, ValueError for what is no header."""
-        return max((int(entry["data_offsets"][1]) for entry in self.tensors.values()), default=0)
-
-    def bytes_with(self, found: int) -> bytes:
-        """As it stands in a file, for tensors of this sum; equally long for each."""
-        told = {**self.metadata, KEY: f"{self.layout():08x}{found:08x}"}
-        text = json.dumps({METADATA: told, **self.tensors}, separators=(",", ":"), ensure_ascii=False)
-        data = text.encode()
-        data += b" " * (-len(data) % 8)
-        return len(data).to_bytes(8, "little") + data
+def _header(file: BinaryIO) -> tuple[bytes, bytes]:
+    """Its length as eight bytes, and itself; empty where it is longer than ours are."""
+    size = file.read(8)
+    length = int.from_bytes(size, "little")
+    return size, file.read(length) if length <= HEADER_BYTES else b""
 
 
 def _copied(source: BinaryIO, target: BinaryIO) -> bool:
     """Copy with a checksum, in one pass; False for what has one, or is not whole."""
-    header = _Header.read(source)
-    if header is None or KEY in header.metadata:
+    try:
+        tensors: dict[str, Any] = json_value(_header(source)[1].decode())
+    except ValueError:
         return False
-    target.write(header.bytes_with(0))
-    begin, found = target.tell(), header.ours()
+    metadata = tensors.pop(METADATA, {})
+    if KEY in metadata:
+        return False
+    header = _with_entry(metadata, tensors, NONE)
+    target.write(header)
+    found = crc32(header)
     while block := source.read(BLOCK):
         found = crc32(block, found)
         target.write(block)
-    whole = target.tell() - begin == header.size()
+    size = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+    whole = target.tell() == len(header) + size
     target.seek(0)
-    target.write(header.bytes_with(found))
+    target.write(_with_entry(metadata, tensors, f"{found:08x}"))
     return whole
 
 
-def _sum(file: BinaryIO, found: int) -> int:
-    while block := file.read(BLOCK):
-        found = crc32(block, found)
-    return found
+def _with_entry(metadata: dict[str, str], tensors: dict[str, Any], told: str) -> bytes:
+    """Length and header as they stand in a file; equally long whatever is told."""
+    header = {METADATA: {**metadata, KEY: told}, **tensors}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8) + MARK
+    return len(text).to_bytes(8, "little") + text

@@ -5,6 +5,7 @@ takes most of the time, is stored here (docs/research/decisions/0010-what-is-sto
 """
 
 from dataclasses import asdict, dataclass, field, replace
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.encoding import encode_references, encoders_of
 from echoreel.bases.loading import model_name
 from echoreel.bases.lookup import base_of
+from echoreel.common.checksums import is_changed, with_sum
 from echoreel.common.errors import EchoReelError
 from echoreel.library.clips import LibraryClip
 from echoreel.library.conditions import one_of, sql
@@ -64,7 +66,8 @@ def encode_library(library: ReferenceLibrary, base: BaseLike, size: tuple[int, i
         ((latents, caption),) = encode_references(base, [reference], size)
         tensors = {"latents": latents[0].float().cpu().numpy(), "caption": caption[0].float().cpu().numpy()}
         row = {"id": clip.number, "maker": maker, "recipe": recipe}
-        waiting.append(row | {"tensors": save({k: np.ascontiguousarray(v) for k, v in tensors.items()})})
+        data = with_sum(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
+        waiting.append(row | {"tensors": data})
         stored.clips += 1
         if len(waiting) == CLIPS_OF_A_WRITE:
             _write(library, waiting)
@@ -101,6 +104,8 @@ def _read(tensors: bytes | None, maker: str) -> EncodedFrames | None:
         return None
     try:
         found = load(tensors)
+        if is_changed(BytesIO(tensors)):
+            raise KeyError("it is not as it was written")
         return EncodedFrames(found["latents"], found["caption"], maker)
     except (SafetensorError, KeyError) as error:
         raise EchoReelError(f"an encoded clip of the library is damaged ({error}); embed it again") from error

@@ -210,6 +210,20 @@ def test_a_path_that_leads_out_is_not_opened(tmp_path: Path) -> None:
     assert "points outside its folder" in library.take("a man carving").problems[0][1]
 
 
+def test_a_link_to_elsewhere_in_a_folder_is_told_and_not_added(tmp_path: Path) -> None:
+    """It would be a clip that no generation may read."""
+    folder = tmp_path / "videos"
+    film(folder / "a man juggling.mp4", moving(1))
+    (folder / "again.mp4").symlink_to("a man juggling.mp4")
+    (folder / "a man carving.mp4").symlink_to(film(tmp_path / "elsewhere" / "x.mp4", moving(2)))
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    added = library.add([folder], quiet=True)
+    assert (added.clips, added.copies, added.left_out) == (1, 1, 1)
+    ((place, why),) = added.problems
+    assert place.endswith("a man carving.mp4")
+    assert f"is a link to another folder; add {tmp_path / 'elsewhere'}, or move the video here" in why
+
+
 def test_a_url_is_only_recorded_and_a_private_one_is_not_fetched(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("contentUrl,name\nhttp://127.0.0.1:9/a.mp4,a man carving wood\n")
     library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.damage import flipped
 from helpers.make_videos import counting, film
 from helpers.toy_models import toy_pipeline
 from huggingface_hub import ModelCard
@@ -110,6 +111,11 @@ def test_what_cannot_be_published_is_refused(run: Path, tmp_path: Path) -> None:
         publish(tmp_path, "a", "mit", tmp_path / "out")
     with pytest.raises(EchoReelError, match="the licence is empty"):
         publish(run, "a", " ", tmp_path / "out")
+    shutil.copytree(run, tmp_path / "run")
+    weights = tmp_path / "run" / "adapter" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(flipped(weights.read_bytes()))
+    with pytest.raises(EchoReelError, match="adapter: its weights are damaged: diff"):
+        publish(tmp_path / "run", "a", "mit", tmp_path / "out")
     with pytest.raises(EchoReelError, match="lies in the run's folder"):
         publish(run, "a", "mit", run / "adapter")
     done = CliRunner().invoke(app, ["publish", str(run), "a", "--to", str(tmp_path / "out")])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.damage import flipped
 from helpers.toy_bases import TOYS
 from helpers.toy_models import FRAMES, toy_adapter, toy_pipeline
 
@@ -65,6 +66,36 @@ def test_every_setting_does_what_it_does_in_generate(
         shots[0].prompt, shots[0].references, base=pipe, adapter=toy_adapter(pipe), seed=5, settings=settings
     )
     np.testing.assert_array_equal(alone[0], first.videos[0])
+
+
+def test_a_damaged_or_swapped_video_is_made_again(
+    cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = studio(monkeypatch, toy_pipeline(), tmp_path, GenerationSettings(steps=1, num_frames=FRAMES))
+    shots = [bench.shot(case.prompt, 5, case.references, case.target) for case in cases]
+    made = bench.film(shots, "first")
+    first, second = sorted(tmp_path.glob("*.npz"))
+    whole = first.read_bytes()
+    with np.load(first) as held:
+        older = {name: held[name] for name in made._fields}
+    for data, told in (
+        (whole, None),
+        (flipped(whole, len(whole) // 2), "is made again"),
+        (whole[:-30], "is made again"),
+        (b"", "is made again"),
+        (second.read_bytes(), "its frames are of another file"),
+    ):
+        caplog.clear()
+        first.write_bytes(data)
+        for values, again in zip(made, bench.film(shots, "again"), strict=True):
+            assert values.dtype == again.dtype
+        np.testing.assert_array_equal(bench.film(shots, "again").frames, made.frames)
+        assert (caplog.text == "") == (told is None)
+        assert (told or "") in caplog.text
+    np.savez_compressed(first, **older)  # an older version wrote no key
+    caplog.clear()
+    np.testing.assert_array_equal(bench.film(shots, "again").frames, made.frames)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("base", ["Latte", "SVD"])
