@@ -1,9 +1,9 @@
 """Checksums of the safetensors that EchoReel writes and ships: what a disk changes later is told, not used.
 
-In a file's metadata under `echoreel.crc32`: CRC-32 of the whole file, with eight zeros in its own place. Behind
-the header stand more spaces than programs write. One that changes tensors and keeps the metadata loses them, so
-its file is not checked, and neither is one without the entry. What the package brings has its checksums in
-`weights/sums.json`, which `scripts/weight_sums.py` writes.
+In a file's metadata under `echoreel.crc32`: CRC-32 of the whole file, with eight zeros in its own place.
+Behind the header stand more spaces than programs write. One that changes tensors and keeps the metadata loses
+them, so its file is not checked, and neither is one without the entry. The packaged weights have theirs
+in `weights/sums.json`, which `scripts/weight_sums.py` writes.
 """
 
 import json

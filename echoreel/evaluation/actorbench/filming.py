@@ -157,7 +157,7 @@ def _made(file: Path) -> Made | None:
     """What was made before; None where that is missing, damaged or of another file, which is told."""
     try:
         check_ends(file)
-        with np.load(file) as held:
+        with file.open("rb") as opened, np.load(opened) as held:
             if "key" in held and str(held["key"]) != file.stem:  # older versions wrote none
                 raise ValueError("its frames are of another file")
             return Made(*(held[name] for name in Made._fields))

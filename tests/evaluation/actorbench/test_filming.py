@@ -14,6 +14,7 @@ from echoreel.actors.motion_library import synthetic_library
 from echoreel.evaluation.actorbench import filming
 from echoreel.evaluation.actorbench.cases import Case, CaseCounts, make_cases
 from echoreel.evaluation.actorbench.filming import Studio, StudioSettings, as_reference
+from echoreel.evaluation.actorbench.rivals import Made
 from echoreel.generation.generate import generate
 from echoreel.generation.settings import GenerationSettings
 
@@ -73,7 +74,15 @@ def test_a_damaged_or_swapped_video_is_made_again(
 ) -> None:
     bench = studio(monkeypatch, toy_pipeline(), tmp_path, GenerationSettings(steps=1, num_frames=FRAMES))
     shots = [bench.shot(case.prompt, 5, case.references, case.target) for case in cases]
-    made = bench.film(shots, "first")
+
+    def filmed() -> tuple[Made, str]:
+        """The videos, and what we say."""
+        caplog.clear()
+        found = bench.film(shots, "again")
+        ours = [record for record in caplog.records if record.name.startswith("echoreel")]
+        return found, "\n".join(record.getMessage() for record in ours)
+
+    made, _ = filmed()
     first, second = sorted(tmp_path.glob("*.npz"))
     whole = first.read_bytes()
     with np.load(first) as held:
@@ -85,17 +94,16 @@ def test_a_damaged_or_swapped_video_is_made_again(
         (b"", "is made again"),
         (second.read_bytes(), "its frames are of another file"),
     ):
-        caplog.clear()
         first.write_bytes(data)
-        for values, again in zip(made, bench.film(shots, "again"), strict=True):
-            assert values.dtype == again.dtype
-        np.testing.assert_array_equal(bench.film(shots, "again").frames, made.frames)
-        assert (caplog.text == "") == (told is None)
-        assert (told or "") in caplog.text
+        again, said = filmed()
+        assert [values.dtype for values in again] == [values.dtype for values in made]
+        assert np.abs(again.frames.astype(int) - made.frames).max() <= 1  # alone in its batch: the last bit
+        assert (said == "") == (told is None)
+        assert (told or "") in said
     np.savez_compressed(first, **older)  # an older version wrote no key
-    caplog.clear()
-    np.testing.assert_array_equal(bench.film(shots, "again").frames, made.frames)
-    assert caplog.text == ""
+    again, said = filmed()
+    np.testing.assert_array_equal(again.frames, made.frames)
+    assert said == ""
 
 
 @pytest.mark.parametrize("base", ["Latte", "SVD"])
