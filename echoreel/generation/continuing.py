@@ -82,7 +82,7 @@ class WindowFolder:
     def _sum(self, number: int, frames: Frames) -> bytes:
         """CRC-32 of the frames, as a window of this number of this video."""
         named = crc32(f"{self._folder.name} {self._file(number).name}".encode())
-        return crc32(np.ascontiguousarray(frames), named).to_bytes(SUM_BYTES, "little")
+        return crc32(np.ascontiguousarray(frames).data, named).to_bytes(SUM_BYTES, "little")
 
     def _file(self, number: int) -> Path:
         return self._folder / f"window-{number + 1}-of-{self._count}.npy"

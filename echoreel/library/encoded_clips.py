@@ -102,7 +102,7 @@ def with_encoded(
 
 
 def _read(tensors: bytes | None, maker: str) -> EncodedFrames | None:
-    """None where nothing is stored, or what is stored is damaged, which is told: the base encodes the clip."""
+    """None where nothing is stored, or what is stored is damaged, which is told."""
     if tensors is None:
         return None
     try:

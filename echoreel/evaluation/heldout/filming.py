@@ -23,6 +23,7 @@ from echoreel.evaluation.measure.subjects import Part
 from echoreel.generation.continuing import key_of
 from echoreel.generation.generate import generate
 from echoreel.generation.notes import read_details
+from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, resolved
 from echoreel.generation.windows import plan_of
 from echoreel.media.images import Frames
@@ -79,12 +80,7 @@ class Studio:
                 settings=self._settings,
                 image=self._first_frame(case.target),
             )
-            file = self.file(condition, case, seed, folder)
-            if _is_half(notes := file.with_suffix(".json")):
-                notes.unlink()  # `generate` would keep it for somebody else's
-            result.save(file)
-            told = read_details(notes) | {SUM: file_sum(file)}
-            write_atomic(notes, (json.dumps(told, indent=2) + "\n").encode())
+            _write(result, self.file(condition, case, seed, folder))
 
     def file(self, condition: Condition, case: Case, seed: int, folder: Path) -> Path:
         """Of a video, named by all that it is made from."""
@@ -106,6 +102,16 @@ class Studio:
             return None
         first: Frames = read_frames(target.path, Span(start=target.start, frames=1)).frames[0]
         return first
+
+
+def _write(result: GenerationResult, file: Path) -> None:
+    """The video and its .json, which gets the checksum last. Raises what `save` raises."""
+    notes = file.with_suffix(".json")
+    if _is_half(notes):
+        notes.unlink()  # `save` would take it for somebody else's
+    result.save(file)
+    details = read_details(notes) | {SUM: file_sum(file)}
+    write_atomic(notes, (json.dumps(details, indent=2) + "\n").encode())
 
 
 def _is_made(file: Path) -> bool:
