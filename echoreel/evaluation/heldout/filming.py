@@ -110,8 +110,9 @@ def _write(result: GenerationResult, file: Path) -> None:
     if _is_half(notes):
         notes.unlink()  # `save` would take it for somebody else's
     result.save(file)
-    details = read_details(notes) | {SUM: file_sum(file)}
-    write_atomic(notes, (json.dumps(details, indent=2) + "\n").encode())
+    if details := read_details(notes):
+        details[SUM] = file_sum(file)
+        write_atomic(notes, (json.dumps(details, indent=2) + "\n").encode())
 
 
 def _is_made(file: Path) -> bool:
@@ -122,7 +123,11 @@ def _is_made(file: Path) -> bool:
     if _is_half(notes):
         LOG.warning("%s is damaged; its video is made again", notes)
         return False
-    if read_details(notes).get(SUM) in (None, file_sum(file)):  # none = of an older version
+    told = read_details(notes).get(SUM)  # none: of an older version
+    try:
+        if told is None or file_sum(file) == told:
+            return True
+    except OSError:  # whoever measures it tells
         return True
     LOG.warning("%s is not the video that was made here; it is made again", file)
     return False
