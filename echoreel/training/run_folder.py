@@ -9,8 +9,8 @@ run/
 └── step-000123/        weights.safetensors, ema.safetensors, optimizer.pt, state.json
 ```
 A checkpoint is written beside, flushed to disk and renamed, so a folder named `step-…` is complete by
-construction, whenever the process was killed. Nothing else in the folder is ever removed. Over 300 lines since
-what is written, checked and taken over of a checkpoint lies together.
+construction, whenever the process was killed. Nothing else in the folder is ever removed.
+Over 300 lines since what is written, checked and taken over of a checkpoint lies together.
 """
 
 import re
