@@ -22,6 +22,7 @@ TOML = re.compile(r"#[^\n]*|\"[^\"\n]*\"|'[^'\n]*'|[\w-]+|[ \t]+|(?P<dot>\.)|(?P
 MOST_TOLD = 10  # mistakes of one file
 SHOULD = re.compile("(Input|List|Tuple|Dictionary|String|Value) should (be|have)")
 PYDANTIC = re.compile(r" after validation, not [\w ]+$| or instance of \w+")
+HALVES = re.compile("[\ud800-\udfff]")  # of characters: bytes that are no UTF-8, which no JSON holds
 SHOWN = 60  # characters of what a file says, in a message
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]  # a length, or the least one
 Longest: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400)]  # the greatest length of a part, in seconds
@@ -42,7 +43,7 @@ class _Told(ModelMetaclass):
 
 class Settings(BaseModel, metaclass=_Told):
     """Base of every settings class: frozen; a misspelt key is an error, and so are nan, inf, whole numbers
-    of more than 64 bits, and null bytes in a path."""
+    of more than 64 bits, bytes that are no UTF-8, and null bytes in a path."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -52,8 +53,11 @@ class Settings(BaseModel, metaclass=_Told):
         numbers = value if isinstance(value, tuple) else (value,)
         if any(isinstance(number, int) and not -MOST <= number <= MOST for number in numbers):
             raise ValueError("need whole numbers that fit into 64 bits")
-        if isinstance(value, Path) and "\0" in str(value):
+        texts = [str(text) for text in numbers if isinstance(text, str | Path)]
+        if any("\0" in str(path) for path in numbers if isinstance(path, Path)):
             raise ValueError("need a name without null bytes")
+        if any(HALVES.search(text) for text in texts):
+            raise ValueError("need text in UTF-8")
         return value
 
 
