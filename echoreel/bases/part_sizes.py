@@ -67,7 +67,7 @@ def check_counts(part: str, config: Any) -> None:
     """Raises CheckpointError where a part's config asks for more layers or labels than any network has, or
     has numbers that are none."""
     for name, count in _counts(config):
-        if not math.isfinite(count):
+        if not math.isfinite(count) and part != "scheduler":  # DPM's lambda_min_clipped is -inf
             raise CheckpointError(f"{part} has {name} {count}, need a finite number; get the files again")
         most = MOST_LABELS if name == "num_labels" else MOST_LAYERS if LAYERS.search(name) else count
         if count > most:

@@ -335,6 +335,8 @@ def test_a_pair_goes_to_the_nearest_bucket_that_its_clips_fill(mixed: Path, tmp_
     ("settings", "message"),
     [
         ({"buckets": "auto,32x32x4"}, "need auto alone"),
+        ({"buckets": ",,"}, "buckets: .*,, is none"),
+        ({"buckets": "99984x32x4"}, "99984x32x4 is too large; need at most 16384 pixels a side"),
         ({"buckets": "32x32x4", "frames": 8}, "leave out frames and size"),
         ({"buckets": "32x32x4,32x32"}, "buckets: .*32x32 is none; need auto, or width x height x frames"),
         (
