@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from echoreel.common.errors import SettingsError
 from echoreel.common.places import regular_file
-from echoreel.common.text import json_value
+from echoreel.common.text import HALVES, json_value
 
 MOST = 2**63 - 1  # of any whole number: what the libraries below can hold
 FILE_BYTES = 1 << 20  # of a file of settings
@@ -22,7 +22,6 @@ TOML = re.compile(r"#[^\n]*|\"[^\"\n]*\"|'[^'\n]*'|[\w-]+|[ \t]+|(?P<dot>\.)|(?P
 MOST_TOLD = 10  # mistakes of one file
 SHOULD = re.compile("(Input|List|Tuple|Dictionary|String|Value) should (be|have)")
 PYDANTIC = re.compile(r" after validation, not [\w ]+$| or instance of \w+")
-HALVES = re.compile("[\ud800-\udfff]")  # of characters: bytes that are no UTF-8, which no JSON holds
 SHOWN = 60  # characters of what a file says, in a message
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]  # a length, or the least one
 Longest: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400)]  # the greatest length of a part, in seconds
