@@ -28,7 +28,7 @@ from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra,
 from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.extras import needs
 from echoreel.common.loading_errors import why_not_loaded
-from echoreel.common.places import HUB_ID, WEIGHTS, check_readable
+from echoreel.common.places import HUB_ID, WEIGHTS, at_home, check_readable
 
 LOG = logging.getLogger(__name__)
 Offload: TypeAlias = Literal["model", "layers"]
@@ -243,7 +243,7 @@ def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:
         if not (WEIGHTS / kind / marker).is_file():
             raise EchoReelError(f"this installation has no embedded {kind}; give one: a folder or a hub id")
         return WEIGHTS / kind
-    folder = Path(name).expanduser()
+    folder = at_home(name)
     if kind == "base" and not folder.exists() and (known := known_base(str(name))):
         return known.hub_id
     if not folder.exists() and HUB_ID.fullmatch(str(name)):

@@ -15,7 +15,7 @@ from echoreel.common.errors import CheckpointError, EchoReelError, OutputError
 from echoreel.common.files import written_beside
 from echoreel.common.loading_errors import reason_of
 from echoreel.common.places import small_file
-from echoreel.common.text import one_line
+from echoreel.common.text import checked_text, one_line
 from echoreel.media.video_files import Span, read_frames, write_video
 from echoreel.training.evaluated import Evaluated, evaluated
 from echoreel.training.run_facts import FACTS, MISSING, TrainingFacts, facts_of, published_facts
@@ -34,6 +34,8 @@ def publish(
 
     Raises EchoReelError for a run that is not finished, VideoError's family, OutputError.
     """
+    for what, text in (("name", name), ("license", license), ("data", data)):
+        checked_text(what, text)
     adapter = run / "adapter"
     missing = [
         path for path in (*(adapter / file for file in FILES), run / "recipe.json") if not path.is_file()
@@ -62,7 +64,7 @@ def publish(
             (partial / "samples").mkdir(exist_ok=True)
             clip = read_frames(source, Span(start=0.0, fps=SAMPLE_FPS, frames=SAMPLE_FRAMES))
             write_video(partial / gif, clip.frames, SAMPLE_FPS)
-        (partial / FACTS).write_text(facts.model_dump_json(indent=2) + "\n")
+        (partial / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (partial / "README.md").write_text(model_card(facts), encoding="utf-8")
     return facts
 

@@ -214,7 +214,14 @@ def bind_settings(path: Path, settings: Settings, free: Collection[str] = (), co
     Fields named in `free` (dotted) may differ; the newest values are stored. A field that the stored file
     does not know yet counts as having been at its default. Raises CheckpointError naming what changed.
     """
-    if compare and path.exists():
+    if compare:
+        check_settings(path, settings, free)
+    write_atomic(path, settings.model_dump_json(indent=2).encode() + b"\n")
+
+
+def check_settings(path: Path, settings: Settings, free: Collection[str] = ()) -> None:
+    """The comparison of `bind_settings`; writes nothing."""
+    if path.exists():
         try:
             stored = type(settings).model_validate_json(small_file(path))
         except OSError as error:
@@ -230,7 +237,6 @@ def bind_settings(path: Path, settings: Settings, free: Collection[str] = (), co
                 f"{path.parent} was started with other settings: {'; '.join(changed)}. "
                 "Restore them to resume, or choose another folder"
             )
-    write_atomic(path, settings.model_dump_json(indent=2).encode() + b"\n")
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from echoreel.bases.encoding import weights_of
 from echoreel.cli import app
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import EchoReelError, SettingsError
 from echoreel.common.settings import validated
 from echoreel.media.video_files import probe
 from echoreel.method import published
@@ -161,3 +161,11 @@ def test_without_an_adapter_generate_says_how_to_get_one(
 def test_the_list_of_published_adapters_is_whole() -> None:
     assert all("/" in each.adapter for each in published.published_adapters())
     assert published.published_adapters("wan-1.3b") == []
+
+
+@pytest.mark.parametrize("field", ["name", "license", "data"])
+def test_what_is_no_text_is_told_before_anything_is_written(run: Path, tmp_path: Path, field: str) -> None:
+    told = {"name": "mine", "license": "mit", "data": "clips"} | {field: "m\udcff"}
+    with pytest.raises(SettingsError, match=f"{field}: character 2 is not text"):
+        publish(run, to=tmp_path / "shared", **told)
+    assert not (tmp_path / "shared").exists()

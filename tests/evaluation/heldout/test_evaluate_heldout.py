@@ -103,6 +103,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "told").write_text(told)
         wrong("alone.jsonl", lambda rows: [row.update(action="Archery") for row in rows])
         wrong("bare.jsonl", lambda rows: rows[0].update(references=[]))
+        wrong("silent.jsonl", lambda rows: [row.update(caption=" ") for row in rows])
         wrong("short.jsonl", lambda rows: [row.update(start=1.4) for row in rows])
         wrong("lost.jsonl", lambda rows: [row.update(target="lost.avi") for row in rows])
     (folder / "others").mkdir()
@@ -320,6 +321,7 @@ def wrong(name: str, change: Callable[[list[dict[str, Any]]], object]) -> None:
         ((*PAPER, "--videos", "none.jsonl"), "none.jsonl: there is no such file"),
         ((*PAPER, "--videos", "alone.jsonl"), "alone.jsonl: got pairs of a single action, 'Archery', need 2"),
         ((*PAPER, "--videos", "bare.jsonl"), "bare.jsonl line 1: references: got []"),
+        ((*PAPER, "--videos", "silent.jsonl"), "pair 1 of the manifest: its caption is empty; say what"),
         ((*PAPER, "--videos", "short.jsonl"), "s from 1.4 s on, need 0.25; choose a longer part, or drop"),
         ((*PAPER, "--videos", "lost.jsonl"), "of the manifest: UCF-101/lost.avi: there is no such file"),
     ],
