@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from echoreel.common.errors import AdapterMismatch
+from echoreel.common.checksums import check_sum
+from echoreel.common.errors import AdapterMismatch, CheckpointError
 from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import check_ends, small_file
 from echoreel.common.text import json_value
@@ -70,6 +71,7 @@ def load_adapter(folder: Path) -> Adapter:
     try:
         config = json_value(small_file(folder / CONFIG).decode())
         check_ends(folder / WEIGHTS)
+        check_sum(folder / WEIGHTS)
         with torch.device("meta"):  # a config that asks for giants takes no memory
             adapter = Adapter(config)
         held = {name: tensor.float() for name, tensor in load_file(str(folder / WEIGHTS)).items()}
@@ -81,6 +83,8 @@ def load_adapter(folder: Path) -> Adapter:
             f"{folder.name}: {Path(str(error.filename or WEIGHTS)).name} cannot be read; an adapter's folder "
             f"holds {CONFIG} and {WEIGHTS}"
         ) from error
+    except CheckpointError as error:
+        raise AdapterMismatch(f"{folder.name}: {error}") from error
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, RecursionError) as error:
         raise AdapterMismatch(_told(folder, error)) from error
     except (ValidationError, SafetensorError) as error:

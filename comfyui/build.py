@@ -13,8 +13,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 NAME = "echoreel"
 MODULES = (
-    *(f"common/{name}" for name in ("attention", "errors", "files", "loading_errors", "places", "settings")),
-    "common/text",
+    *(f"common/{name}" for name in ("attention", "checksums", "errors", "files", "loading_errors", "places")),
+    *(f"common/{name}" for name in ("settings", "text")),
     *(f"media/{name}" for name in ("drawing", "images", "moving_crop", "reference_file", "reference_times")),
     *(f"method/{name}" for name in ("adapter_sizes", "compact_prism", "dense_prism", "integration", "prism")),
 )

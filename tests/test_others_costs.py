@@ -112,6 +112,12 @@ SKETCHES: dict[str, tuple[str, dict[str, Any], str]] = {
     "steps": ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**9}, "num_train_timesteps"),
     "layers": ("unet/config.json", {"layers_per_block": 10**8}, "unet has layers_per_block"),
     "blocks": ("unet/config.json", {"block_out_channels": [8] * 5000}, "block_out_channels has 5000 entries"),
+    "endless": (
+        "vae/config.json",
+        {"scaling_factor": float("inf")},
+        "vae has scaling_factor inf, need a finite",
+    ),
+    "no autoencoder": ("model_index.json", {"vae": [None, None]}, "has no vae that diffusers|expected"),
     "a model": ("model_index.json", {"_class_name": "CogVideoXTransformer3DModel"}, "is not a pipeline"),
     "modules": (
         "unet/config.json",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from helpers.damage import flipped
 from helpers.toy_models import changed, toy_pipeline
 from safetensors.torch import save_file
 
@@ -23,6 +24,7 @@ from echoreel.generation.windows import Plan
 from echoreel.library.sources import read_tables
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_values import CatalogueError
+from echoreel.media.images import Frames
 from echoreel.media.reference_times import VideoTime
 from echoreel.media.reference_video import ReferenceVideo
 from echoreel.released.convert_file import read_tensors
@@ -226,6 +228,35 @@ def test_a_window_of_others_is_made_again(tmp_path: Path, content: str) -> None:
         assert np.array_equal(continued(plan, lambda *_: MINE, None, folder), whole)
         folder.remove()
         assert not (tmp_path / "windows").exists()
+
+
+def test_a_damaged_or_swapped_window_is_made_again(tmp_path: Path) -> None:
+    plan = Plan("continued", VideoTime(10, 8.0), ((0, 4), (3, 7), (6, 10)))
+    folder, made = WindowFolder(tmp_path / "key", 3), list[int]()
+
+    def film_window(number: int, image: Frames | None) -> Frames:
+        made.append(number)
+        return MINE + number
+
+    def again() -> list[int]:
+        """Which windows are made."""
+        made.clear()
+        assert np.array_equal(continued(plan, film_window, None, folder), whole)
+        return [*made]
+
+    whole = continued(plan, film_window, None, folder)
+    first, second, third = (tmp_path / "key" / f"window-{number}-of-3.npy" for number in (1, 2, 3))
+    assert again() == []
+    second.write_bytes(flipped(second.read_bytes(), -5))
+    assert again() == [1]
+    second.write_bytes(first.read_bytes())
+    assert again() == [1]
+    (tmp_path / "other").mkdir()
+    WindowFolder(tmp_path / "other", 3).write(2, MINE)
+    third.write_bytes((tmp_path / "other" / third.name).read_bytes())
+    assert again() == [2]
+    third.write_bytes(numpy_file(MINE + 2))  # of an older version, without a checksum
+    assert again() == []
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from echoreel.common.errors import BaseUnsupported, SettingsError
 
+MOST_SIDE = 16_384  # pixels of a video
+
 Condition = Mapping[str, Tensor]
 Longer: TypeAlias = Literal["free noise", "diffusion forcing", "continued"]
 """Ways to a longer video: one call with motion modules in windows; one call that goes on from the latents of
@@ -128,11 +130,26 @@ class Base(ABC):
 
     @property
     def native_size(self) -> tuple[int, int] | None:
-        """Pixels (height, width) that the base makes by itself, if it says so."""
-        if self.latent_size is None:
+        """Pixels (height, width) that the base makes by itself, if it says so.
+
+        Raises SettingsError for a config, perhaps somebody else's, that says a size that cannot be.
+        """
+        try:
+            places = self.latent_size
+            size = places and tuple(side * self.pixels_per_place for side in places)
+        except (TypeError, ValueError) as error:
+            raise self._no_size() from error
+        if not size:
             return None
-        height, width = self.latent_size
-        return height * self.pixels_per_place, width * self.pixels_per_place
+        if len(size) != 2 or not all(isinstance(side, int) and 1 <= side <= MOST_SIDE for side in size):
+            raise self._no_size()
+        return size[0], size[1]
+
+    def _no_size(self) -> SettingsError:
+        return SettingsError(
+            f"the config of {type(self.denoiser).__name__} says a frame size that cannot be; get the base's "
+            "files again"
+        )
 
     def video_size(self, asked: tuple[int, int] | None = None) -> tuple[int, int]:
         """What is asked for, else the native size. Raises SettingsError where there is none, or below 1."""

@@ -23,11 +23,12 @@ from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipelin
 from echoreel.bases.quantize import Quantize, checked_quantize, names_of, quantization, store_as_fp8
 from echoreel.bases.single_file import SUFFIXES, denoiser_name, denoiser_of, parts_around, single_file
 from echoreel.bases.token_ids import check_tokenizers
+from echoreel.common.checksums import check_packaged
 from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra, SettingsError
 from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.extras import needs
 from echoreel.common.loading_errors import why_not_loaded
-from echoreel.common.places import HUB_ID, WEIGHTS, check_readable
+from echoreel.common.places import HUB_ID, WEIGHTS, at_home, check_readable
 
 LOG = logging.getLogger(__name__)
 Offload: TypeAlias = Literal["model", "layers"]
@@ -129,7 +130,9 @@ def load_parts(
         check_schedule(folder, config)
         check_layers(folder)
         wanted = {part: entry for part, entry in config.items() if part not in without}
-        if source != WEIGHTS / "base":
+        if source == WEIGHTS / "base":
+            check_packaged("base")
+        else:
             check_parts(folder, wanted, own)
         few = None if quantize is None else quantization(quantize, dtype, device)
         with _any_text_encoder():
@@ -240,7 +243,7 @@ def find_model(kind: str, name: str | Path | None, marker: str) -> Path | str:
         if not (WEIGHTS / kind / marker).is_file():
             raise EchoReelError(f"this installation has no embedded {kind}; give one: a folder or a hub id")
         return WEIGHTS / kind
-    folder = Path(name).expanduser()
+    folder = at_home(name)
     if kind == "base" and not folder.exists() and (known := known_base(str(name))):
         return known.hub_id
     if not folder.exists() and HUB_ID.fullmatch(str(name)):

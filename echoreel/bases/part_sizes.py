@@ -4,6 +4,7 @@ Making a part that its weights do not fill would take time and memory without li
 that they lack something.
 """
 
+import math
 import re
 import threading
 import warnings
@@ -63,8 +64,11 @@ def check_layers(folder: Path) -> None:
 
 
 def check_counts(part: str, config: Any) -> None:
-    """Raises CheckpointError where a part's config asks for more layers or labels than any network has."""
+    """Raises CheckpointError where a part's config asks for more layers or labels than any network has, or
+    has numbers that are none."""
     for name, count in _counts(config):
+        if not math.isfinite(count) and part != "scheduler":  # DPM's lambda_min_clipped is -inf
+            raise CheckpointError(f"{part} has {name} {count}, need a finite number; get the files again")
         most = MOST_LABELS if name == "num_labels" else MOST_LAYERS if LAYERS.search(name) else count
         if count > most:
             raise CheckpointError(f"{part} has {name} {count}, at most {most}; get the files again")

@@ -11,6 +11,7 @@ import torch
 
 from echoreel.common.errors import BaseUnsupported, CheckpointError
 from echoreel.common.extras import needs
+from echoreel.common.places import at_home
 
 SUFFIXES = (".safetensors", ".gguf")
 NUMBERS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of GGUF's kinds
@@ -19,7 +20,7 @@ TEXT, LIST = 8, 9  # its other kinds
 
 def single_file(name: str | Path | None) -> Path | None:
     """The file that is meant, if it is one."""
-    file = None if name is None else Path(name).expanduser()
+    file = None if name is None else at_home(name)
     return file if file is not None and file.suffix.lower() in SUFFIXES and file.is_file() else None
 
 

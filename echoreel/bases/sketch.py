@@ -40,6 +40,8 @@ def sketched(name: str) -> tuple[Base, str]:
             return base_of(load_base(source, device="cpu")), name
         check_schedule(source, config)
         parts = {k: made_empty(str(source), k, *value) for k, value in config.items() if is_part(value)}
+        if parts.get("vae") is None:  # the pipeline would take usual sizes in its place
+            raise BaseUnsupported(f"base {name}: has no vae that diffusers knows; get the files again")
         settings = {k: v for k, v in config.items() if not k.startswith("_") and not isinstance(v, list)}
         return _plain(pipeline(**parts, **settings), str(source)), name
     except BaseUnsupported:

@@ -25,7 +25,7 @@ from echoreel.cli import (  # noqa: F401 - they add their commands
     training,
 )
 from echoreel.cli.app import app
-from echoreel.cli.output import plain_warnings
+from echoreel.cli.output import plain_warnings, stop
 from echoreel.common.versions import UntestedVersion
 
 __all__ = ["app", "main"]
@@ -37,10 +37,11 @@ def main() -> None:
     Warnings of other libraries are not shown. SIGTERM and a closed terminal stop it as Ctrl-C does: what is
     half written is removed.
     """
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
-            signal.signal(number, signal.default_int_handler)
+        usual = (signal.SIG_DFL, signal.default_int_handler)
+        if number is not None and signal.getsignal(number) in usual:  # nohup has it ignored
+            signal.signal(number, stop)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where the caller has closed it
             stream.reconfigure(errors="backslashreplace")

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from types import FrameType
 from typing import Any
 
 import typer
@@ -15,11 +16,21 @@ from echoreel.common.errors import EchoReelError
 from echoreel.common.text import printable
 from echoreel.common.versions import UntestedVersion
 
-__all__ = ["Answer", "answering", "explained", "hush"]
+__all__ = ["Answer", "answering", "explained", "hush", "stop"]
 
 STOPPED = 130  # exit code after Ctrl-C, SIGTERM or a closed terminal
 LONGEST_LINE = 300  # characters of a message that nobody wrote for people
 OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate memory", "Unable to allocate")  # of torch, of NumPy
+
+
+_STOPS: list[int] = []  # signals that asked the command to stop
+
+
+def stop(number: int, _: FrameType | None) -> None:
+    """Handles a signal as Ctrl-C, and remembers it: libraries below turn a KeyboardInterrupt into errors of
+    their own, which would be told as damaged files."""
+    _STOPS.append(number)
+    raise KeyboardInterrupt
 
 
 class Answer:
@@ -56,11 +67,14 @@ def answering(as_json: bool, debug: bool) -> Iterator[Answer]:
     error is raised as it is. A reader that closed the pipe is typer's business: exit code 1 without a word.
     """
     answer = Answer(as_json)
+    _STOPS.clear()
     if LOUDNESS.get() != "verbose":
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # read once, when transformers is imported
     try:
         with spoken():
             yield answer
+        if _STOPS:  # and somebody went on all the same
+            raise KeyboardInterrupt
         if answer.as_json:
             typer.echo(json.dumps(answer.facts))
         if answer.code:
@@ -70,7 +84,8 @@ def answering(as_json: bool, debug: bool) -> Iterator[Answer]:
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
-        sentence, code = explained(error)
+        stopped = _STOPS and not isinstance(error, KeyboardInterrupt)
+        sentence, code = explained(KeyboardInterrupt() if stopped else error)
         typer.secho(printable(sentence), fg="red" if code != STOPPED else None, err=True)
         raise typer.Exit(code) from None
 

@@ -11,6 +11,8 @@ from echoreel.common.errors import SettingsError
 if TYPE_CHECKING:
     from echoreel.media.reference_video import ReferenceVideo
 
+MOST_REFERENCES, MOST_SEEDS = 100, 1000  # of a .json, which may be somebody else's
+MOST_NUMBER = 1e6  # of a time, a rate and a strength; what is out of range below is told by its option
 SAME_TIME = 2e-3  # seconds: the .json has three decimals
 
 
@@ -51,8 +53,16 @@ def told_by(file: Path) -> dict[str, Any]:
         )
     if not isinstance(told["settings"].get("negative_prompt"), str | None):
         raise SettingsError(f"{file}: its negative_prompt is not text; leave out --replay")
+    if len(told["references"]) > MOST_REFERENCES or len(told["seeds"]) > MOST_SEEDS:
+        raise SettingsError(
+            f"{file}: got {len(told['references'])} references and {len(told['seeds'])} seeds, need at most "
+            f"{MOST_REFERENCES} and {MOST_SEEDS}; leave out --replay"
+        )
     if not all(isinstance(each, dict) and _whole(each) for each in told["references"]):
-        raise SettingsError(f"{file}: a reference was not a file; leave out --replay, and give --reference")
+        raise SettingsError(
+            f"{file}: a reference was not a file, or has numbers that cannot be; leave out --replay, and "
+            "give --reference"
+        )
     return told
 
 
@@ -72,7 +82,8 @@ def _whole(reference: Mapping[str, Any]) -> bool:
     return (
         isinstance(reference.get("file"), str)
         and isinstance(reference.get("caption"), str)
-        and all(isinstance(each, int | float) for each in numbers)
+        and all(isinstance(each, int | float) and abs(each) <= MOST_NUMBER for each in numbers)
+        and reference["fps"] > 0
         and bool(times)
         and len(during or ()) == 2
     )

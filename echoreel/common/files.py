@@ -65,13 +65,20 @@ def remove_folder(folder: Path, names: Collection[str]) -> None:
 
     Raises OutputError, and removes nothing, when it has other files.
     """
+    check_only(folder, names)
+    doomed = _new_name(folder)
+    folder.rename(doomed)  # first: killed in between, no half-deleted folder passes for a whole one
+    _remove(doomed)
+
+
+def check_only(folder: Path, names: Collection[str]) -> None:
+    """Raises OutputError for a folder with other files than those of these names, or a file in its place."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file, need a folder; move it, or choose another folder")
     if others := sorted(files_in(folder) - {*names}):
         raise OutputError(
             f"{folder} has a file that EchoReel did not write, {others[0]}; move it, or choose another folder"
         )
-    doomed = _new_name(folder)
-    folder.rename(doomed)  # first: killed in between, no half-deleted folder passes for a whole one
-    _remove(doomed)
 
 
 def check_lock(path: Path) -> None:

@@ -41,6 +41,14 @@ def regular_file(path: Path, error: type[EchoReelError], need: str) -> os.stat_r
     raise error(f"{path}: this is {what}; give the path of {need}")
 
 
+def at_home(path: Path | str) -> Path:
+    """The path with the home folder in place of `~`; as it is where nobody knows that folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user, or one without a home, as in a container
+        return Path(path)
+
+
 def small_file(path: Path, most: int = SMALL_FILE) -> bytes:
     """The bytes of a file of facts that somebody else may have made.
 

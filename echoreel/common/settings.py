@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from echoreel.common.errors import SettingsError
 from echoreel.common.places import regular_file
-from echoreel.common.text import json_value
+from echoreel.common.text import HALVES, json_value
 
 MOST = 2**63 - 1  # of any whole number: what the libraries below can hold
 FILE_BYTES = 1 << 20  # of a file of settings
@@ -42,7 +42,7 @@ class _Told(ModelMetaclass):
 
 class Settings(BaseModel, metaclass=_Told):
     """Base of every settings class: frozen; a misspelt key is an error, and so are nan, inf, whole numbers
-    of more than 64 bits, and null bytes in a path."""
+    of more than 64 bits, bytes that are no UTF-8, and null bytes in a path."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -52,8 +52,11 @@ class Settings(BaseModel, metaclass=_Told):
         numbers = value if isinstance(value, tuple) else (value,)
         if any(isinstance(number, int) and not -MOST <= number <= MOST for number in numbers):
             raise ValueError("need whole numbers that fit into 64 bits")
-        if isinstance(value, Path) and "\0" in str(value):
+        texts = [str(text) for text in numbers if isinstance(text, str | Path)]
+        if any("\0" in str(path) for path in numbers if isinstance(path, Path)):
             raise ValueError("need a name without null bytes")
+        if any(HALVES.search(text) for text in texts):
+            raise ValueError("need text in UTF-8")
         return value
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from echoreel.common.errors import SettingsError
 
 NO_TEXT = re.compile("[\0\ud800-\udfff]")  # a null byte, or half a character: bytes that are no UTF-8
+HALVES = re.compile("[\ud800-\udfff]")  # of characters: bytes that are no UTF-8, which no JSON holds
 BOMS = (  # UTF-32 first: its mark begins as that of UTF-16
     *((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")),
     *((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")),

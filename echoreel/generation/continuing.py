@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
+from zlib import crc32
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from echoreel.generation.windows import Plan
 from echoreel.media.images import Frames
 
 HEADER_BYTES = 256  # of a window's file, which says its shape
+SUM_BYTES = 4  # behind the frames
 
 FilmWindow: TypeAlias = Callable[[int, Frames | None], Frames]
 """Makes the window of this number from a first frame (H, W, 3): (T, H, W, 3)."""
@@ -46,9 +48,12 @@ class WindowFolder:
                 shape, by_columns, kind = form.read_array_header_1_0(stream, max_header_size=HEADER_BYTES)
                 if len(shape) != 4 or (shape[0], shape[3]) != (length, 3) or kind != np.uint8 or by_columns:
                     return None
-                if min(shape) < 1 or math.prod(shape) != file.stat().st_size - stream.tell():
+                more = file.stat().st_size - stream.tell() - math.prod(shape)
+                if min(shape) < 1 or more not in (0, SUM_BYTES):
                     return None
-                return np.fromfile(stream, np.uint8).reshape(shape)
+                frames: Frames = np.fromfile(stream, np.uint8, math.prod(shape)).reshape(shape)
+                told = stream.read()  # nothing: of an older version
+                return frames if told in (b"", self._sum(number, frames)) else None
         except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError):
             return None
 
@@ -56,6 +61,7 @@ class WindowFolder:
         """Raises OutputError."""
         file = io.BytesIO()
         np.save(file, frames)
+        file.write(self._sum(number, frames))
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -72,6 +78,11 @@ class WindowFolder:
             if folder.is_dir() and not any(folder.iterdir()):
                 with suppress(OSError):  # a link, or no permission: the videos are written, so it may stay
                     folder.rmdir()
+
+    def _sum(self, number: int, frames: Frames) -> bytes:
+        """CRC-32 of the frames, as a window of this number of this video."""
+        named = crc32(f"{self._folder.name} {self._file(number).name}".encode())
+        return crc32(np.ascontiguousarray(frames).data, named).to_bytes(SUM_BYTES, "little")
 
     def _file(self, number: int) -> Path:
         return self._folder / f"window-{number + 1}-of-{self._count}.npy"

@@ -11,6 +11,7 @@ from pydantic import Field
 from echoreel.common.errors import SettingsError
 from echoreel.common.places import regular_file
 from echoreel.common.settings import Settings, validated
+from echoreel.common.text import HALVES
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.reference_times import Align
 from echoreel.media.reference_video import CropKind, ReferenceVideo
@@ -71,12 +72,21 @@ class GenerationRequest(Settings):
         else:
             text = read_notes(path)
         try:
-            details = json.loads(text)
+            details = _as_text(json.loads(text))
         except (ValueError, RecursionError):
             details = None
         if not isinstance(details, dict) or not {"prompt", "seeds", "settings"} <= details.keys():
             raise SettingsError(f"{path.name}: {NO_DETAILS}")
         return validated(cls, _as_request(details), path.name)
+
+
+def _as_text(told: Any) -> Any:
+    """What a .json tells, with \ufffd for halves of characters: it is shown, to be put right."""
+    if isinstance(told, str):
+        return HALVES.sub("\ufffd", told)
+    if isinstance(told, list):
+        return [_as_text(each) for each in told]
+    return {key: _as_text(each) for key, each in told.items()} if isinstance(told, dict) else told
 
 
 def _as_request(details: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from echoreel.common.errors import EchoReelError
 from echoreel.common.settings import Pixels, Settings, Share, load_json
 from echoreel.common.text import checked_text
-from echoreel.media.video_files import MOST_FPS
+from echoreel.media.video_files import LEAST_WRITTEN, MOST_FPS
 
 if TYPE_CHECKING:
     from echoreel.bases.base import BaseLike
@@ -19,7 +19,7 @@ Steps: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
 FrameCount: TypeAlias = Annotated[int, Field(ge=1, le=10_000)]
 Guidance: TypeAlias = Annotated[float, Field(ge=0, le=100)]
 Seconds: TypeAlias = Annotated[float, Field(ge=0.01, le=3600)]
-Rate: TypeAlias = Annotated[float, Field(gt=0, le=MOST_FPS)]
+Rate: TypeAlias = Annotated[float, Field(ge=LEAST_WRITTEN, le=MOST_FPS)]
 
 
 class GenerationSettings(Settings):

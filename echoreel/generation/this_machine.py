@@ -16,6 +16,7 @@ import psutil
 from huggingface_hub.constants import HF_HUB_CACHE
 from packaging.requirements import Requirement
 
+from echoreel.common.checksums import damaged_weights
 from echoreel.common.errors import OutputError
 from echoreel.common.extras import EXTRAS
 from echoreel.common.places import WEIGHTS, check_outputs, small_file
@@ -169,10 +170,12 @@ def _extras() -> Iterator[Finding]:
 
 
 def _weights() -> Finding:
-    found = [kind for kind in ("base", "adapter") if any((WEIGHTS / kind).glob("*.json"))]
-    if len(found) == 2:
-        return Finding("weights", "ok", "the embedded base and its adapter are here")
-    return Finding("weights", "problem", "the embedded model is missing", "install EchoReel again")
+    kinds, again = ("base", "adapter"), "install EchoReel again"
+    if not all(any((WEIGHTS / kind).glob("*.json")) for kind in kinds):
+        return Finding("weights", "problem", "the embedded model is missing", again)
+    if damaged := damaged_weights(*kinds, "judges"):
+        return Finding("weights", "problem", f"the embedded model is damaged: {damaged} was changed", again)
+    return Finding("weights", "ok", "the embedded base and its adapter are here")
 
 
 def _cached() -> Iterator[Finding]:

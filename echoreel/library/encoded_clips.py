@@ -4,7 +4,9 @@ The Prism itself reads the prompt, too, so its tokens are made at each generatio
 takes most of the time, is stored here (docs/research/decisions/0010-what-is-stored-of-a-reference.md).
 """
 
+import logging
 from dataclasses import asdict, dataclass, field, replace
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.encoding import encode_references, encoders_of
 from echoreel.bases.loading import model_name
 from echoreel.bases.lookup import base_of
+from echoreel.common.checksums import is_changed, with_sum
 from echoreel.common.errors import EchoReelError
+from echoreel.common.loading_errors import hint_of
 from echoreel.library.clips import LibraryClip
 from echoreel.library.conditions import one_of, sql
 from echoreel.library.reference_library import ReferenceLibrary
@@ -25,6 +29,7 @@ from echoreel.library.table_schemas import schemas
 from echoreel.media.reference_file import EncodedFrames
 from echoreel.media.reference_video import ReferenceVideo
 
+LOG = logging.getLogger(__name__)
 CLIPS_OF_A_WRITE = 32
 
 
@@ -64,7 +69,8 @@ def encode_library(library: ReferenceLibrary, base: BaseLike, size: tuple[int, i
         ((latents, caption),) = encode_references(base, [reference], size)
         tensors = {"latents": latents[0].float().cpu().numpy(), "caption": caption[0].float().cpu().numpy()}
         row = {"id": clip.number, "maker": maker, "recipe": recipe}
-        waiting.append(row | {"tensors": save({k: np.ascontiguousarray(v) for k, v in tensors.items()})})
+        data = with_sum(save({k: np.ascontiguousarray(v) for k, v in tensors.items()}))
+        waiting.append(row | {"tensors": data})
         stored.clips += 1
         if len(waiting) == CLIPS_OF_A_WRITE:
             _write(library, waiting)
@@ -96,14 +102,18 @@ def with_encoded(
 
 
 def _read(tensors: bytes | None, maker: str) -> EncodedFrames | None:
-    """Raises EchoReelError for what is damaged."""
+    """None where nothing is stored, or what is stored is damaged, which is told."""
     if tensors is None:
         return None
     try:
         found = load(tensors)
-        return EncodedFrames(found["latents"], found["caption"], maker)
+        if not is_changed(BytesIO(tensors)):
+            return EncodedFrames(found["latents"], found["caption"], maker)
+        why = "it is not as it was written"
     except (SafetensorError, KeyError) as error:
-        raise EchoReelError(f"an encoded clip of the library is damaged ({error}); embed it again") from error
+        why = hint_of(error)
+    LOG.warning("an encoded clip of the library is damaged (%s); its video is encoded instead", why)
+    return None
 
 
 def _write(library: ReferenceLibrary, waiting: list[dict[str, Any]]) -> None:

@@ -15,7 +15,9 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from echoreel.common.files import write_atomic
+from echoreel.common.places import at_home
 from echoreel.common.settings import Settings
+from echoreel.common.text import checked_text
 from echoreel.library.tables import LibraryError, local_folder
 
 SECONDS_OF_A_LOCK = 30.0
@@ -37,12 +39,15 @@ class Permissions:
         self.uri = uri
         self._place = uri if folder is None else str(folder.resolve())
         name = blake2b(self._place.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-        self._file = _home() / f"{name}.json"
+        home = _home()
+        self._file = None if home is None else home / f"{name}.json"
         self._state: tuple[int, Allowed] | None = None
 
     @property
     def allowed(self) -> Allowed:
         """As noted now, by this process or another. Raises LibraryError for damaged notes."""
+        if self._file is None:
+            return Allowed(library=self._place)
         try:
             changed = self._file.stat().st_mtime_ns
             if self._state is None or self._state[0] != changed:
@@ -63,6 +68,13 @@ class Permissions:
         now = self.allowed
         if {*more_folders} <= {*now.folders} and {*more_embedders} <= {*now.embedders}:
             return
+        if self._file is None:
+            raise LibraryError(
+                "nobody knows your home folder, where permissions are noted; set XDG_DATA_HOME to a folder "
+                "that you may write to"
+            )
+        for text in (self._place, *more_folders, *more_embedders):  # else the notes could not be read again
+            checked_text(text, text)
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self._file.with_suffix(".lock"), timeout=SECONDS_OF_A_LOCK):
@@ -105,7 +117,7 @@ class Permissions:
         return found
 
 
-def _home() -> Path:
-    """Where this user's notes are."""
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "echoreel" / "libraries"
+def _home() -> Path | None:
+    """Where this user's notes are; None for a user without a home folder."""
+    base = at_home(os.environ.get("XDG_DATA_HOME") or "~/.local/share")
+    return None if base.parts[0].startswith("~") else base / "echoreel" / "libraries"

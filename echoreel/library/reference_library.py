@@ -133,6 +133,8 @@ class ReferenceLibrary:
         _check_count(count)
         if not prompt.strip() and not action:
             raise EchoReelError("got an empty prompt; say what the video should show")
+        for what, text in (("prompt", prompt), ("action", action or "")):
+            checked_text(what, text)
         self.store.refresh()
         asked = asked_action(action) if action else find_action(prompt)
         if asked is None:
@@ -261,7 +263,7 @@ class ReferenceLibrary:
         _check_count(count)
         where = None
         if action:
-            asked = asked_action(action)
+            asked = asked_action(checked_text("action", action))
             where = f"{one_of('action', [asked.phrase, action])} OR {one_of('verb', [asked.verb, action])}"
         return [LibraryClip.of(row) for row in self.store.rows("clips", where, limit=count).to_pylist()]
 

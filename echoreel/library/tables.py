@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from echoreel.common.errors import EchoReelError
 from echoreel.common.extras import needs
 from echoreel.common.files import check_lock
+from echoreel.common.places import at_home
+from echoreel.common.text import checked_text
 from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
 
 if TYPE_CHECKING:
@@ -327,7 +329,7 @@ def local_folder(uri: str) -> Path | None:
     """The folder that a URI means, or None where it is on no disk of this machine."""
     if uri.startswith("file://"):
         return Path(uri.removeprefix("file://"))
-    return None if "://" in uri else Path(uri).expanduser()
+    return None if "://" in uri else at_home(uri)
 
 
 def _lock(path: Path) -> FileLock:
@@ -337,9 +339,9 @@ def _lock(path: Path) -> FileLock:
 
 
 def _check_place(uri: str) -> None:
-    """Raises LibraryError where no library can be."""
-    folder = local_folder(uri)
+    """Raises LibraryError where no library can be, SettingsError for a name that is not UTF-8."""
     try:
+        folder = local_folder(checked_text("library", uri))
         is_file = folder is not None and folder.exists() and not folder.is_dir()
     except OSError as error:  # such as a name that is too long
         raise LibraryError(

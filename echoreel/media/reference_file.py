@@ -20,6 +20,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, Valida
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from echoreel.common.checksums import is_changed, with_sum
 from echoreel.common.errors import SettingsError, VideoMissing, VideoTooLarge, VideoUnreadable
 from echoreel.common.files import written_beside
 from echoreel.common.loading_errors import hint_of
@@ -119,12 +120,19 @@ def read_reference(path: Path) -> StoredReference:
         data = path.read_bytes()
         facts = _checked(data)
         tensors = load(data)
-        return _stored(facts, tensors)
+        changed = is_changed(BytesIO(data))
+        stored = None if changed else _stored(facts, tensors)
     except (OSError, SafetensorError, ValidationError, ValueError) as error:
         raise VideoUnreadable(
             f"{path.name}: not a reference file that can be read ({hint_of(error)}); make one with "
             "`echoreel reference save`"
         ) from error
+    if stored is None:
+        raise VideoUnreadable(
+            f"{path.name}: is damaged: its frames or facts are not as they were written; get the file again, "
+            "or make it again with `echoreel reference save`"
+        )
+    return stored
 
 
 def write_reference(path: Path, reference: StoredReference, overwrite: bool = True) -> None:
@@ -169,7 +177,7 @@ def write_reference(path: Path, reference: StoredReference, overwrite: bool = Tr
     }
     data = save({name: np.ascontiguousarray(each) for name, each in tensors.items()}, metadata)
     with written_beside(path, overwrite) as partial:
-        partial.write_bytes(data)
+        partial.write_bytes(with_sum(data))
 
 
 def kept(frames: Frames) -> Frames:

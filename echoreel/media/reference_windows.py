@@ -6,6 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from echoreel.common.errors import SettingsError
 from echoreel.media.images import Frames
 from echoreel.media.moving_crop import crop_to_motion
 from echoreel.media.reference_times import VideoTime, reference_moments
@@ -28,12 +29,17 @@ class TimedReference:
     def read(cls, reference: ReferenceVideo, video: VideoTime) -> Self:
         """Read what the video needs: of a file at the video's frame rate, else of the frames that there are.
 
-        Raises VideoError's family.
+        Raises VideoError's family, SettingsError for one that less than two frames of the video read.
         """
         found = _moments(reference, video, (0, video.frames))
         wanted = found[np.isfinite(found)]
+        if len(wanted) < LEAST:
+            raise SettingsError(
+                f"{reference.name}: acts in {len(wanted)} of the video's {video.frames} frames, need {LEAST} "
+                "or more; give it a larger part of the video, or play it slower"
+            )
         span, source = reference.span, reference.source
-        if not reference.first_look or span is None or source is None or len(wanted) < LEAST:
+        if not reference.first_look or span is None or source is None:
             return cls(reference, video, reference.frames, _own_moments(reference))
         first, last = float(wanted.min()), float(wanted.max())
         step = _step(reference, video)

@@ -43,6 +43,7 @@ PICTURES = ("PNG", "JPEG", "WEBP", "BMP")  # kinds of still pictures that are re
 PICTURE_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}  # that are written
 MOST_FPS = 1000.0  # frames a second that may be asked for
 LEAST_FPS = 1 / 86_400  # a frame a day
+LEAST_WRITTEN = 1e-3  # frames a second; an mp4 of fewer would silently have 24
 LONGEST_SHOWN = {"gif": 655_350, "webp": 2**24 - 1}  # milliseconds of one frame that the format can tell
 NOTES_READ = 1 << 20  # characters of a video's comment
 
@@ -152,8 +153,10 @@ def write_video(
         raise VideoError(
             f"{path.name}: got frames {frames.dtype} {frames.shape}, need uint8 (T, H, W, 3), T >= 1"
         )
-    if not 0 < fps <= MOST_FPS:
-        raise VideoError(f"{path.name}: got {fps} frames a second, need more than 0, at most {MOST_FPS:g}")
+    if not LEAST_WRITTEN <= fps <= MOST_FPS:
+        raise VideoError(
+            f"{path.name}: got {fps} frames a second, need {LEAST_WRITTEN:g} or more, at most {MOST_FPS:g}"
+        )
     try:
         with written_beside(path, overwrite) as partial:
             if path.suffix.lower() == ".mp4":

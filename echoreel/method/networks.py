@@ -4,7 +4,6 @@ A few lines longer than others: one class, with all that is checked before weigh
 """
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -19,11 +18,11 @@ from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
 from echoreel.bases.missing_tensors import check_complete, check_finite
 from echoreel.bases.part_sizes import check_kinds
+from echoreel.common.checksums import add_sum, check_packaged, check_sum
 from echoreel.common.errors import AdapterMismatch, OutputError, SettingsError
 from echoreel.common.exclusive import one_at_a_time
-from echoreel.common.files import make_readable
 from echoreel.common.loading_errors import why_not_loaded
-from echoreel.common.places import check_readable
+from echoreel.common.places import WEIGHTS, check_readable
 from echoreel.method.adapter_sizes import check_numbers, check_sizes
 from echoreel.method.dense_prism import DensePrismSettings
 from echoreel.method.fitted_sizes import fitted_sizes
@@ -137,7 +136,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """
         name = pretrained_model_name_or_path
         if name is None:
-            name = resources.files("echoreel") / "weights" / "adapter"
+            name = WEIGHTS / "adapter"
         folder = adapter_folder(str(name), kwargs)
         try:
             inside = folder / (kwargs.get("subfolder") or "")
@@ -154,7 +153,7 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return adapter
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """As diffusers' own; other users may read the files, as any new file there.
+        """As diffusers' own, with a checksum; other users may read the files, as any new file there.
 
         Args:
             save_directory: the folder, which is made where it is not there.
@@ -162,13 +161,13 @@ class AdapterNetworks(ModelMixin, ConfigMixin):  # type: ignore[misc]
             **kwargs: likewise.
 
         Raises:
-            OutputError: the folder is a file.
+            OutputError: the folder is a file, or the disk is full.
         """
         if Path(save_directory).is_file():
             raise OutputError(f"{save_directory}: is a file; give the name of a folder")
         super().save_pretrained(save_directory, *args, **kwargs)
-        for file in Path(save_directory).glob("*.safetensors"):
-            make_readable(file)
+        for file in Path(save_directory).glob("diffusion_pytorch_model*.safetensors"):
+            add_sum(file)
 
     def check_fits(self, base: BaseLike) -> None:
         """Check whether the adapter can join a base.
@@ -289,6 +288,10 @@ def _check_config(made: Any, folder: Path) -> None:
         files = [*folder.glob("*.safetensors")]
         check_numbers(asked, sum(file.stat().st_size for file in files))
         check_kinds(folder, files)
+        for file in files:
+            check_sum(file)
+        if folder == WEIGHTS / "adapter":
+            check_packaged("adapter")
     except SettingsError as error:
         raise AdapterMismatch(f"its config cannot be: {error}; get the files again") from error
 

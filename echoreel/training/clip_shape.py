@@ -103,8 +103,13 @@ def _size(tokens: int, aspect: float, side: int) -> tuple[int, int]:
 
 
 def _token(base: BaseLike) -> int:
-    """Pixels to a side of one token; of U-Nets, of a place where they are narrowest."""
+    """Pixels to a side of one token; of U-Nets, of a place where they are narrowest. Raises SettingsError."""
     base = base_of(base)
     config = base.denoiser.config
     size = config.get("patch_size", 2 ** (len(config.get("block_out_channels", "1")) - 1))
-    return base.pixels_per_place * int(size if isinstance(size, int) else size[-1])
+    side = size if isinstance(size, int) else size[-1]
+    if not (isinstance(side, int) and side > 0):
+        raise SettingsError(
+            f"the base's config has a patch_size of {size!r:.20}, need 1 or more; get its files again"
+        )
+    return base.pixels_per_place * side

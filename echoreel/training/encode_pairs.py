@@ -130,6 +130,7 @@ class Preparation:
             parts = self._parts(self._part(number), found.too_short)
             if parts:
                 count = sum(len(part.captions) for part in parts.values())
+                self._writer.check_bound(self._settings)  # before there are shards, others may bind theirs
                 name = "made" if self._writer.made_of(number) is None else "remade"
                 self._writer.write_parts(number, parts, origin)
                 found.shards.append(number)
@@ -139,6 +140,7 @@ class Preparation:
     def finish(self, done: Encoded) -> Prepared:
         """Once all shards are: remove others, and open the pairs. Raises PairSetError when there are none."""
         with self._writer.turn(BINDING, wait=True):
+            self._writer.check_bound(self._settings)
             removed = self._writer.keep(done.shards)
             self._writer.clear()
         if not done.shards:

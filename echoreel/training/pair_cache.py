@@ -37,7 +37,7 @@ from echoreel.training.pair_shards import (
     row_sums,
     shards_in,
 )
-from echoreel.training.run_folder import bind_settings
+from echoreel.training.run_folder import bind_settings, check_settings
 
 LOG = logging.getLogger(__name__)
 __all__ = ["Origin", "PairSet", "PairSetError", "PairSetWriter", "Pairs", "shards_in"]
@@ -92,6 +92,10 @@ class PairSetWriter:
                 "move it, or choose another folder"
             )
         bind_settings(file, settings, compare=bool(shards))
+
+    def check_bound(self, settings: Settings) -> None:
+        """Raises CheckpointError where another process has bound other settings since."""
+        check_settings(self.folder / "settings.json", settings)
 
     def made_of(self, number: int) -> Origin | None:
         """What shard `number` was made of; None when there is no such shard, or a damaged one."""

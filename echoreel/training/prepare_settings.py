@@ -11,6 +11,7 @@ from echoreel.media.video_files import MOST_FPS
 from echoreel.training.clip_shape import ClipShape, bucket_named, buckets_around, clip_shape
 
 AUTO = ("auto",)
+MOST_SIDE = 16_384  # pixels, as of other sizes
 NAME = re.compile(r"[0-9]{2,5}x[0-9]{2,5}x[1-9][0-9]{0,3}")  # of a bucket
 
 
@@ -28,7 +29,9 @@ class PrepareSettings(Settings):
     @classmethod
     def _apart(cls, value: Any) -> Any:
         """Names in one text, with commas, are taken as well."""
-        return tuple(dict.fromkeys(filter(None, value.split(",")))) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return tuple(dict.fromkeys(filter(None, value.split(",")))) or (value,)
 
     @field_validator("buckets")
     @classmethod
@@ -40,6 +43,8 @@ class PrepareSettings(Settings):
             raise ValueError(
                 f"{wrong[0][:20]} is none; need auto, or width x height x frames as in 416x240x33"
             )
+        elif large := [name for name in names if max(map(int, name.split("x")[:2])) > MOST_SIDE]:
+            raise ValueError(f"{large[0]} is too large; need at most {MOST_SIDE} pixels a side")
         elif names and (told.data.get("frames") or told.data.get("size")):
             raise ValueError("buckets say their own frames and size; leave out frames and size")
         return names

@@ -10,10 +10,12 @@ from urllib.parse import quote
 
 from huggingface_hub import HfApi, ModelCardData
 
-from echoreel.common.errors import EchoReelError, OutputError
+from echoreel.common.checksums import check_sum
+from echoreel.common.errors import CheckpointError, EchoReelError, OutputError
 from echoreel.common.files import written_beside
+from echoreel.common.loading_errors import reason_of
 from echoreel.common.places import small_file
-from echoreel.common.text import one_line
+from echoreel.common.text import checked_text, one_line
 from echoreel.media.video_files import Span, read_frames, write_video
 from echoreel.training.evaluated import Evaluated, evaluated
 from echoreel.training.run_facts import FACTS, MISSING, TrainingFacts, facts_of, published_facts
@@ -32,6 +34,8 @@ def publish(
 
     Raises EchoReelError for a run that is not finished, VideoError's family, OutputError.
     """
+    for what, text in (("name", name), ("license", license), ("data", data)):
+        checked_text(what, text)
     adapter = run / "adapter"
     missing = [
         path for path in (*(adapter / file for file in FILES), run / "recipe.json") if not path.is_file()
@@ -44,10 +48,7 @@ def publish(
         raise EchoReelError("the licence is empty; say how others may use the adapter, such as apache-2.0")
     if to.resolve().is_relative_to(run.resolve()):
         raise EchoReelError(f"{to}: lies in the run's folder; choose another place")
-    if any(not (adapter / file).resolve().is_relative_to(adapter.resolve()) for file in FILES):
-        raise EchoReelError(
-            f"{adapter}: has a link to a file elsewhere, which is not published; copy it there"
-        )
+    _check_adapter(adapter)
     if to.is_dir() and any(to.iterdir()) and published_facts(to) is None:
         raise OutputError(f"{to}: has files, and no {FACTS} of an earlier publication; choose another folder")
     gifs = [
@@ -63,9 +64,21 @@ def publish(
             (partial / "samples").mkdir(exist_ok=True)
             clip = read_frames(source, Span(start=0.0, fps=SAMPLE_FPS, frames=SAMPLE_FRAMES))
             write_video(partial / gif, clip.frames, SAMPLE_FPS)
-        (partial / FACTS).write_text(facts.model_dump_json(indent=2) + "\n")
+        (partial / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (partial / "README.md").write_text(model_card(facts), encoding="utf-8")
     return facts
+
+
+def _check_adapter(adapter: Path) -> None:
+    """Raises EchoReelError for files that lie elsewhere, or that a disk changed."""
+    if any(not (adapter / file).resolve().is_relative_to(adapter.resolve()) for file in FILES):
+        raise EchoReelError(
+            f"{adapter}: has a link to a file elsewhere, which is not published; copy it there"
+        )
+    try:
+        check_sum(adapter / FILES[1])
+    except (CheckpointError, OSError) as error:
+        raise EchoReelError(f"{adapter}: {reason_of(error)}") from error
 
 
 def push(folder: Path, hub_id: str, private: bool) -> str:

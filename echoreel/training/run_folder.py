@@ -10,6 +10,7 @@ run/
 ```
 A checkpoint is written beside, flushed to disk and renamed, so a folder named `step-…` is complete by
 construction, whenever the process was killed. Nothing else in the folder is ever removed.
+Over 300 lines since what is written, checked and taken over of a checkpoint lies together.
 """
 
 import re
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import CheckpointError, OutputError
 from echoreel.common.files import (
+    check_only,
     file_sum,
     files_in,
     locked,
@@ -95,6 +97,19 @@ class RunFolder:
             )
         return result
 
+    def check_steps(self, steps: int, every: int) -> None:
+        """Raises OutputError where something of others is in the place of a checkpoint that is to come.
+
+        steps: of the whole training. every: after so many steps a checkpoint is written, as at the end.
+        """
+        newest = self.latest()
+        first = -1 if newest is None else _step(newest)
+        for path in sorted(self.path.glob("step-*")):
+            step = _step(path) if _STEP.fullmatch(path.name) else -1
+            due = step == steps or (every and step % every == 0)
+            if due and first < step <= steps and path == self._place(step):
+                check_only(path, FILES)
+
     def bind(self, settings: Settings, free: Collection[str] = (), file: str = "settings.json") -> None:
         """Store the run's settings; once there is a checkpoint, compare them first (`bind_settings`).
 
@@ -111,11 +126,11 @@ class RunFolder:
     def checkpoints(self) -> list[Path]:
         """Checkpoints, oldest first; a folder of such a name with none of their files is not one."""
         found = [
-            (int(m[1]), p)
-            for p in self.path.glob("step-*")
-            if (m := _STEP.fullmatch(p.name)) and any((p / name).is_file() for name in FILES)
+            path
+            for path in self.path.glob("step-*")
+            if _STEP.fullmatch(path.name) and any((path / name).is_file() for name in FILES)
         ]
-        return [path for _, path in sorted(found)]
+        return sorted(found, key=lambda path: (_step(path), path))
 
     def latest(self) -> Path | None:
         """The newest checkpoint, if there is one."""
@@ -127,7 +142,7 @@ class RunFolder:
 
         An old one to which somebody added files stays. Raises OutputError; then nothing has changed.
         """
-        target = self.path / f"step-{snapshot.state.step:06d}"
+        target = self._place(snapshot.state.step)
         with written_beside(target) as partial:
             partial.mkdir()
             save_file(_on_cpu(snapshot.weights), partial / "weights.safetensors")
@@ -142,6 +157,9 @@ class RunFolder:
             if files_in(old) <= {*FILES}:
                 remove_folder(old, FILES)
         return target
+
+    def _place(self, step: int) -> Path:
+        return self.path / f"step-{step:06d}"
 
     def load(self) -> Snapshot | None:
         """The newest checkpoint on the CPU, None when there is none. Raises CheckpointError if damaged."""
@@ -169,6 +187,10 @@ class RunFolder:
             ) from error
 
 
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
+
+
 def _state_dict(found: object) -> dict[str, Any]:
     """Raises ValueError for what no optimizer wrote."""
     if isinstance(found, dict):
@@ -192,7 +214,14 @@ def bind_settings(path: Path, settings: Settings, free: Collection[str] = (), co
     Fields named in `free` (dotted) may differ; the newest values are stored. A field that the stored file
     does not know yet counts as having been at its default. Raises CheckpointError naming what changed.
     """
-    if compare and path.exists():
+    if compare:
+        check_settings(path, settings, free)
+    write_atomic(path, settings.model_dump_json(indent=2).encode() + b"\n")
+
+
+def check_settings(path: Path, settings: Settings, free: Collection[str] = ()) -> None:
+    """The comparison of `bind_settings`; writes nothing."""
+    if path.exists():
         try:
             stored = type(settings).model_validate_json(small_file(path))
         except OSError as error:
@@ -208,7 +237,6 @@ def bind_settings(path: Path, settings: Settings, free: Collection[str] = (), co
                 f"{path.parent} was started with other settings: {'; '.join(changed)}. "
                 "Restore them to resume, or choose another folder"
             )
-    write_atomic(path, settings.model_dump_json(indent=2).encode() + b"\n")
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:

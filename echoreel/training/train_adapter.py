@@ -2,6 +2,7 @@
 
 import logging
 import os
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
@@ -10,12 +11,12 @@ from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
 from echoreel.bases.quantize import Quantize
 from echoreel.common.errors import SettingsError
-from echoreel.common.files import written_beside
+from echoreel.common.files import check_only, files_in, written_beside
 from echoreel.common.settings import Settings, load_settings
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
 from echoreel.method.loading import load_adapter
-from echoreel.method.networks import Preset
+from echoreel.method.networks import FILES, Preset
 from echoreel.method.prism import PrismSettings
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
@@ -122,7 +123,7 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
     weights.check(recipe.task.gradient_checkpointing)
     if first:
         with run.locked():
-            run.check_result("adapter")
+            check_run(run, recipe.fit)
             free = ("folder", "stream_base", "evaluation", *(f"fit.{name}" for name in FREE))
             run.bind(recipe, free=free, file="recipe.json")
     data = PairSet.open(recipe.pairs)
@@ -143,6 +144,14 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
     if first:
         save_adapter(adapter, recipe.folder / "adapter", _facts(recipe))
     return recipe.folder / "adapter"
+
+
+def check_run(run: RunFolder, settings: FitSettings) -> None:
+    """Raises OutputError, before any work, where files of others are in the way of checkpoints or result."""
+    run.check_steps(settings.steps, settings.checkpoint_every)
+    result = run.check_result("adapter")
+    ours = (*FILES, FACTS)
+    check_only(result, [name for name in files_in(result) if any(fnmatchcase(name, each) for each in ours)])
 
 
 def _facts(recipe: AdapterRecipe) -> TrainingFacts | None:

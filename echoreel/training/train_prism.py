@@ -30,7 +30,7 @@ from echoreel.training.pair_cache import Pairs, PairSet
 from echoreel.training.prism_reader import Moments, Reader
 from echoreel.training.run_folder import RunFolder, load_trained
 from echoreel.training.step_pairs import TrainingPairs, shuffled_roles
-from echoreel.training.train_adapter import adapter_to_train, first_process, save_adapter
+from echoreel.training.train_adapter import adapter_to_train, check_run, first_process, save_adapter
 
 
 class PrismRecipe(Settings):
@@ -125,7 +125,7 @@ def train_prism(recipe: PrismRecipe) -> Path:
     run = RunFolder(recipe.folder)
     if first_process():
         with run.locked():
-            run.check_result("adapter")
+            check_run(run, recipe.fit)
     task = PrismTask(load_base(recipe.base), PairSet.open(recipe.pairs), recipe)
     fit(task, recipe.fit, recipe.folder)
     load_trained(recipe.folder, task.module)

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from echoreel.cli import app, main
+from echoreel.cli.output import answering, stop
 from echoreel.common.errors import EchoReelError
 from echoreel.library.reference_library import ReferenceLibrary
 
@@ -82,7 +85,7 @@ def test_every_failure_is_one_sentence(
 @pytest.fixture
 def usual_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As a command finds them that is started from a terminal; afterwards all is as before."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
     before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     yield
@@ -113,6 +116,31 @@ def test_a_signal_stops_a_command_as_ctrl_c_does(
     with pytest.raises(SystemExit) as ended:
         main()
     assert (ended.value.code, *capsys.readouterr()) == (2, "", "error: went on\n")
+
+
+@pytest.mark.usefixtures("usual_signals")
+def test_a_stop_that_a_library_turns_into_another_error_is_a_stop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As safetensors does, where a signal comes while it reads; or swallows."""
+
+    def opened(*_: Any, **__: Any) -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise EchoReelError("its file is damaged")
+
+    monkeypatch.setattr(ReferenceLibrary, "open", opened)
+    monkeypatch.setattr(sys, "argv", ["echoreel", *LIST])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, *capsys.readouterr()) == (130, "", "stopped\n")
+    with (
+        pytest.raises(typer.Exit) as left,
+        answering(as_json=False, debug=False),
+        suppress(KeyboardInterrupt),
+    ):
+        stop(signal.SIGINT, None)
+    assert left.value.exit_code == 130
 
 
 @pytest.fixture(scope="module")

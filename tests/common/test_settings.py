@@ -102,6 +102,7 @@ def test_all_mistakes_are_told_at_once_with_the_nearest_key(tmp_path: Path) -> N
         ("=3", "need key=value"),
         ("fit..steps=3", "need key=value"),
         ('sources=[{path = "a\\u0000b"}]', r"sources\.0\.path: .*need a name without null bytes"),
+        ("name=a\udcffb", r"need text in UTF-8"),
         ("name.first=3", "name is a value, not a table"),
         ("fit.stepz=3", r"fit\.stepz: unknown key; did you mean steps\?"),
     ],

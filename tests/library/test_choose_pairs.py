@@ -8,6 +8,7 @@ import pytest
 from helpers.make_videos import counting, film
 
 from echoreel.library.choose_pairs import PairError, PairSettings, choose_pairs, write_manifest
+from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.training.manifest import read_manifest
 
 RED, BLUE, GREEN = (0.9, 0.1, 0.1), (0.1, 0.1, 0.9), (0.1, 0.9, 0.1)
@@ -131,6 +132,19 @@ def test_videos_beside_the_manifest_need_no_root(tmp_path: Path) -> None:
     clips = [clip("a", root=str(tmp_path)), clip("b", BLUE, root=str(tmp_path))]
     assert write_manifest(choose_pairs(clips), tmp_path / "pairs.jsonl") == tmp_path
     assert len(read_manifest(tmp_path / "pairs.jsonl")) == 2
+
+
+def test_a_catalogues_line_separators_pass_through_library_and_manifest(tmp_path: Path) -> None:
+    """U+2028, which some programs take for the end of a line."""
+    caption = "a man is\u2028doing a cartwheel {}"
+    rows = [{"path": f"{number}.mp4", "caption": caption.format(number)} for number in range(4)]
+    (tmp_path / "c.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    assert library.add([tmp_path / "c.jsonl"], quiet=True).clips == 4
+    write_manifest(choose_pairs(library.clips()), tmp_path / "m.jsonl")
+    lines = read_manifest(tmp_path / "m.jsonl")
+    assert len(lines) == 4
+    assert {line.caption for line in lines} == {f"a man is doing a cartwheel {number}" for number in range(4)}
 
 
 def test_links_are_listed_when_asked(tmp_path: Path) -> None:

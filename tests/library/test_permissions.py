@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from helpers.make_videos import counting, film
 
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import EchoReelError, SettingsError
 from echoreel.library.actions.text_embedder import load_embedder
 from echoreel.library.permissions import Permissions
 from echoreel.library.reference_library import ReferenceLibrary
@@ -73,6 +73,37 @@ def test_adding_a_folder_names_it_for_good(tmp_path: Path) -> None:
     assert again.file(again.clips()[0]).name == "a man running.mp4"
     assert Permissions(str(tmp_path / "mine")).allows(str(tmp_path / "videos"))
     assert not Permissions(str(tmp_path / "mine")).allows(str(tmp_path))
+
+
+def test_a_name_that_is_not_utf_8_does_not_spoil_what_was_noted(tmp_path: Path) -> None:
+    permissions = Permissions(str(tmp_path / "mine"))
+    permissions.allow([tmp_path / "videos"])
+    with pytest.raises(SettingsError, match="is not text"):
+        permissions.allow([tmp_path / "n\udcff"])
+    assert permissions.allows(str(tmp_path / "videos"))
+
+
+def test_text_that_is_not_utf_8_is_no_damage(tmp_path: Path, secret: Path) -> None:
+    library = foreign(tmp_path / "theirs", secret, "passwd")
+    for ask in (library.search, lambda text: library.search("running", action=text)):
+        with pytest.raises(SettingsError, match="is not text"):
+            ask("running\udcff")
+    with pytest.raises(SettingsError, match=r"action: .* is not text"):
+        library.clips(action="running\udcff")
+    with pytest.raises(SettingsError, match=r"library: .* is not text"):
+        Store(str(tmp_path / "n\udcff"), create=True)
+
+
+def test_without_a_home_folder_nothing_is_allowed_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", "~nobody-of-this-name")
+    monkeypatch.chdir(tmp_path)
+    permissions = Permissions("mine")
+    assert not permissions.allows(str(tmp_path))
+    with pytest.raises(LibraryError, match="set XDG_DATA_HOME to a folder"):
+        permissions.allow([tmp_path])
+    assert not [*tmp_path.iterdir()]
 
 
 def test_code_of_a_text_model_is_neither_run_nor_asked_for(

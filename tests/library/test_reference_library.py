@@ -12,15 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.damage import flipped
 from helpers.make_videos import film
 from helpers.toy_models import toy_pipeline
 from helpers.video_folders import BAD, bad_folder, good_folder, moving
 from typer.testing import CliRunner
 
 from echoreel.bases.encoding import encoded_for
+from echoreel.bases.lookup import base_of
 from echoreel.cli import app
 from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.library.downloads import DownloadError
+from echoreel.library.encoded_clips import encode_library, with_encoded
 from echoreel.library.export_references import export_references
 from echoreel.library.export_videos import export_videos
 from echoreel.library.reference_library import ReferenceLibrary
@@ -210,6 +213,22 @@ def test_a_path_that_leads_out_is_not_opened(tmp_path: Path) -> None:
     assert "points outside its folder" in library.take("a man carving").problems[0][1]
 
 
+def test_a_link_to_elsewhere_in_a_folder_is_told_and_not_added(tmp_path: Path) -> None:
+    """It would be a clip that no generation may read."""
+    folder = tmp_path / "videos"
+    for place in (folder, tmp_path / "elsewhere"):
+        place.mkdir()
+    film(folder / "a man juggling.mp4", moving(1))
+    (folder / "again.mp4").symlink_to("a man juggling.mp4")
+    (folder / "a man carving.mp4").symlink_to(film(tmp_path / "elsewhere" / "x.mp4", moving(2)))
+    library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
+    added = library.add([folder], quiet=True)
+    assert (added.clips, added.copies, added.left_out) == (1, 1, 1)
+    ((place, why),) = added.problems
+    assert place.endswith("a man carving.mp4")
+    assert f"is a link to another folder; add {tmp_path / 'elsewhere'}, or move the video here" in why
+
+
 def test_a_url_is_only_recorded_and_a_private_one_is_not_fetched(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("contentUrl,name\nhttp://127.0.0.1:9/a.mp4,a man carving wood\n")
     library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
@@ -299,6 +318,28 @@ def test_exported_reference_files_are_encoded_for_a_base(library: ReferenceLibra
     (want,) = encoded_for(pipe, library.reference(clips[0]), (32, 32), "toy").encoded
     np.testing.assert_array_equal(held.latents, want.latents)
     assert (held.maker, held.family, held.size) == (want.maker, want.family, (32, 32))
+
+
+def test_an_encoded_clip_that_a_disk_changed_is_told(
+    library: ReferenceLibrary, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And its video is encoded instead."""
+    base, size = base_of(toy_pipeline()), (32, 32)
+    assert encode_library(library, base, size).clips == 3
+    taken = [(clip, library.reference(clip)) for clip in library.clips()]
+    whole, _ = with_encoded(library, taken, base, size)
+    assert [len(each.encoded) for each in whole] == [1, 1, 1]
+    assert "is damaged" not in caplog.text
+    table = library.store.rows("encoded", "id IS NOT NULL")
+    rows = table.to_pylist()
+    library.store.remove("encoded", "id IS NOT NULL")
+    (first, second) = rows[:2]
+    first["tensors"] = flipped(first["tensors"])
+    second["tensors"] = b"no safetensors"
+    library.store.add("encoded", table.from_pylist(rows, table.schema))
+    damaged, _ = with_encoded(library, taken, base, size)
+    assert sorted(len(each.encoded) for each in damaged) == [0, 0, 1]
+    assert caplog.text.count("an encoded clip of the library is damaged") == 2
 
 
 def test_a_library_is_a_source_of_another(library: ReferenceLibrary, tmp_path: Path) -> None:

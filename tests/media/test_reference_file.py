@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.damage import flipped
 from helpers.make_videos import counting, film
-from safetensors.numpy import load_file, save, save_file
+from safetensors.numpy import load, load_file, save, save_file
 
 from echoreel.common.errors import OutputError, SettingsError, VideoError, VideoMissing, VideoUnreadable
 from echoreel.media.reference_file import FACTS, KEY, EncodedFrames, is_reference_file
@@ -80,6 +81,24 @@ def test_boxes_of_a_moving_crop_are_kept(video: Path, tmp_path: Path) -> None:
     assert taken.crop is not None
     assert found.stored is not None
     np.testing.assert_array_equal(found.stored.boxes, taken.crop.boxes)
+
+
+def test_a_bit_that_flips_is_told_and_a_file_without_checksum_is_read(video: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    saved(path, video)
+    data = path.read_bytes()
+    caption = data.index(b"a man doing")
+    for place in (caption, len(data) // 2, len(data) - 1):
+        path.write_bytes(flipped(data, place))
+        with pytest.raises(
+            VideoUnreadable, match=r"^a\.safetensors: is damaged: its frames or facts are not as"
+        ):
+            ReferenceVideo.from_file(path)
+    header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]
+    path.write_bytes(save(load(flipped(data)), header))  # by another program, which keeps the metadata
+    ReferenceVideo.load(path)
+    path.write_bytes(save(load(data), {key: header[key] for key in (KEY, FACTS)}))  # of an older version
+    ReferenceVideo.load(path)
 
 
 def test_large_frames_are_kept_smaller(tmp_path: Path) -> None:

@@ -120,3 +120,15 @@ def test_what_a_reference_file_keeps_of_its_timing(tmp_path: Path) -> None:
     assert ReferenceVideo.load(tmp_path / "a.safetensors", align="ping-pong").align == "ping-pong"
     ReferenceVideo.from_file(path).save(tmp_path / "b.safetensors")
     assert b"align" not in (tmp_path / "b.safetensors").read_bytes()  # older versions read it
+
+
+@pytest.mark.parametrize(
+    ("align", "speed", "during"), [("loop", 1, (0, 0.001)), ("start", 1, (0.5, 0.6)), ("start", 100, WHOLE)]
+)
+def test_a_reference_for_less_than_two_frames_is_told(
+    align: Align, speed: float, during: tuple[float, float]
+) -> None:
+    """The video would silently be the base's own."""
+    reference = ReferenceVideo(counting(20), 10.0, align=align, speed=speed, during=during)
+    with pytest.raises(SettingsError, match=r"acts in [01] of the video's 8 frames, need 2 or more"):
+        TimedReference.read(reference, VideoTime(8, 10.0))

@@ -359,10 +359,19 @@ def test_wrong_ways_to_write_are_refused_and_keep_what_was_there(tmp_path: Path)
         write_video(tmp_path / "a.avi", counting(2), fps=8)
     with pytest.raises(VideoError, match="need uint8"):
         write_video(tmp_path / "a.mp4", counting(2)[0], fps=8)
-    with pytest.raises(VideoError, match="more than 0"):
+    with pytest.raises(VideoError, match=r"need 0\.001 or more"):
         write_video(tmp_path / "a.mp4", counting(2), fps=0)
     with pytest.raises(OutputError, match="cannot be written"):
         write_video(tmp_path / "file" / "a.mp4", counting(2), fps=8)
     with pytest.raises(VideoError, match=r"end the name in \.png"):
         write_image(tmp_path / "a.tiff", counting(1)[0])
     assert (tmp_path / "a.mp4").read_text() == "old"
+
+
+@pytest.mark.parametrize("fps", [1e-9, 0.0004])
+def test_a_rate_that_no_mp4_holds_is_told(tmp_path: Path, fps: float) -> None:
+    """FFmpeg would take 24 in its place."""
+    with pytest.raises(VideoError, match=r"need 0\.001 or more"):
+        write_video(tmp_path / "a.mp4", counting(4), fps)
+    write_video(tmp_path / "a.mp4", counting(4), 0.001)
+    assert probe(tmp_path / "a.mp4").fps == pytest.approx(0.001)

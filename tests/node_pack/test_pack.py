@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.damage import flipped
 from helpers.places import ROOT
 from helpers.toy_transformers import toy_wan
 from safetensors.torch import load, save
@@ -130,8 +131,11 @@ def test_a_folder_that_is_no_adapter_is_told(tmp_path: Path) -> None:
     whole = weights.read_bytes()
     for damaged in (whole[:100], whole[:-4], b""):
         weights.write_bytes(damaged)
-        with pytest.raises(AdapterMismatch, match="not an adapter of EchoReel"):
+        with pytest.raises(AdapterMismatch, match=r"not an adapter of EchoReel|its weights are damaged"):
             load_adapter(tmp_path)
+    weights.write_bytes(flipped(whole))
+    with pytest.raises(AdapterMismatch, match=r": its weights are damaged: .* is not as it was written"):
+        load_adapter(tmp_path)
     state = load(whole)
     next(iter(state.values())).view(-1)[0] = float("nan")
     weights.write_bytes(save(state))

@@ -23,7 +23,7 @@ from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
 from echoreel.training.autoencoder_probe import check_pairs, probe_of, same_probe
 from echoreel.training.clip_shape import ClipShape, bucket_named, buckets_around, clip_shape, nearest_first
-from echoreel.training.encode_pairs import prepare_pairs
+from echoreel.training.encode_pairs import Encoded, Preparation, prepare_pairs
 from echoreel.training.manifest import read_manifest
 from echoreel.training.pair_cache import PairSet, PairSetError, PairSetWriter
 from echoreel.training.prepare_settings import PrepareSettings
@@ -260,8 +260,8 @@ def test_line_ends_of_other_systems_and_inside_captions_are_none_of_a_manifest(
     ("old", "new", "message"),
     [
         ('"a.mp4"', '"a\\u0000.mp4"', "target: got .* need a name without null bytes"),
-        ('"a.mp4"', '"a\\ud800.mp4"', "path: character 2 is not text"),
-        ('"b.mp4"', '"b.mp4", "caption": "\\ud800"', "caption: character 1 is not text"),
+        ('"a.mp4"', '"a\\ud800.mp4"', "target: got .* need text in UTF-8"),
+        ('"b.mp4"', '"b.mp4", "caption": "\\ud800"', "caption: got .* need text in UTF-8"),
         ('"b.mp4"', '"b.mp4", "start": ' + "9" * 5000, "start"),
         ('"b.mp4"', '"b.mp4", "start": NaN', "start"),
         ('"b.mp4"', '"b.mp4", "end": 1e999', "end"),
@@ -284,6 +284,20 @@ def test_a_manifest_that_is_a_pipe_or_no_utf8_is_refused(tmp_path: Path) -> None
     (tmp_path / "n.jsonl").write_bytes(json.dumps(ROW).encode("utf-16"))
     with pytest.raises(PairSetError, match="need JSON lines in UTF-8"):
         read_manifest(tmp_path / "n.jsonl")
+
+
+def test_two_that_begin_at_once_with_other_settings_do_not_mix(manifest: Path, tmp_path: Path) -> None:
+    pipe, folder = toy_pipeline(), tmp_path / "pairs"
+    first = Preparation(pipe, manifest, folder, SETTINGS)
+    second = Preparation(pipe, manifest, folder, SETTINGS.model_copy(update={"fps": 4.0}))
+    with pytest.raises(
+        CheckpointError, match=r"pairs was started with other settings: fps was 4\.0, is 8\.0"
+    ):
+        first.encode(0, wait=True)
+    with pytest.raises(CheckpointError, match="other settings"):
+        first.finish(Encoded([0]))
+    done = [second.encode(number, wait=True) for number in second.shards]
+    assert sum(each.made for each in done if each) == len(second.finish(Encoded([0, 1])).pairs)
 
 
 @pytest.fixture
@@ -321,6 +335,8 @@ def test_a_pair_goes_to_the_nearest_bucket_that_its_clips_fill(mixed: Path, tmp_
     ("settings", "message"),
     [
         ({"buckets": "auto,32x32x4"}, "need auto alone"),
+        ({"buckets": ",,"}, "buckets: .*,, is none"),
+        ({"buckets": "99984x32x4"}, "99984x32x4 is too large; need at most 16384 pixels a side"),
         ({"buckets": "32x32x4", "frames": 8}, "leave out frames and size"),
         ({"buckets": "32x32x4,32x32"}, "buckets: .*32x32 is none; need auto, or width x height x frames"),
         (

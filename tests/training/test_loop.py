@@ -231,9 +231,39 @@ def test_only_what_the_run_wrote_is_removed(tmp_path: Path) -> None:
 def test_a_foreign_folder_in_a_checkpoints_place_is_told(tmp_path: Path) -> None:
     (tmp_path / "step-000003").mkdir()
     (tmp_path / "step-000003" / "notes.txt").write_text("mine")
+    task = ToyTask()
     with pytest.raises(OutputError, match=r"step-000003 has a file that EchoReel did not write, notes\.txt"):
-        fit(ToyTask(), SETTINGS, tmp_path)
+        fit(task, SETTINGS, tmp_path)
+    assert task.seen == []  # told before the first step
     assert [path.name for path in (tmp_path / "step-000003").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "told"),
+    [
+        ("step-000006/notes.txt", 6, "step-000006 has a file that EchoReel did not write"),
+        ("step-000007/notes.txt", 7, "step-000007 has a file that EchoReel did not write"),  # the last one
+        ("step-000006", 6, "step-000006: is a file, need a folder; move it"),
+        ("step-000003/notes.txt", 6, None),  # the newest checkpoint: never written again
+        ("step-000005/notes.txt", 6, None),  # no checkpoint is due there
+        ("step-000009/notes.txt", 6, None),  # behind the end
+        ("step-6/notes.txt", 6, None),  # named otherwise
+    ],
+)
+def test_only_what_is_in_the_way_of_a_checkpoint_to_come_is_refused(
+    tmp_path: Path, name: str, steps: int, told: str | None
+) -> None:
+    fit(ToyTask(), SETTINGS.model_copy(update={"steps": 3}), tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    task = ToyTask()
+    if told is None:
+        assert fit(task, SETTINGS.model_copy(update={"steps": steps}), tmp_path) == steps
+    else:
+        with pytest.raises(OutputError, match=told):
+            fit(task, SETTINGS.model_copy(update={"steps": steps}), tmp_path)
+        assert task.seen == []
+    assert (tmp_path / name).read_text() == "mine"
 
 
 @pytest.mark.parametrize("part", ["weights.safetensors", "ema.safetensors", "optimizer.pt"])

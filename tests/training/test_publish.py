@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.damage import flipped
 from helpers.make_videos import counting, film
 from helpers.toy_models import toy_pipeline
 from huggingface_hub import ModelCard
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from echoreel.bases.encoding import weights_of
 from echoreel.cli import app
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import EchoReelError, SettingsError
 from echoreel.common.settings import validated
 from echoreel.media.video_files import probe
 from echoreel.method import published
@@ -110,6 +111,11 @@ def test_what_cannot_be_published_is_refused(run: Path, tmp_path: Path) -> None:
         publish(tmp_path, "a", "mit", tmp_path / "out")
     with pytest.raises(EchoReelError, match="the licence is empty"):
         publish(run, "a", " ", tmp_path / "out")
+    shutil.copytree(run, tmp_path / "run")
+    weights = tmp_path / "run" / "adapter" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(flipped(weights.read_bytes()))
+    with pytest.raises(EchoReelError, match="adapter: its weights are damaged: diff"):
+        publish(tmp_path / "run", "a", "mit", tmp_path / "out")
     with pytest.raises(EchoReelError, match="lies in the run's folder"):
         publish(run, "a", "mit", run / "adapter")
     done = CliRunner().invoke(app, ["publish", str(run), "a", "--to", str(tmp_path / "out")])
@@ -155,3 +161,11 @@ def test_without_an_adapter_generate_says_how_to_get_one(
 def test_the_list_of_published_adapters_is_whole() -> None:
     assert all("/" in each.adapter for each in published.published_adapters())
     assert published.published_adapters("wan-1.3b") == []
+
+
+@pytest.mark.parametrize("field", ["name", "license", "data"])
+def test_what_is_no_text_is_told_before_anything_is_written(run: Path, tmp_path: Path, field: str) -> None:
+    told = {"name": "mine", "license": "mit", "data": "clips"} | {field: "m\udcff"}
+    with pytest.raises(SettingsError, match=f"{field}: character 2 is not text"):
+        publish(run, to=tmp_path / "shared", **told)
+    assert not (tmp_path / "shared").exists()

@@ -26,6 +26,7 @@ from echoreel.common.settings import checked, load_settings
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.compact_prism import CompactPrismSettings
 from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
+from echoreel.training import train_adapter
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
 from echoreel.training.loop import FitSettings, TrainingDiverged, fit
@@ -378,11 +379,12 @@ def test_an_adapter_of_others_in_the_run_folder_stays(world: Path, tmp_path: Pat
 
 
 def test_a_finished_adapter_with_a_note_in_it_keeps_the_note(
-    world: Path, trained: Path, tmp_path: Path
+    world: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(trained, tmp_path / "run")
     assert train(recipe(world, tmp_path / "run")) == tmp_path / "run" / "adapter"  # written anew
     (tmp_path / "run" / "adapter" / "notes.txt").write_text("mine")
+    monkeypatch.setattr(train_adapter, "load_frozen", None)  # told before the base is loaded
     with pytest.raises(OutputError, match=r"did not write, notes\.txt"):
         train(recipe(world, tmp_path / "run"))
     assert (tmp_path / "run" / "adapter" / "notes.txt").exists()

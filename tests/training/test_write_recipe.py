@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from echoreel.bases.known_bases import KNOWN
 from echoreel.bases.sketch import parameters, sketched
 from echoreel.cli import app
-from echoreel.common.errors import BaseUnsupported
+from echoreel.common.errors import BaseUnsupported, SettingsError
 from echoreel.common.settings import load_settings, validated
 from echoreel.method.networks import preset_sizes
 from echoreel.training.adapter_settings import AdapterTaskSettings
-from echoreel.training.clip_shape import ClipShape, clip_shape
+from echoreel.training.clip_shape import ClipShape, buckets_around, clip_shape
 from echoreel.training.evaluation_settings import HeldoutSettings
 from echoreel.training.fit_settings import FitSettings
 from echoreel.training.train_adapter import AdapterRecipe
@@ -115,3 +115,20 @@ def test_what_is_no_base_is_refused_with_the_names_that_are_known() -> None:
         sketched("wan-2b")
     assert all(name in CliRunner().invoke(app, ["recipe", "--help"]).stdout for name in ("wan-1.3b", "ltx"))
     assert len(KNOWN) == 12
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"sample_size": "x"}, "says a frame size that cannot be"),
+        ({"sample_size": -4}, "says a frame size that cannot be"),
+        ({"sample_size": 10**9}, "says a frame size that cannot be"),
+        ({"patch_size": 0}, "patch_size of 0, need 1 or more"),
+    ],
+)
+def test_a_base_of_sizes_that_cannot_be_is_told(told: dict[str, object], why: str, tmp_path: Path) -> None:
+    TOYS["AnimateDiff"]().save_pretrained(tmp_path)
+    config = tmp_path / "unet" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | told))
+    with pytest.raises(SettingsError, match=why):
+        buckets_around(sketched(str(tmp_path))[0], clip_shape(sketched(str(tmp_path))[0]))

@@ -6,11 +6,14 @@ goes on with what it has.
 
 import hashlib
 import io
+import logging
+import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from time import process_time
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -26,6 +29,8 @@ from echoreel.bases.loading import load_base
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
 from echoreel.common.files import write_atomic
+from echoreel.common.loading_errors import hint_of
+from echoreel.common.places import check_ends
 from echoreel.common.settings import Settings
 from echoreel.evaluation.actorbench.rivals import Made, Rival, bytes_to_store
 from echoreel.generation.filming import Shot, Show, acting, batches, film, nothing_to_read
@@ -36,6 +41,8 @@ from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.reference_windows import is_timed
 from echoreel.method.loading import load_adapter
 from echoreel.training.precision import EMULATED, Precision, computes_in_bf16, fast_kernels
+
+LOG = logging.getLogger(__name__)
 
 
 class StudioSettings(Settings):
@@ -84,7 +91,8 @@ class Studio:
     def film(self, shots: Sequence[Shot], label: str, rival: Rival | None = None) -> Made:
         """Videos, made in batches where they are not in the folder; by a rival, prompt by prompt."""
         keys = {shot: self._folder / f"{self._key(shot, rival)}.npz" for shot in shots}
-        missing = [shot for shot in shots if not keys[shot].exists()]
+        found = {shot: _made(keys[shot]) for shot in shots}
+        missing = [shot for shot in shots if found[shot] is None]
         chunks = batches(self.base, missing, self._batch, self._settings)
         if rival is not None:
             chunks = [[*same] for _, same in groupby(missing, lambda shot: shot.prompt)]
@@ -92,10 +100,12 @@ class Studio:
         for chunk in track(chunks, told, console=Console(stderr=True)):
             for shot, values in zip(chunk, zip(*self._make(chunk, rival), strict=True), strict=True):
                 file = io.BytesIO()
-                np.savez_compressed(file, **dict(zip(Made._fields, values, strict=True)))
+                held = dict(zip(Made._fields, values, strict=True))
+                np.savez_compressed(file, **held, key=keys[shot].stem)
                 write_atomic(keys[shot], file.getvalue())
-        files = [np.load(keys[shot]) for shot in shots]
-        return Made(*(np.stack([file[name] for file in files]) for name in Made._fields))
+                found[shot] = Made(**held)
+        every = [made for shot in shots if (made := found[shot]) is not None]
+        return Made(*(np.stack(values) for values in zip(*every, strict=True)))
 
     @torch.no_grad()
     def autoencoded(self, videos: Frames) -> Frames:
@@ -141,6 +151,21 @@ class Studio:
         if shot.image is not None:
             told.append(_hash(shot.image))
         return hashlib.sha256(repr((settings, told)).encode()).hexdigest()[:24]
+
+
+def _made(file: Path) -> Made | None:
+    """What was made before; None where that is missing, damaged or of another file, which is told."""
+    try:
+        check_ends(file)
+        with file.open("rb") as opened, np.load(opened) as held:
+            if "key" in held and str(held["key"]) != file.stem:  # older versions wrote none
+                raise ValueError("its frames are of another file")
+            return Made(*(held[name] for name in Made._fields))
+    except FileNotFoundError:
+        return None
+    except (OSError, EOFError, ValueError, LookupError, AttributeError, BadZipFile, zlib.error) as error:
+        LOG.warning("%s is damaged (%s); it is made again", file, hint_of(error))
+        return None
 
 
 def as_reference(clip: ActorClip) -> ReferenceVideo:

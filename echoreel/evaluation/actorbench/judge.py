@@ -18,15 +18,16 @@ from einops import rearrange, repeat
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from echoreel.actors.looks import COLOURS, HAIRS, PLACES, TOPS, Look
 from echoreel.actors.motion_library import JOINTS, Joints
 from echoreel.bases.missing_tensors import check_finite
+from echoreel.common.checksums import check_packaged, check_sum, with_sum
 from echoreel.common.errors import CheckpointError
-from echoreel.common.files import write_atomic, written_beside
+from echoreel.common.files import write_atomic
 from echoreel.common.places import check_ends, small_file
 from echoreel.common.settings import Pixels, Settings, Width
 from echoreel.common.text import json_value
@@ -143,8 +144,7 @@ class Judge(nn.Module):
     def save(self, folder: Path) -> None:
         """Write `judge.safetensors` (float16) and `judge.json`, each beside and renamed."""
         weights = {name: t.detach().half().cpu().contiguous() for name, t in self.state_dict().items()}
-        with written_beside(folder / "judge.safetensors") as partial:
-            save_file(weights, partial)
+        write_atomic(folder / "judge.safetensors", with_sum(save(weights)))
         described = {
             "settings": self.settings.model_dump(mode="json"),
             "parts": PARTS,
@@ -183,6 +183,9 @@ class Judge(nn.Module):
                 f"the judge in {folder} is damaged ({type(error).__name__}); {advice}"
             ) from error
         try:
+            check_sum(folder / "judge.safetensors")
+            if folder == EMBEDDED:
+                check_packaged("judges")
             check_finite(judge.state_dict())
         except CheckpointError as error:
             raise CheckpointError(f"the judge in {folder}: {error}") from error

@@ -51,12 +51,18 @@ class Case:
 def heldout_cases(manifest: Path, root: Path | None, settings: HeldoutSettings) -> list[Case]:
     """So many cases of each action, action by action; the same call gives the same ones.
 
-    root: of the paths in the manifest. Raises PairSetError or SettingsError for a manifest that is wrong,
-    has too few references, or a single action. Raises VideoError's family for a missing file.
+    root: of the paths in the manifest. Raises EchoReelError's family for a manifest that is wrong,
+    has too few references, an empty caption, or a single action. Raises VideoError's family for a missing
+    file.
     """
     root, most = root or manifest.parent, max(settings.references)
     groups: dict[str, list[tuple[int, ManifestLine]]] = defaultdict(list)
     for number, line in enumerate(read_manifest(manifest, most, root), 1):
+        if not line.caption.strip():
+            raise EchoReelError(
+                f"pair {number} of the manifest: its caption is empty; say what its video shows, or drop "
+                "the line"
+            )
         groups[action_of(line)].append((number, line))
     if len(groups) < 2:
         raise EchoReelError(

@@ -1,5 +1,10 @@
-"""Cases -> videos in a folder, made as `generate` makes them; what is there already is not made again."""
+"""Cases -> videos in a folder, made as `generate` makes them; what is there already is not made again.
 
+The .json of each holds a CRC-32 of the video. One that does not fit is made again.
+"""
+
+import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +15,15 @@ from torch import nn
 
 from echoreel.bases.base import Base
 from echoreel.bases.encoding import weights_of
-from echoreel.common.text import CONTROLS
+from echoreel.common.files import file_sum, write_atomic
+from echoreel.common.places import small_file
+from echoreel.common.text import CONTROLS, json_value
 from echoreel.evaluation.heldout.cases import Case, References, Shown, first_of
 from echoreel.evaluation.measure.subjects import Part
 from echoreel.generation.continuing import key_of
 from echoreel.generation.generate import generate
+from echoreel.generation.notes import read_details
+from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings, resolved
 from echoreel.generation.windows import plan_of
 from echoreel.media.images import Frames
@@ -22,7 +31,9 @@ from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import Span, read_frames
 from echoreel.method.adapter import ActionAdapter
 
+LOG = logging.getLogger(__name__)
 NAME = 40  # letters of an action in a file's name
+SUM = "crc32"  # in the .json: of the video
 
 
 class Condition(NamedTuple):
@@ -69,7 +80,7 @@ class Studio:
                 settings=self._settings,
                 image=self._first_frame(case.target),
             )
-            result.save(self.file(condition, case, seed, folder))
+            _write(result, self.file(condition, case, seed, folder))
 
     def file(self, condition: Condition, case: Case, seed: int, folder: Path) -> Path:
         """Of a video, named by all that it is made from."""
@@ -93,9 +104,44 @@ class Studio:
         return first
 
 
+def _write(result: GenerationResult, file: Path) -> None:
+    """The video and its .json, which gets the checksum last. Raises what `save` raises."""
+    notes = file.with_suffix(".json")
+    if _is_half(notes):
+        notes.unlink()  # `save` would take it for somebody else's
+    result.save(file)
+    if details := read_details(notes):
+        details[SUM] = file_sum(file)
+        write_atomic(notes, (json.dumps(details, indent=2) + "\n").encode())
+
+
 def _is_made(file: Path) -> bool:
-    """`generate` writes the .json last."""
-    return file.is_file() and file.with_suffix(".json").is_file()
+    """Whether the video is there as it was written. `generate` writes the .json last."""
+    notes = file.with_suffix(".json")
+    if not (file.is_file() and notes.is_file()):
+        return False
+    if _is_half(notes):
+        LOG.warning("%s is damaged; its video is made again", notes)
+        return False
+    told = read_details(notes).get(SUM)  # none: of an older version
+    try:
+        if told is None or file_sum(file) == told:
+            return True
+    except OSError:  # whoever measures it tells
+        return True
+    LOG.warning("%s is not the video that was made here; it is made again", file)
+    return False
+
+
+def _is_half(notes: Path) -> bool:
+    """Whether a .json is there that is none."""
+    try:
+        json_value(small_file(notes).decode())
+    except OSError:
+        return False
+    except ValueError:
+        return True
+    return False
 
 
 def _state(part: Part) -> tuple[str, int, int]:

@@ -6,7 +6,6 @@ docs/metrics.md has the definitions, what they come from, and their traps.
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +18,7 @@ from echoreel.bases.token_ids import check_token_ids
 from echoreel.common.errors import ModelMissing
 from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.loading_errors import blamed, why_not_loaded
-from echoreel.common.places import HUB_ID
+from echoreel.common.places import HUB_ID, at_home
 from echoreel.media.images import Frames
 from echoreel.media.video_files import Clip
 
@@ -143,7 +142,7 @@ def loaded_model(option: str, name: str, load: Callable[[str, bool], Loaded]) ->
     Weights are safetensors, or a checkpoint of the older kind read as tensors only (transformers' default).
     """
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else others convert it, in the background
-    folder = Path(name).expanduser()
+    folder = at_home(name)
     if not folder.is_dir() and not HUB_ID.fullmatch(name):
         what = "is a file" if folder.exists() else "there is no such folder"
         raise ModelMissing(f"--{option} {name}: {what}; give a folder or a hub id")

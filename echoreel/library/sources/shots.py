@@ -58,7 +58,12 @@ class FoundClip:
 
 
 def content_of(path: Path) -> int:
-    """A number (64 bits, signed) that only files of the same bytes have. Raises VideoError's family."""
+    """A number (64 bits, signed) that only files of the same bytes have. Raises VideoError's family.
+
+    So it does for a link to elsewhere: a clip is only read below the folder that its video is in.
+    """
+    if path.is_symlink() and not (there := path.resolve()).is_relative_to(path.parent.resolve()):
+        raise VideoMissing(f"{path}: is a link to another folder; add {there.parent}, or move the video here")
     with opened(path, VideoLimits()):  # before reading what may be endless or no video
         pass
     try:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.damage import flipped
 from helpers.toy_bases import TOYS
 from helpers.toy_models import FRAMES, toy_adapter, toy_pipeline
 
@@ -13,6 +14,7 @@ from echoreel.actors.motion_library import synthetic_library
 from echoreel.evaluation.actorbench import filming
 from echoreel.evaluation.actorbench.cases import Case, CaseCounts, make_cases
 from echoreel.evaluation.actorbench.filming import Studio, StudioSettings, as_reference
+from echoreel.evaluation.actorbench.rivals import Made
 from echoreel.generation.generate import generate
 from echoreel.generation.settings import GenerationSettings
 
@@ -65,6 +67,43 @@ def test_every_setting_does_what_it_does_in_generate(
         shots[0].prompt, shots[0].references, base=pipe, adapter=toy_adapter(pipe), seed=5, settings=settings
     )
     np.testing.assert_array_equal(alone[0], first.videos[0])
+
+
+def test_a_damaged_or_swapped_video_is_made_again(
+    cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = studio(monkeypatch, toy_pipeline(), tmp_path, GenerationSettings(steps=1, num_frames=FRAMES))
+    shots = [bench.shot(case.prompt, 5, case.references, case.target) for case in cases]
+
+    def filmed() -> tuple[Made, str]:
+        """The videos, and what we say."""
+        caplog.clear()
+        found = bench.film(shots, "again")
+        ours = [record for record in caplog.records if record.name.startswith("echoreel")]
+        return found, "\n".join(record.getMessage() for record in ours)
+
+    made, _ = filmed()
+    first, second = sorted(tmp_path.glob("*.npz"))
+    whole = first.read_bytes()
+    with np.load(first) as held:
+        older = {name: held[name] for name in made._fields}
+    for data, told in (
+        (whole, None),
+        (flipped(whole, len(whole) // 2), "is made again"),
+        (whole[:-30], "is made again"),
+        (b"", "is made again"),
+        (second.read_bytes(), "its frames are of another file"),
+    ):
+        first.write_bytes(data)
+        again, said = filmed()
+        assert [values.dtype for values in again] == [values.dtype for values in made]
+        assert np.abs(again.frames.astype(int) - made.frames).max() <= 1  # alone in its batch: the last bit
+        assert (said == "") == (told is None)
+        assert (told or "") in said
+    np.savez_compressed(first, **older)  # an older version wrote no key
+    again, said = filmed()
+    np.testing.assert_array_equal(again.frames, made.frames)
+    assert said == ""
 
 
 @pytest.mark.parametrize("base", ["Latte", "SVD"])

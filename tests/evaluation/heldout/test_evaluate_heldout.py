@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.damage import flipped
 from helpers.make_videos import film
 from helpers.places import RECIPES
 from helpers.toy_measures import toy_clip, toy_videomae
@@ -102,6 +103,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "told").write_text(told)
         wrong("alone.jsonl", lambda rows: [row.update(action="Archery") for row in rows])
         wrong("bare.jsonl", lambda rows: rows[0].update(references=[]))
+        wrong("silent.jsonl", lambda rows: [row.update(caption=" ") for row in rows])
         wrong("short.jsonl", lambda rows: [row.update(start=1.4) for row in rows])
         wrong("lost.jsonl", lambda rows: [row.update(target="lost.avi") for row in rows])
     (folder / "others").mkdir()
@@ -215,9 +217,43 @@ def test_the_same_command_makes_nothing_again_and_says_the_same(world: Path) -> 
     kept = before.keys() & after.keys() - {lost.with_suffix(".json")}
     assert all(before[path] == after[path] for path in kept)
     lost.write_bytes(made[: len(made) // 2])
+    notes = lost.with_suffix(".json")
+    told = json.loads(notes.read_text())
+    del told["crc32"]  # as an older version wrote it
+    notes.write_text(json.dumps(told))
     done = CliRunner().invoke(app, PROTOCOL[-1])
     assert f"{lost.name}: is damaged; delete it, and run the same command" in done.output
     lost.write_bytes(made)
+
+
+def test_a_damaged_or_swapped_video_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    case = heldout_cases(Path("data/heldout.jsonl"), Path("UCF-101"), HeldoutSettings(prompts=1))[0]
+    pipe = toy_pipeline()
+    studio = Studio(base_of(pipe), toy_adapter(pipe), GenerationSettings(steps=1, num_frames=4))
+    file, other = (studio.file(each, case, case.seeds[0], tmp_path) for each in CONDITIONS[:2])
+
+    def again() -> list[str]:
+        """What is said of videos that are made once more; all are as they were then."""
+        caplog.clear()
+        studio.film([case], CONDITIONS[:2], tmp_path)
+        assert (file.read_bytes(), other.read_bytes()) == made
+        return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    studio.film([case], CONDITIONS[:2], tmp_path)
+    made, notes = (file.read_bytes(), other.read_bytes()), file.with_suffix(".json")
+    assert again() == []
+    file.write_bytes(flipped(made[0], len(made[0]) // 2))
+    assert again() == [f"{file} is not the video that was made here; it is made again"]
+    file.write_bytes(made[1])
+    assert len(again()) == 1
+    notes.write_bytes(notes.read_bytes()[:100])
+    assert again() == [f"{notes} is damaged; its video is made again"]
+    file.unlink()
+    notes.write_bytes(b"")  # with an empty .json beside it
+    assert again() == []
+    notes.write_text('{"seeds": []}')  # of an older version, or of the user
+    assert again() == []
+    assert notes.read_text() == '{"seeds": []}'
 
 
 def test_a_model_that_is_not_there_leaves_its_measures_out(world: Path) -> None:
@@ -285,6 +321,7 @@ def wrong(name: str, change: Callable[[list[dict[str, Any]]], object]) -> None:
         ((*PAPER, "--videos", "none.jsonl"), "none.jsonl: there is no such file"),
         ((*PAPER, "--videos", "alone.jsonl"), "alone.jsonl: got pairs of a single action, 'Archery', need 2"),
         ((*PAPER, "--videos", "bare.jsonl"), "bare.jsonl line 1: references: got []"),
+        ((*PAPER, "--videos", "silent.jsonl"), "pair 1 of the manifest: its caption is empty; say what"),
         ((*PAPER, "--videos", "short.jsonl"), "s from 1.4 s on, need 0.25; choose a longer part, or drop"),
         ((*PAPER, "--videos", "lost.jsonl"), "of the manifest: UCF-101/lost.avi: there is no such file"),
     ],
