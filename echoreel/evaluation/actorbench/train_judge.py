@@ -43,7 +43,7 @@ class JudgeRecipe(Settings):
 
     motions: Path | None = None  # a motion library; the judge sees all its splits
     folder: Path = Path("runs/judges")
-    start: Path | None = None  # a judge to go on from; "judge" is then not read
+    start: Path | None = None  # a judge to go on from as it is, or one of half the size to grow (judge.fine)
     start_share: float = Field(default=0.0, ge=0, le=1)  # of the start's weights in the finished judge
     judge: JudgeSettings = JudgeSettings()
     domain: ActorSettings = ActorSettings()
@@ -251,6 +251,8 @@ def _check(recipe: JudgeRecipe, actions: Sequence[str]) -> None:
             f"got denoised = {recipe.denoised:g} without a base; need one to regenerate clips: "
             'set base = "embedded" or a folder'
         )
+    if recipe.start is not None:
+        _start(recipe, recipe.start)
     if not recipe.start_share:
         return
     got = None
@@ -268,12 +270,23 @@ def _fresh(recipe: JudgeRecipe, actions: Sequence[str]) -> Judge:
     """A judge that knows these actions: new, or with all the weights of `start` that fit."""
     if recipe.start is None:
         return Judge(recipe.judge, actions)
-    start = Judge.load(recipe.start)
+    start = _start(recipe, recipe.start)
     judge = Judge(start.settings, actions)
     same = start.actions == judge.actions
     kept = {name: t for name, t in start.state_dict().items() if same or not name.startswith("action.2.")}
     judge.load_state_dict(kept, strict=False)
     return judge
+
+
+def _start(recipe: JudgeRecipe, folder: Path) -> Judge:
+    """The judge of a folder, grown if the recipe asks for another one.
+
+    Raises SettingsError for one that cannot be grown to it, CheckpointError.
+    """
+    start = Judge.load(folder)
+    if "judge" not in recipe.model_fields_set or recipe.judge == start.settings:
+        return start
+    return start.grown(recipe.judge)
 
 
 @torch.no_grad()
