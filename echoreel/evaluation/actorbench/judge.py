@@ -239,14 +239,11 @@ class _FrameNetwork(nn.Module):
         self.levels = nn.Sequential(
             *(_Level(*widths) for widths in zip(before, settings.widths, strict=True))
         )
-        seen = settings.size
-        self.fine = self.joined = None
-        if settings.fine:
-            seen //= 2
-            self.fine = _Level(3 + 2, settings.fine)
-            self.joined = nn.Conv2d(settings.fine, settings.widths[0], 1)
-            nn.init.zeros_(self.joined.weight)
-            nn.init.zeros_(self.joined.bias)
+        self.fine = _Level(3 + 2, settings.fine) if settings.fine else None
+        self.joined = nn.Conv2d(settings.fine, settings.widths[0], 1) if settings.fine else None
+        for parameter in self.joined.parameters() if self.joined else ():
+            nn.init.zeros_(parameter)
+        seen = settings.size // 2 if settings.fine else settings.size
         side = math.ceil(seen / 2 ** len(settings.widths))
         self.out = nn.Linear(settings.widths[-1] * side * side, settings.hidden)
 
