@@ -31,6 +31,7 @@ from echoreel.common.settings import Settings
 from echoreel.evaluation.actorbench.judge import PARTS, Judge, JudgeSettings, look_classes
 from echoreel.evaluation.actorbench.sdedit import check_base, sdedit
 from echoreel.training.loop import FitSettings, fit, load_trained, noise_like, seeded
+from echoreel.training.precision import fast_kernels
 
 UNKNOWN = -100  # what torch's cross-entropy leaves out
 STEPS = 8  # of a whole generation in ActorBench
@@ -55,7 +56,9 @@ class JudgeRecipe(Settings):
     pool_clips: PositiveInt = 3000  # whose frames, or autoencoded clips, are drawn from ...
     pool_steps: PositiveInt = 400  # ... for so many steps, then others are filmed
     rough: float = Field(default=0.7, ge=0, le=1)  # share of roughened clips, reached after the frame steps
-    base: str | None = None  # that clips pass through: "embedded", a folder, or none
+    base: str | None = (
+        None  # that clips pass through: "embedded", a folder, or none; in the precision of the fit
+    )
     autoencoded: float = Field(default=0.5, ge=0, le=1)  # share of clips that do, once frames are learned
     denoised: float = Field(default=0.0, ge=0, le=1)  # share of those that its denoiser makes anew before ...
     most_noise: float = Field(default=0.6, gt=0, lt=1)  # ... from a noise level between 0 and this
@@ -147,7 +150,8 @@ class JudgeTask:
                 which, drawn = torch.rand(2, generator=chance).tolist()
                 noise = recipe.most_noise * drawn if which < recipe.denoised else 0.0
             captions = [self._caption(clip) for clip in clips[part]]
-            shown.append(through_base(chunk, captions, self._base, noise, chance).cpu())
+            with fast_kernels(device, recipe.fit.precision):
+                shown.append(through_base(chunk, captions, self._base, noise, chance).cpu())
         return torch.cat([(255 * chunk).round().byte() for chunk in shown])
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:

@@ -227,6 +227,18 @@ def test_denoised_clips_are_others_than_autoencoded_ones(tmp_path: Path) -> None
     assert all_of_them["video"].shape == autoencoded["video"].shape
 
 
+def test_clips_pass_through_a_base_in_the_precision_of_the_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echoreel.training.precision.computes_in_bf16", lambda _: True)
+    toy_pipeline().save_pretrained(tmp_path / "base")
+    whole = {"base": str(tmp_path / "base"), "frame_steps": 0, "autoencoded": 1.0}
+    recipe = tiny_recipe(tmp_path).model_copy(update=whole)
+    half = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"precision": "bf16"})})
+    exact, rounded = (JudgeTask(each, synthetic_library()).batch(0)["video"].int() for each in (recipe, half))
+    assert 0 < int((exact - rounded).abs().max()) <= 8
+
+
 def test_what_is_no_batch_of_videos_is_refused() -> None:
     with pytest.raises(ValueError, match=r"need uint8 \(B, T, H, W, 3\)"):
         Judge(TINY).read(np.zeros((2, 16, 16, 3), np.uint8))
