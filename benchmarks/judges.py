@@ -28,7 +28,7 @@ from echoreel.evaluation.actorbench.pose_metrics import MetricSettings, MotionBa
 from echoreel.evaluation.actorbench.train_judge import VALIDATION_SEED
 from echoreel.media.images import Frames
 
-DRAWS = (101, 102, 103)  # of 16 trained actions, and of renders; the evaluation's own seed is 0
+FIRST = 101  # seed of draws of 16 trained actions, and of renders; the evaluation's own is 0
 NAMED = tuple(f"{how}, {split}" for split in ("trained", "held-out") for how in ("retrieval", "classifier"))
 COLUMNS = ("joint error (m)", *PARTS, "action of all", *NAMED)
 
@@ -98,6 +98,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--base", help="embedded or a folder: the renders pass through its autoencoder, too")
     parser.add_argument("--motions", type=Path, default=Path("../shared/motion"))
     parser.add_argument("--clips", type=int, default=512, help="of all actions")
+    parser.add_argument("--draws", type=int, default=3, help="of 16 trained actions, 128 renders each")
     return parser.parse_args()
 
 
@@ -108,8 +109,8 @@ def main() -> None:
     domain = ActorDomain(library, settings)
     clips = [domain.clip(VALIDATION_SEED + number) for number in range(asked.clips)]
     everything = Films(clips, np.stack([clip.frames for clip in clips]), library)
-    trained = [*draws_of(library.split("train"), settings, DRAWS)]
-    heldout = [*draws_of(library.split("heldout"), settings, DRAWS[:1])]
+    trained = [*draws_of(library.split("train"), settings, range(FIRST, FIRST + asked.draws))]
+    heldout = [*draws_of(library.split("heldout"), settings, [FIRST])]
     shown = {"as they are": (everything, trained, heldout)}
     if asked.base:
         again = [
