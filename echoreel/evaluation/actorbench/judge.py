@@ -29,7 +29,7 @@ from echoreel.actors.motion_library import JOINTS, Joints
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.checksums import check_packaged, check_sum, with_sum
 from echoreel.common.errors import CheckpointError, SettingsError
-from echoreel.common.files import write_atomic, written_beside
+from echoreel.common.files import write_atomic
 from echoreel.common.places import check_ends, small_file
 from echoreel.common.settings import Pixels, Settings, Width
 from echoreel.common.text import json_value
