@@ -3,6 +3,8 @@
 It reads joints (metres, as the camera sees them), the look's classes, and which of the actions that it knows
 is performed: a second opinion beside the joints, from which `metrics` tells actions that nobody trained on.
 `judge_training` trains it on fresh renders of every action; it ships in `echoreel/weights/judges/`.
+
+A little over 300 lines, so that one network and its files lie together.
 """
 
 import json
@@ -16,7 +18,7 @@ import numpy as np
 import torch
 from einops import rearrange, repeat
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -26,7 +28,7 @@ from echoreel.actors.looks import COLOURS, HAIRS, PLACES, TOPS, Look
 from echoreel.actors.motion_library import JOINTS, Joints
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.checksums import check_packaged, check_sum, with_sum
-from echoreel.common.errors import CheckpointError
+from echoreel.common.errors import CheckpointError, SettingsError
 from echoreel.common.files import write_atomic
 from echoreel.common.places import check_ends, small_file
 from echoreel.common.settings import Pixels, Settings, Width
@@ -40,6 +42,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "top": TOPS,
 }
 EMBEDDED = Path(__file__).parents[2] / "weights" / "judges"
+GROUPS = 8  # of channels, for normalisation
 DAMAGE = (OSError, LookupError, TypeError, AttributeError, ValueError, SafetensorError, RuntimeError)
 
 
@@ -48,8 +51,18 @@ class JudgeSettings(Settings):
 
     size: Pixels = 32  # videos of other sizes are resized to it
     widths: tuple[Width, Width, Width] = (32, 64, 128)  # at a half, a quarter, an eighth of it
+    fine: Annotated[int, Field(ge=0, le=65_536)] = 0  # channels of a level that sees all pixels; the others
+    # then see the means of 2x2; 0: there is none
     hidden: Width = 224  # of a frame's features and of the temporal layers
     dilations: Annotated[tuple[PositiveInt, ...], Field(max_length=64)] = (1, 2, 4)  # one temporal layer each
+
+    @model_validator(mode="after")
+    def _fits(self) -> "JudgeSettings":
+        if any(width % GROUPS for width in (*self.widths, self.fine)):
+            raise ValueError(f"need widths and fine that {GROUPS} divides")
+        if self.fine and self.size % 2:
+            raise ValueError(f"got size = {self.size} with a fine level; need an even size, or fine = 0")
+        return self
 
 
 class Outputs(NamedTuple):
@@ -113,6 +126,22 @@ class Judge(nn.Module):
             seen,
             x.mean(1),
         )
+
+    def grown(self, settings: JudgeSettings) -> "Judge":
+        """A judge of videos twice as large; at first it says of them what this one says of their 2x2 means.
+
+        Raises SettingsError for settings that differ in more than `size` and `fine`.
+        """
+        own = self.settings
+        fits = own.model_copy(update={"size": 2 * own.size, "fine": settings.fine})
+        if own.fine or not settings.fine or settings != fits:
+            raise SettingsError(
+                f"got judge settings {settings} to grow a judge of {own}; "
+                "need twice its size, fine above 0 where it has 0, and all others alike"
+            )
+        judge = Judge(settings, self.actions)
+        judge.load_state_dict(self.state_dict(), strict=False)
+        return judge
 
     def likeliest(self, reading: Reading, actions: Sequence[str]) -> list[str]:
         """Of these actions the likeliest for each video; none if the judge knows not all of them."""
@@ -202,7 +231,8 @@ def look_classes(look: Look) -> dict[str, int]:
 class _FrameNetwork(nn.Module):
     """Frames (N, 3, size, size) in [-1, 1] -> features (N, hidden).
 
-    The coarsest map is flattened, not pooled: where something is, is what the joints are read from.
+    The coarsest map is flattened, not pooled: where something is, is what the joints are read from. A fine
+    level adds to what the stem sees in the means of 2x2 pixels, at first nothing.
     """
 
     def __init__(self, settings: JudgeSettings) -> None:
@@ -212,12 +242,20 @@ class _FrameNetwork(nn.Module):
         self.levels = nn.Sequential(
             *(_Level(*widths) for widths in zip(before, settings.widths, strict=True))
         )
-        side = math.ceil(settings.size / 2 ** len(settings.widths))
+        self.fine = _Level(3 + 2, settings.fine) if settings.fine else None
+        self.joined = nn.Conv2d(settings.fine, settings.widths[0], 1) if settings.fine else None
+        for parameter in self.joined.parameters() if self.joined else ():
+            nn.init.zeros_(parameter)
+        seen = settings.size // 2 if settings.fine else settings.size
+        side = math.ceil(seen / 2 ** len(settings.widths))
         self.out = nn.Linear(settings.widths[-1] * side * side, settings.hidden)
 
     def forward(self, frames: Tensor) -> Tensor:
-        places = repeat(_places(*frames.shape[-2:]).to(frames), "c h w -> n c h w", n=len(frames))
-        coarse = self.levels(self.stem(torch.cat([frames, places], 1)))
+        if self.fine is None or self.joined is None:
+            stem = self.stem(_placed(frames))
+        else:
+            stem = self.stem(_placed(F.avg_pool2d(frames, 2))) + self.joined(self.fine(_placed(frames)))
+        coarse = self.levels(stem)
         return F.silu(self.out(rearrange(coarse, "n c h w -> n (c h w)")))
 
 
@@ -229,7 +267,7 @@ class _Level(nn.Module):
         self.first = nn.Conv2d(before, after, 3, stride=2, padding=1)
         self.second = nn.Conv2d(after, after, 3, padding=1)
         self.skip = nn.Conv2d(before, after, 1, stride=2)
-        self.norms = nn.ModuleList(nn.GroupNorm(8, after) for _ in range(2))
+        self.norms = nn.ModuleList(nn.GroupNorm(GROUPS, after) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         change = self.norms[1](self.second(F.silu(self.norms[0](self.first(x)))))
@@ -251,6 +289,12 @@ class _TemporalLayer(nn.Module):
         mixed = rearrange(self.across(rearrange(self.norm(x), "b t d -> b d t")), "b d t -> b t d")
         residual: Tensor = self.out(F.silu(mixed))
         return x + residual
+
+
+def _placed(frames: Tensor) -> Tensor:
+    """Frames (N, C, H, W) and the row and column of every pixel (N, C + 2, H, W)."""
+    places = repeat(_places(*frames.shape[-2:]).to(frames), "c h w -> n c h w", n=len(frames))
+    return torch.cat([frames, places], 1)
 
 
 def _places(height: int, width: int) -> Tensor:

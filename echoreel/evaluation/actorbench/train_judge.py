@@ -31,6 +31,7 @@ from echoreel.common.settings import Settings
 from echoreel.evaluation.actorbench.judge import PARTS, Judge, JudgeSettings, look_classes
 from echoreel.evaluation.actorbench.sdedit import check_base, sdedit
 from echoreel.training.loop import FitSettings, fit, load_trained, noise_like, seeded
+from echoreel.training.precision import fast_kernels
 
 UNKNOWN = -100  # what torch's cross-entropy leaves out
 STEPS = 8  # of a whole generation in ActorBench
@@ -43,7 +44,7 @@ class JudgeRecipe(Settings):
 
     motions: Path | None = None  # a motion library; the judge sees all its splits
     folder: Path = Path("runs/judges")
-    start: Path | None = None  # a judge to go on from; "judge" is then not read
+    start: Path | None = None  # a judge to go on from as it is, or one of half the size to grow (judge.fine)
     start_share: float = Field(default=0.0, ge=0, le=1)  # of the start's weights in the finished judge
     judge: JudgeSettings = JudgeSettings()
     domain: ActorSettings = ActorSettings()
@@ -55,7 +56,9 @@ class JudgeRecipe(Settings):
     pool_clips: PositiveInt = 3000  # whose frames, or autoencoded clips, are drawn from ...
     pool_steps: PositiveInt = 400  # ... for so many steps, then others are filmed
     rough: float = Field(default=0.7, ge=0, le=1)  # share of roughened clips, reached after the frame steps
-    base: str | None = None  # that clips pass through: "embedded", a folder, or none
+    base: str | None = (
+        None  # that clips pass through: "embedded", a folder, or none; in the precision of the fit
+    )
     autoencoded: float = Field(default=0.5, ge=0, le=1)  # share of clips that do, once frames are learned
     denoised: float = Field(default=0.0, ge=0, le=1)  # share of those that its denoiser makes anew before ...
     most_noise: float = Field(default=0.6, gt=0, lt=1)  # ... from a noise level between 0 and this
@@ -147,7 +150,8 @@ class JudgeTask:
                 which, drawn = torch.rand(2, generator=chance).tolist()
                 noise = recipe.most_noise * drawn if which < recipe.denoised else 0.0
             captions = [self._caption(clip) for clip in clips[part]]
-            shown.append(through_base(chunk, captions, self._base, noise, chance).cpu())
+            with fast_kernels(device, recipe.fit.precision):
+                shown.append(through_base(chunk, captions, self._base, noise, chance).cpu())
         return torch.cat([(255 * chunk).round().byte() for chunk in shown])
 
     def loss(self, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -251,6 +255,8 @@ def _check(recipe: JudgeRecipe, actions: Sequence[str]) -> None:
             f"got denoised = {recipe.denoised:g} without a base; need one to regenerate clips: "
             'set base = "embedded" or a folder'
         )
+    if recipe.start is not None:
+        _start(recipe, recipe.start)
     if not recipe.start_share:
         return
     got = None
@@ -268,12 +274,23 @@ def _fresh(recipe: JudgeRecipe, actions: Sequence[str]) -> Judge:
     """A judge that knows these actions: new, or with all the weights of `start` that fit."""
     if recipe.start is None:
         return Judge(recipe.judge, actions)
-    start = Judge.load(recipe.start)
+    start = _start(recipe, recipe.start)
     judge = Judge(start.settings, actions)
     same = start.actions == judge.actions
     kept = {name: t for name, t in start.state_dict().items() if same or not name.startswith("action.2.")}
     judge.load_state_dict(kept, strict=False)
     return judge
+
+
+def _start(recipe: JudgeRecipe, folder: Path) -> Judge:
+    """The judge of a folder, grown if the recipe asks for another one.
+
+    Raises SettingsError for one that cannot be grown to it, CheckpointError.
+    """
+    start = Judge.load(folder)
+    if "judge" not in recipe.model_fields_set or recipe.judge == start.settings:
+        return start
+    return start.grown(recipe.judge)
 
 
 @torch.no_grad()

@@ -1,13 +1,16 @@
 """Judges: shapes and files, their training, and what the shipped one reads from fresh renders."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from helpers.motion_libraries import write_library
 from helpers.places import RECIPES
 from helpers.toy_models import toy_pipeline
+from torch.nn import functional as F
 
 from echoreel.actors.actor_clips import ActorDomain, ActorSettings
 from echoreel.actors.motion_library import JOINTS, synthetic_library
@@ -27,6 +30,7 @@ from echoreel.evaluation.actorbench.train_judge import (
 from echoreel.training.loop import FitSettings, seeded
 
 TINY = JudgeSettings(size=16, widths=(8, 8, 8), hidden=16, dilations=(1,))
+GROWN = TINY.model_copy(update={"size": 32, "fine": 8})
 CLIPS = ActorSettings().model_copy(update={"frames": 4, "size": 16})
 
 
@@ -78,6 +82,76 @@ def test_training_goes_on_from_another_judge(tmp_path: Path) -> None:
     assert all(parameter.requires_grad for parameter in task.module.parameters())
     spliced = task.batch(0)["action"]
     assert set(spliced.tolist()) <= {-100, *range(len(start.actions))}
+
+
+def test_a_grown_judge_says_at_first_what_its_start_says_of_means_of_pixels() -> None:
+    torch.manual_seed(0)
+    small = Judge(TINY, ["waving", "walking"]).eval()
+    judge = small.grown(GROWN).eval()
+    video = torch.rand(2, 4, 3, 32, 32, generator=seeded(0))
+    means = rearrange(
+        F.avg_pool2d(rearrange(video, "b t c h w -> (b t) c h w"), 2), "(b t) c h w -> b t c h w", b=2
+    )
+    found, expected = judge(video), small(means)
+    torch.testing.assert_close(found.joints, expected.joints)
+    torch.testing.assert_close(found.looks, expected.looks)
+    torch.testing.assert_close(found.actions, expected.actions)
+
+
+def test_a_grown_judge_learns_from_what_the_means_do_not_show() -> None:
+    judge = Judge(TINY).grown(GROWN)
+    video = torch.rand(1, 2, 3, 32, 32, generator=seeded(0))
+    judge(video).told.sum().backward()
+    assert judge.frame.joined is not None
+    assert judge.frame.joined.weight.grad is not None
+    assert float(judge.frame.joined.weight.grad.abs().max()) > 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"size": 16}, {"size": 48}, {"fine": 0}, {"hidden": 24}, {"widths": (8, 8, 16)}]
+)
+def test_a_judge_grows_only_to_twice_its_size(change: dict[str, Any], tmp_path: Path) -> None:
+    wrong = GROWN.model_copy(update=change)
+    with pytest.raises(
+        SettingsError, match=r"to grow a judge of size=16 .*need twice its size, fine above 0"
+    ):
+        Judge(TINY).grown(wrong)
+    Judge(TINY).save(tmp_path / "start")
+    recipe = tiny_recipe(tmp_path).model_copy(update={"start": tmp_path / "start", "judge": wrong})
+    with pytest.raises(SettingsError, match="need twice its size"):
+        train_judges(recipe)
+    assert not recipe.folder.exists()
+
+
+def test_a_grown_judge_does_not_grow_again() -> None:
+    with pytest.raises(SettingsError, match="fine above 0 where it has 0"):
+        Judge(GROWN).grown(GROWN.model_copy(update={"size": 64}))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"size": 33, "fine": 8}, "got size = 33 with a fine level; need an even size, or fine = 0"),
+        ({"fine": 12}, "need widths and fine that 8 divides"),
+        ({"widths": (8, 20, 8)}, "need widths and fine that 8 divides"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_told(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        JudgeSettings(**values)
+
+
+def test_training_grows_a_judge_and_goes_on_from_the_grown_one(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path)
+    grows = {"folder": tmp_path / "grown", "start": train_judges(recipe), "judge": GROWN}
+    grows["domain"] = CLIPS.model_copy(update={"size": 32})
+    grown = train_judges(recipe.model_copy(update=grows | {"start_share": 0.5}))
+    assert Judge.load(grown).settings == GROWN
+    further = tiny_recipe(tmp_path).model_dump(exclude={"judge"}) | {"start": grown}
+    judge = JudgeTask(JudgeRecipe.model_validate(further), synthetic_library()).module
+    assert judge.settings == GROWN
+    for name, tensor in Judge.load(grown).state_dict().items():
+        assert torch.equal(judge.state_dict()[name], tensor), name
 
 
 @pytest.mark.parametrize("denoised", [0.0, 1.0])
@@ -151,6 +225,18 @@ def test_denoised_clips_are_others_than_autoencoded_ones(tmp_path: Path) -> None
     assert not torch.equal(autoencoded["video"][half:], denoised["video"][half:])
     all_of_them = JudgeTask(recipe.model_copy(update={"autoencoded": 1.0}), synthetic_library()).batch(0)
     assert all_of_them["video"].shape == autoencoded["video"].shape
+
+
+def test_clips_pass_through_a_base_in_the_precision_of_the_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echoreel.training.precision.computes_in_bf16", lambda _: True)
+    toy_pipeline().save_pretrained(tmp_path / "base")
+    whole = {"base": str(tmp_path / "base"), "frame_steps": 0, "autoencoded": 1.0}
+    recipe = tiny_recipe(tmp_path).model_copy(update=whole)
+    half = recipe.model_copy(update={"fit": recipe.fit.model_copy(update={"precision": "bf16"})})
+    exact, rounded = (JudgeTask(each, synthetic_library()).batch(0)["video"].int() for each in (recipe, half))
+    assert 0 < int((exact - rounded).abs().max()) <= 8
 
 
 def test_what_is_no_batch_of_videos_is_refused() -> None:
@@ -249,8 +335,14 @@ def test_the_committed_recipe_is_valid() -> None:
     assert load_settings(RECIPES / "judges.toml", JudgeRecipe).judge == JudgeSettings()
 
 
+def test_the_recipe_of_64_pixels_grows_the_judge_of_32() -> None:
+    recipe = load_settings(RECIPES / "judges-64.toml", JudgeRecipe)
+    assert Judge(JudgeSettings()).grown(recipe.judge).settings.size == recipe.domain.size == 64
+
+
 def test_the_embedded_judge_reads_looks_of_fresh_renders() -> None:
-    judge, domain = Judge.load(), ActorDomain(synthetic_library(), ActorSettings())
+    judge = Judge.load()
+    domain = ActorDomain(synthetic_library(), ActorSettings(size=judge.settings.size))
     clips = [domain.clip(2**41 + i) for i in range(24)]
     reading = judge.read(np.stack([clip.frames for clip in clips]))
     for part in ("shirt", "trousers", "place"):
