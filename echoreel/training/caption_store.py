@@ -105,8 +105,9 @@ def encode_ahead(
 
     encoder: makes what encodes a caption to tokens (L, D); called only where there is something to do.
     """
-    missing = store.missing(captions)
-    chunks = [missing[first : first + CHUNK] for first in range(0, len(missing), CHUNK)][rank::world]
+    share = sorted({*captions})[rank::world]  # of all: what is missing differs where one begins earlier
+    missing = store.missing(share)
+    chunks = [missing[first : first + CHUNK] for first in range(0, len(missing), CHUNK)]
     if rank == 0:
         remove_leftovers(store.folder, r"tokens-[0-9a-f]+")
     if chunks:

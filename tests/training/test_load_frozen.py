@@ -1,6 +1,7 @@
 """A frozen base in little memory: no text encoders, weights in fewer bits, blocks that come and go."""
 
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -276,3 +277,26 @@ def test_a_quantiser_that_cannot_work_here_is_told(world: Path, monkeypatch: pyt
     (world / "a.gguf").write_bytes(b"GGUF")
     with pytest.raises(SettingsError, match=r"a\.gguf is in fewer bits already"):
         load_base(world / "a.gguf", parts=world / "base", quantize="fp8-storage")
+
+
+def test_processes_that_begin_at_different_times_encode_all_captions(tmp_path: Path) -> None:
+    """Each takes its share of all captions: of those that are missing, a later one would see fewer."""
+    captions, asked = [f"caption {number}" for number in range(200)], list[str]()
+
+    def encode(caption: str) -> Tensor:
+        asked.append(caption)
+        if len(asked) == caption_store.CHUNK + 1:  # the first one has written some when the second begins
+            processes[1].start()
+        return torch.full((2, 4), float(caption.split()[1]))
+
+    processes = [
+        Thread(
+            target=encode_ahead, args=(CaptionStore(tmp_path), captions, lambda: encode, rank, 2), daemon=True
+        )
+        for rank in range(2)
+    ]
+    processes[0].start()
+    for process in processes:
+        process.join(timeout=10)
+    assert not any(process.is_alive() for process in processes)
+    assert sorted(asked) == sorted(captions)
