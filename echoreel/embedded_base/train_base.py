@@ -185,9 +185,9 @@ def make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
     folder = recipe.folder / "pairs"
     writer = PairSetWriter(folder)
     made = PairsMade.model_validate(recipe.model_dump(include={*PairsMade.model_fields}))
+    motions = motions_digest(recipe.motions)
     with writer.locked():
         writer.bind(made)
-        motions = motions_digest(recipe.motions)
         mark = probe(lambda frames: torch.from_numpy(next(_encoded(frames[None, None], autoencoder))))
         missing = {}
         for number, first in enumerate(range(0, recipe.pairs, SHARD)):
