@@ -20,7 +20,7 @@ import torch
 from safetensors.numpy import save
 from torch import Tensor
 
-from echoreel.common.errors import CheckpointError
+from echoreel.common.errors import CheckpointError, OutputError
 from echoreel.common.files import absent, locked, remove_leftovers, turn, undone, write_atomic
 from echoreel.common.settings import Settings
 from echoreel.training.pair_shards import (
@@ -148,7 +148,12 @@ class PairSetWriter:
         rows = {key: row_sums(tensor) for key, tensor in arrays.items()}
         marked = replace(origin or Origin(), captions=sha256(told).hexdigest(), rows=rows)
         write_atomic(captions_path(path), told)
-        write_atomic(path, save(arrays, marked.metadata()))
+        try:
+            write_atomic(path, save(arrays, marked.metadata()))
+        except OutputError:
+            if not path.exists():  # captions alone would look like pairs that a disk lost
+                captions_path(path).unlink(missing_ok=True)
+            raise
 
     def keep(self, numbers: Collection[int]) -> int:
         """Remove all other shards, which earlier preparations made of more pairs. Returns how many."""

@@ -365,7 +365,7 @@ def test_a_step_names_its_pairs(world: Path, tmp_path: Path) -> None:
         fit(broken, FitSettings(steps=1, ema=0), tmp_path)
 
 
-@pytest.mark.parametrize("wrong", ["pairs=none", "start=none", "base=none"])
+@pytest.mark.parametrize("wrong", ["pairs=none", "base=none"])
 def test_a_refused_training_leaves_nothing(world: Path, tmp_path: Path, wrong: str) -> None:
     (tmp_path / "here").mkdir()
     for folder in ("new/run", "here"):
