@@ -5,9 +5,9 @@ import tomllib
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic._internal._model_construction import ModelMetaclass
 from pydantic_core import ErrorDetails
 
@@ -41,10 +41,20 @@ class _Told(ModelMetaclass):
 
 
 class Settings(BaseModel, metaclass=_Told):
-    """Base of every settings class: frozen; a misspelt key is an error, and so are nan, inf, whole numbers
-    of more than 64 bits, bytes that are no UTF-8, and null bytes in a path."""
+    """Base of every settings class: frozen; a misspelt key is an error, and so are nan, inf, true in place of
+    a number, whole numbers of more than 64 bits, bytes that are no UTF-8, and null bytes in a path."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        given = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(each, bool) for each in given):
+            kinds = {*_kinds_in(cls.model_fields[info.field_name or ""].annotation)}
+            if kinds & {int, float} and bool not in kinds:
+                raise ValueError("need a number, not true or false")
+        return value
 
     @field_validator("*")
     @classmethod
@@ -182,6 +192,13 @@ def _known_keys(cls: type[BaseModel], parents: Sequence[int | str]) -> list[str]
         if fields:  # other parts number a list's items or name a member of a union
             classes = [found for field in fields for found in _models_in(field.annotation)]
     return [key for at in classes for key in at.model_fields]
+
+
+def _kinds_in(annotation: Any) -> list[Any]:
+    """The types that an annotation is made of; of a literal the type of its values."""
+    if get_origin(annotation) is Literal:
+        return [type(value) for value in get_args(annotation)]
+    return [found for each in get_args(annotation) for found in _kinds_in(each)] or [annotation]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -160,6 +160,21 @@ def test_a_variable_that_a_package_refuses_is_told(
     assert (done.exit_code, done.stderr, done.stdout) == (2, told, "")
 
 
+@pytest.mark.parametrize(
+    ("columns", "kept"), [("9" * 11, False), ("0", False), ("abc", False), ("120", True)]
+)
+@pytest.mark.usefixtures("usual_signals")
+def test_a_terminal_of_nonsense_width_is_ignored(
+    columns: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("echoreel.cli.app", lambda: None)
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    main()
+    assert ("COLUMNS" in os.environ) == kept
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a library of one clip, whose caption is in several scripts."""
