@@ -25,7 +25,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.models.videomae.modeling_videomae import VideoMAEPatchEmbeddings
 
-from echoreel.bases.missing_tensors import check_finite
+from echoreel.bases.missing_tensors import check_finite, check_statistics
 from echoreel.common.errors import BaseUnsupported, CheckpointError
 from echoreel.common.places import check_ends, check_readable, small_file
 from echoreel.common.text import json_value
@@ -129,6 +129,7 @@ def check_parts(folder: Path, parts: Mapping[str, Any], others: Mapping[str, tup
             asked, stored = sum(map(torch.numel, tensors)), sum(file.stat().st_size for file in files)
             if not file:
                 check_kinds(folder / part, files)
+                check_statistics(part, made, files)
             elif file.suffix.lower() == ".safetensors":
                 _check_floating(file.name, [file])
             if asked > PACKED * stored + ROOM:
