@@ -149,6 +149,36 @@ def test_a_text_model_takes_no_memory_for_what_its_config_says(embedder: Path, g
             encoder(str(embedder))
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_no_config_has_a_kernel_of_the_hub_run(
+    toys: Path, embedder: Path, tmp_path: Path, nested: bool
+) -> None:
+    """transformers would fetch it, where the package `kernels` is installed."""
+    kernel: dict[str, Any] = {"_attn_implementation": "kernels-community/flash-attn3:flash"}
+    asked = {"text_config": kernel} if nested else kernel
+    base = shutil.copytree(toys / "base", tmp_path / "base")
+    changed(embedder / CONFIG, **asked)
+    changed(base / "text_encoder" / CONFIG, **asked)
+    told = "asks for code of the hub, kernels-community/flash-attn3:flash, which is never run"
+    with pytest.raises(EchoReelError, match=told):
+        load_embedder(str(embedder))
+    with pytest.raises(ModelMissing, match=told):
+        ActionClassifier(str(embedder))
+    with pytest.raises(EchoReelError, match=told):
+        load_base(base)
+
+
+def test_no_adapter_of_peft_is_added_to_a_model(toys: Path, embedder: Path, tmp_path: Path) -> None:
+    """transformers would read its giant ranks, its patterns, and another folder that it names."""
+    base = shutil.copytree(toys / "base", tmp_path / "base")
+    for folder in (embedder, base / "text_encoder"):
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 10**9}))
+    with pytest.raises(EchoReelError, match="an adapter of peft, which is not read"):
+        load_embedder(str(embedder))
+    with pytest.raises(EchoReelError, match="text_encoder has an adapter_config"):
+        load_base(base)
+
+
 @pytest.mark.parametrize("giant", [{"num_frames": 10**9}, {"image_size": 10**6}, {"num_frames": 10**6}])
 def test_a_videomae_takes_no_time_for_what_its_config_says(tmp_path: Path, giant: dict[str, Any]) -> None:
     toy_videomae(tmp_path)

@@ -17,7 +17,14 @@ from echoreel.bases.lookup import base_of
 from echoreel.bases.loras import denoiser_of_lora, lora_here
 from echoreel.bases.missing_tensors import check_complete, transformers_parts
 from echoreel.bases.noise_schedule import check_noise
-from echoreel.bases.part_sizes import check_layers, check_lora, check_parts, check_pictures, check_schedule
+from echoreel.bases.part_sizes import (
+    check_layers,
+    check_lora,
+    check_no_adapter,
+    check_parts,
+    check_pictures,
+    check_schedule,
+)
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
 from echoreel.bases.quantize import Quantize, checked_quantize, names_of, quantization, store_as_fp8
@@ -130,6 +137,7 @@ def load_parts(
         check_schedule(folder, config)
         check_layers(folder)
         wanted = {part: entry for part, entry in config.items() if part not in without}
+        check_no_adapter(*(folder / part for part in wanted))
         if source == WEIGHTS / "base":
             check_packaged("base")
         else:

@@ -3,15 +3,18 @@
 diffusers leaves a missing tensor without data, and transformers fills it with noise. Neither tells of NaN.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors import safe_open
 from torch import nn
 
 from echoreel.common.errors import CheckpointError
+
+STATISTICS = ("running_mean", "running_var", "latents_mean", "latents_std")  # of batch norms, of latents
 
 
 def check_complete(modules: Mapping[str, Any]) -> None:
@@ -21,6 +24,19 @@ def check_complete(modules: Mapping[str, Any]) -> None:
             for name, tensor in module.state_dict().items():
                 if tensor.is_meta:
                     raise _lacks(part, name)
+
+
+def check_statistics(part: str, module: nn.Module, files: Sequence[Path]) -> None:
+    """Raises CheckpointError where the files of a module lack what its training counted.
+
+    These are buffers with a value from the start, 0 or 1, which would silently stand for it.
+    """
+    lacking = {name for name in module.state_dict() if name.rpartition(".")[2] in STATISTICS}
+    for file in files if lacking else ():
+        with safe_open(str(file), "pt") as held:
+            lacking -= {*held.keys()}
+    if lacking:
+        raise _lacks(part, min(lacking))
 
 
 def check_finite(weights: Mapping[str, torch.Tensor]) -> None:

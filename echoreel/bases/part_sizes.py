@@ -5,6 +5,7 @@ that they lack something.
 """
 
 import math
+import os
 import re
 import threading
 import warnings
@@ -24,7 +25,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.models.videomae.modeling_videomae import VideoMAEPatchEmbeddings
 
-from echoreel.bases.missing_tensors import check_finite
+from echoreel.bases.missing_tensors import check_finite, check_statistics
 from echoreel.common.errors import BaseUnsupported, CheckpointError
 from echoreel.common.places import check_ends, check_readable, small_file
 from echoreel.common.text import json_value
@@ -64,14 +65,37 @@ def check_layers(folder: Path) -> None:
 
 
 def check_counts(part: str, config: Any) -> None:
-    """Raises CheckpointError where a part's config asks for more layers or labels than any network has, or
-    has numbers that are none."""
+    """Raises CheckpointError where a part's config asks for more layers or labels than any network has, has
+    numbers that are none, or names code to be run."""
+    if kernel := _kernel(config):
+        raise CheckpointError(f"{part} asks for code of the hub, {kernel:.80}, which is never run")
     for name, count in _counts(config):
         if not math.isfinite(count) and part != "scheduler":  # DPM's lambda_min_clipped is -inf
             raise CheckpointError(f"{part} has {name} {count}, need a finite number; get the files again")
         most = MOST_LABELS if name == "num_labels" else MOST_LAYERS if LAYERS.search(name) else count
         if count > most:
             raise CheckpointError(f"{part} has {name} {count}, at most {most}; get the files again")
+
+
+def _kernel(told: Any) -> str | None:
+    """A kernel of the hub that a config names for its layers: transformers would fetch it, and run it."""
+    if isinstance(told, dict):
+        for key, value in told.items():
+            if isinstance(value, str) and str(key).endswith("_implementation") and "/" in value:
+                return value
+            if found := _kernel(value):
+                return found
+    return None
+
+
+def check_no_adapter(*folders: Path) -> None:
+    """Raises CheckpointError for a model with an adapter of peft, which transformers would add unchecked."""
+    for folder in folders:
+        if os.path.lexists(folder / "adapter_config.json"):
+            raise CheckpointError(
+                f"{folder.name} has an adapter_config.json, an adapter of peft, which is not read; remove "
+                "it, or merge it into the weights"
+            )
 
 
 def _counts(told: Any, name: str = "") -> Iterator[tuple[str, float]]:
@@ -105,6 +129,7 @@ def check_parts(folder: Path, parts: Mapping[str, Any], others: Mapping[str, tup
             asked, stored = sum(map(torch.numel, tensors)), sum(file.stat().st_size for file in files)
             if not file:
                 check_kinds(folder / part, files)
+                check_statistics(part, made, files)
             elif file.suffix.lower() == ".safetensors":
                 _check_floating(file.name, [file])
             if asked > PACKED * stored + ROOM:
@@ -164,6 +189,7 @@ def check_model(folder: Path, kind: str | None = None) -> None:
     """Raises CheckpointError for a model of transformers in a folder that is of another kind, or whose config
     asks for more numbers than its weights can hold, and whatever transformers does."""
     check_readable(folder)
+    check_no_adapter(folder)
     check_counts("the model", json_value(small_file(folder / "config.json").decode()))
     told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     check_counts("the model", told.to_dict())

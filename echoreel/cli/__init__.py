@@ -6,6 +6,8 @@ packages are imported inside the commands only. A command has one parameter per 
 """
 
 import io
+import os
+import re
 import signal
 import sys
 import warnings
@@ -30,6 +32,8 @@ from echoreel.common.versions import UntestedVersion
 
 __all__ = ["app", "main"]
 
+SIDE = re.compile("[1-9][0-9]{1,3}")  # of a terminal, in characters
+
 
 def main() -> None:
     """The `echoreel` command. What the terminal's encoding lacks is written with escapes.
@@ -46,6 +50,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # None where the caller has closed it
             stream.reconfigure(errors="backslashreplace")
     plain_warnings()
+    for name in ("COLUMNS", "LINES"):  # rich makes lines of any length of them, or of none
+        if not SIDE.fullmatch(os.environ.get(name, "80")):
+            del os.environ[name]
     if not sys.warnoptions:  # else the user has asked for them; --verbose shows all
         warnings.filterwarnings("ignore", module=r"(?!echoreel\b)")
         warnings.filterwarnings("default", category=UntestedVersion)

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from traceback import walk_tb
 from types import FrameType
 from typing import Any
 
@@ -20,6 +22,7 @@ __all__ = ["Answer", "answering", "explained", "hush", "stop"]
 
 STOPPED = 130  # exit code after Ctrl-C, SIGTERM or a closed terminal
 LONGEST_LINE = 300  # characters of a message that nobody wrote for people
+VARIABLES = re.compile("(PY)?TORCH|HF_|HUGGINGFACE|TRANSFORMERS|DIFFUSERS|SAFETENSORS|ACCELERATE|CUDA|LANCE")
 OUT_OF_MEMORY = ("OutOfMemoryError", "can't allocate memory", "Unable to allocate")  # of torch, of NumPy
 
 
@@ -102,10 +105,24 @@ def explained(error: BaseException) -> tuple[str, int]:
         return "error: not enough memory; use fewer frames, a smaller size or batch, or close programs", 1
     if isinstance(error, RecursionError):
         return "error: a file nests deeper than can be read; run again with --debug to see which", 1
+    if variable := _refused_variable(error):
+        return f"error: a package refuses the environment variable {variable}; correct it, or unset it", 2
     what = f"{type(error).__name__}: {_line(error)}".removesuffix(": ")
     if len(what) > LONGEST_LINE:
         what = f"{what[:LONGEST_LINE]}…"
     return f"error: this is a fault of EchoReel: {what}; run again with --debug for the trace", 1
+
+
+def _refused_variable(error: BaseException) -> str | None:
+    """A variable of the environment that a package cannot read while it is imported, with its value."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    if not any("importlib" in frame.f_code.co_filename for frame in frames):
+        return None
+    said = str(error)
+    for name, value in os.environ.items():
+        if VARIABLES.match(name) and (name in said or repr(value) in said):
+            return f"{name}={value[:LONGEST_LINE]}"
+    return None
 
 
 def plain_warnings() -> None:

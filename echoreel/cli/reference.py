@@ -117,8 +117,9 @@ def show(
     if not answer.facts["encoded"]:
         answer.say("encoded  for no base")
     if sheet is not None:
+        before = sheet.exists()
         write_image(sheet, ReferenceVideo.load(file).sheet())
-        answer.say(f"wrote {sheet}")
+        answer.say(f"wrote {sheet}" + (" over the one that was there" if before else ""))
 
 
 def _encoded(

@@ -5,8 +5,8 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from zlib import crc32
@@ -14,7 +14,7 @@ from zlib import crc32
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from echoreel.common.errors import OutputError
+from echoreel.common.errors import EchoReelError, OutputError
 
 PARTIAL = ".partial"
 NAME_KEPT = 40  # characters of a file's name in the name it has while it is written: long names stay legal
@@ -79,6 +79,27 @@ def check_only(folder: Path, names: Collection[str]) -> None:
         raise OutputError(
             f"{folder} has a file that EchoReel did not write, {others[0]}; move it, or choose another folder"
         )
+
+
+@contextmanager
+def undone(made: Collection[Path], is_kept: Callable[[], bool]) -> Iterator[None]:
+    """If the block is refused and nothing is to be kept, remove what it made.
+
+    made: files, then folders from the innermost, none of which was there before. A folder with other files
+    stays.
+    """
+    try:
+        yield
+    except EchoReelError:
+        for path in () if is_kept() else made:
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+        raise
+
+
+def absent(paths: Iterable[Path]) -> list[Path]:
+    """Those that are not there."""
+    return [path for path in paths if not os.path.lexists(path)]
 
 
 def check_lock(path: Path) -> None:

@@ -5,11 +5,12 @@ import tomllib
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic._internal._model_construction import ModelMetaclass
-from pydantic_core import ErrorDetails
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from echoreel.common.errors import SettingsError
 from echoreel.common.places import regular_file
@@ -22,6 +23,7 @@ TOML = re.compile(r"#[^\n]*|\"[^\"\n]*\"|'[^'\n]*'|[\w-]+|[ \t]+|(?P<dot>\.)|(?P
 MOST_TOLD = 10  # mistakes of one file
 SHOULD = re.compile("(Input|List|Tuple|Dictionary|String|Value) should (be|have)")
 PYDANTIC = re.compile(r" after validation, not [\w ]+$| or instance of \w+")
+NO_NUMBER = PydanticCustomError("no_number", "need a number, not true or false")
 SHOWN = 60  # characters of what a file says, in a message
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=86_400)]  # a length, or the least one
 Longest: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400)]  # the greatest length of a part, in seconds
@@ -41,10 +43,22 @@ class _Told(ModelMetaclass):
 
 
 class Settings(BaseModel, metaclass=_Told):
-    """Base of every settings class: frozen; a misspelt key is an error, and so are nan, inf, whole numbers
-    of more than 64 bits, bytes that are no UTF-8, and null bytes in a path."""
+    """Base of every settings class: frozen; a misspelt key is an error, and so are nan, inf, true in place of
+    a number, whole numbers of more than 64 bits, bytes that are no UTF-8, and null bytes in a path."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, data: Any) -> Any:
+        wrong = [
+            InitErrorDetails(type=NO_NUMBER, loc=(name,), input=value)
+            for name, value in (data.items() if isinstance(data, dict) else ())
+            if _holds_truth(value) and name in cls.model_fields and _is_number(cls.model_fields[name])
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return data
 
     @field_validator("*")
     @classmethod
@@ -182,6 +196,24 @@ def _known_keys(cls: type[BaseModel], parents: Sequence[int | str]) -> list[str]
         if fields:  # other parts number a list's items or name a member of a union
             classes = [found for field in fields for found in _models_in(field.annotation)]
     return [key for at in classes for key in at.model_fields]
+
+
+def _holds_truth(value: Any) -> bool:
+    given = value if isinstance(value, list | tuple) else (value,)
+    return any(isinstance(each, bool) for each in given)
+
+
+def _is_number(field: FieldInfo) -> bool:
+    """Whether a field takes numbers, and neither true nor false."""
+    kinds = {*_kinds_in(field.annotation)}
+    return bool(kinds & {int, float}) and bool not in kinds
+
+
+def _kinds_in(annotation: Any) -> list[Any]:
+    """The types that an annotation is made of; of a literal the type of its values."""
+    if get_origin(annotation) is Literal:
+        return [type(value) for value in get_args(annotation)]
+    return [found for each in get_args(annotation) for found in _kinds_in(each)] or [annotation]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

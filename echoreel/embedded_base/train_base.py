@@ -224,9 +224,9 @@ def _make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
     folder, precision = recipe.folder / "pairs", recipe.autoencoder.precision
     writer = PairSetWriter(folder)
     made = PairsMade.model_validate(recipe.model_dump(include={*PairsMade.model_fields}))
+    motions = motions_digest(recipe.motions)
     with writer.locked():
         writer.bind(made)
-        motions = motions_digest(recipe.motions)
         mark = probe(
             lambda frames: torch.from_numpy(next(_encoded(frames[None, None], autoencoder, precision)))
         )

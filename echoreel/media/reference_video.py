@@ -4,6 +4,7 @@ Over 300 lines since one class is what users hold, and its public methods tell t
 """
 
 import html
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echoreel.common.errors import ClipTooShort, SettingsError
+from echoreel.common.places import regular_file
 from echoreel.common.text import checked_text, decoded, one_line
 from echoreel.media.drawing import contact_sheet
 from echoreel.media.images import Frames, dimmed_outside
@@ -418,9 +420,11 @@ def _caption(path: Path) -> str:
     """Of a reference file its own; else that in the text file beside a video, on one line, or none."""
     if is_reference_file(path):
         return read_reference(path).caption
-    file = next((file for suffix in (".txt", ".TXT") if (file := path.with_suffix(suffix)).is_file()), None)
+    beside = (path.with_suffix(suffix) for suffix in (".txt", ".TXT"))
+    file = next((file for file in beside if os.path.lexists(file)), None)
     if file is None:
         return ""
+    regular_file(file, SettingsError, "a text file in its place, or a caption")
     with file.open("rb") as stream:
         data = stream.read(CAPTION_BYTES + 1)
     if len(data) > CAPTION_BYTES:

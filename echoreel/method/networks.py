@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
-from echoreel.bases.missing_tensors import check_complete, check_finite
+from echoreel.bases.missing_tensors import check_complete, check_finite, check_statistics
 from echoreel.bases.part_sizes import check_kinds
 from echoreel.common.checksums import add_sum, check_packaged, check_sum
 from echoreel.common.errors import AdapterMismatch, OutputError, SettingsError
@@ -290,6 +290,7 @@ def _check_config(made: Any, folder: Path) -> None:
         check_kinds(folder, files)
         for file in files:
             check_sum(file)
+        check_statistics("adapter", empty, files)
         if folder == WEIGHTS / "adapter":
             check_packaged("adapter")
     except SettingsError as error:

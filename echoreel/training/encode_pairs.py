@@ -4,6 +4,7 @@ Any number of processes may do so at once, with the same call: each shard is enc
 """
 
 from collections import defaultdict
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -113,8 +114,12 @@ class Preparation:
         self._lines = [*numbered_lines(manifest, settings.references, self._root).items()]
         self._writer, self._probe = PairSetWriter(folder), probe_of(self._base)
         self.shards = range(-(-len(self._lines) // settings.shard))
-        with self._writer.turn(BINDING, wait=True):
+        with self.undone(), self._writer.turn(BINDING, wait=True):
             self._writer.bind(self._settings)
+
+    def undone(self) -> AbstractContextManager[None]:
+        """A preparation that is refused within, before there is a pair, leaves nothing."""
+        return self._writer.undone()
 
     def encode(self, number: int, wait: bool) -> Encoded | None:
         """Have shard `number` encoded, by this process if need be. Without `wait`, None where another one
@@ -258,9 +263,10 @@ def prepare_pairs(
     """
     work, done = Preparation(base, manifest, folder, settings, root), Encoded()
     left = [*work.shards]
-    for wait in (False, True):  # first those that nobody else is at
-        found = {number: work.encode(number, wait) for number in left}
-        left = [number for number, encoded in found.items() if encoded is None]
-        for encoded in filter(None, found.values()):
-            done.add(encoded)
-    return work.finish(done)
+    with work.undone():
+        for wait in (False, True):  # first those that nobody else is at
+            found = {number: work.encode(number, wait) for number in left}
+            left = [number for number, encoded in found.items() if encoded is None]
+            for encoded in filter(None, found.values()):
+                done.add(encoded)
+        return work.finish(done)

@@ -120,8 +120,8 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
     )
     with run.locked() if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
-            run.bind(settings, free=FREE)
             run.check_steps(settings.steps, settings.checkpoint_every)
+            run.bind(settings, free=FREE)
         accelerator.wait_for_everyone()
         spread = settings.spread_base and _spread(task, accelerator)
         training = _Training(task, settings, accelerator, run, spread)

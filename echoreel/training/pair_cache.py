@@ -20,8 +20,8 @@ import torch
 from safetensors.numpy import save
 from torch import Tensor
 
-from echoreel.common.errors import CheckpointError
-from echoreel.common.files import locked, remove_leftovers, turn, write_atomic
+from echoreel.common.errors import CheckpointError, OutputError
+from echoreel.common.files import absent, locked, remove_leftovers, turn, undone, write_atomic
 from echoreel.common.settings import Settings
 from echoreel.training.pair_shards import (
     Latents,
@@ -64,11 +64,17 @@ class PairSetWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
+        own = (self.folder / "settings.json", self._lock, self.folder, *self.folder.parents)
+        self._new = absent(own)
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / "pairs.lock"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process, and clear what a killed one left. Raises OutputError."""
-        with locked(self.folder / "pairs.lock", f"another process prepares pairs in {self.folder}"):
+        with locked(self._lock, f"another process prepares pairs in {self.folder}"):
             self.clear()
             yield
 
@@ -78,7 +84,7 @@ class PairSetWriter:
 
     def turn(self, number: int, wait: bool = False) -> AbstractContextManager[bool]:
         """Hold shard `number`, beside other processes that write others; as `common.files.turn`."""
-        return turn(self.folder / "pairs.lock", 1 + number, wait)
+        return turn(self._lock, 1 + number, wait)
 
     def bind(self, settings: Settings) -> None:
         """Store what the pairs are made with.
@@ -94,8 +100,18 @@ class PairSetWriter:
         bind_settings(file, settings, compare=bool(shards))
 
     def check_bound(self, settings: Settings) -> None:
-        """Raises CheckpointError where another process has bound other settings since."""
-        check_settings(self.folder / "settings.json", settings)
+        """Raises CheckpointError where another process has bound other settings since.
+
+        They are stored again where another process was refused, and removed them.
+        """
+        file = self.folder / "settings.json"
+        check_settings(file, settings)
+        if not file.exists():
+            bind_settings(file, settings)
+
+    def undone(self) -> AbstractContextManager[None]:
+        """If the block is refused before there is a shard, remove what was not here before this writer."""
+        return undone(self._new, lambda: bool(shards_in(self.folder)))
 
     def made_of(self, number: int) -> Origin | None:
         """What shard `number` was made of; None when there is no such shard, or a damaged one."""
@@ -132,7 +148,12 @@ class PairSetWriter:
         rows = {key: row_sums(tensor) for key, tensor in arrays.items()}
         marked = replace(origin or Origin(), captions=sha256(told).hexdigest(), rows=rows)
         write_atomic(captions_path(path), told)
-        write_atomic(path, save(arrays, marked.metadata()))
+        try:
+            write_atomic(path, save(arrays, marked.metadata()))
+        except OutputError:
+            if not path.exists():  # captions alone would look like pairs that a disk lost
+                captions_path(path).unlink(missing_ok=True)
+            raise
 
     def keep(self, numbers: Collection[int]) -> int:
         """Remove all other shards, which earlier preparations made of more pairs. Returns how many."""

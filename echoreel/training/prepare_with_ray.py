@@ -43,11 +43,12 @@ def prepare_with_ray(
         rows = [{"number": number} for number in work.shards]
         shards = ray.data.from_items(rows, override_num_blocks=len(rows))  # workers take a block at a time
         encoded = shards.map(_Worker, fn_constructor_args=[task], compute=pool, num_gpus=1 if gpus else None)
-        for row in encoded.iter_rows():
-            if row["error"]:
-                raise PairSetError(row["error"])
-            done.add(Encoded(**row["encoded"]))
-    return work.finish(done)
+        with work.undone():
+            for row in encoded.iter_rows():
+                if row["error"]:
+                    raise PairSetError(row["error"])
+                done.add(Encoded(**row["encoded"]))
+            return work.finish(done)
 
 
 class _Worker:

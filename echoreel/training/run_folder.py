@@ -87,6 +87,11 @@ class RunFolder:
             remove_leftovers(self.path / "sheets", r"step-\d+")
             yield
 
+    def beginnings(self) -> list[Path]:
+        """What a training makes before its first step, as `common.files.undone` takes it."""
+        names = ("recipe.json", "settings.json", "run.lock")
+        return [*(self.path / name for name in names), self.path, *self.path.parents]
+
     def check_result(self, name: str) -> Path:
         """The folder that the result goes to. Raises OutputError when another program or run filled it."""
         result = self.path / name

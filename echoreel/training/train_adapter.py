@@ -2,6 +2,7 @@
 
 import logging
 import os
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
 from echoreel.bases.quantize import Quantize
 from echoreel.common.errors import SettingsError
-from echoreel.common.files import check_only, files_in, written_beside
+from echoreel.common.files import absent, check_only, files_in, undone, written_beside
 from echoreel.common.settings import Settings, load_settings
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
@@ -121,21 +122,22 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
     recipe = recipe if isinstance(recipe, AdapterRecipe) else load_settings(recipe, AdapterRecipe)
     first, run, weights = first_process(), RunFolder(recipe.folder), recipe.weights()
     weights.check(recipe.task.gradient_checkpointing)
-    if first:
-        with run.locked():
-            check_run(run, recipe.fit)
-            free = ("folder", "stream_base", "evaluation", *(f"fit.{name}" for name in FREE))
-            run.bind(recipe, free=free, file="recipe.json")
-    data = PairSet.open(recipe.pairs)
-    validation = PairSet.open(recipe.validation) if recipe.validation else None
+    with nullcontext() if not first else undone(absent(run.beginnings()), lambda: run.latest() is not None):
+        if first:
+            with run.locked():
+                check_run(run, recipe.fit)
+                free = ("folder", "stream_base", "evaluation", *(f"fit.{name}" for name in FREE))
+                run.bind(recipe, free=free, file="recipe.json")
+        data = PairSet.open(recipe.pairs)
+        validation = PairSet.open(recipe.validation) if recipe.validation else None
 
-    def captions() -> list[str]:
-        return ["", *data.all_captions(), *(validation.all_captions() if validation else ())]
+        def captions() -> list[str]:
+            return ["", *data.all_captions(), *(validation.all_captions() if validation else ())]
 
-    loaded = load_frozen(weights, captions, recipe.folder)
-    adapter = adapter_to_train(
-        loaded.base, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
-    )
+        loaded = load_frozen(weights, captions, recipe.folder)
+        adapter = adapter_to_train(
+            loaded.base, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
+        )
     adapter.prism.requires_grad_(not recipe.freeze_prism)
     task = AdapterTask(adapter, loaded, data, recipe.task, validation)
     fit(task, recipe.fit, recipe.folder)

@@ -47,6 +47,23 @@ def test_an_adapter_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
         load_adapter(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["prism.norm_tokens.running_mean", "prism.norm_tokens.running_var"])
+def test_an_adapter_that_lacks_what_it_counted_is_refused(tmp_path: Path, name: str) -> None:
+    """Batch norms would silently take 0 and 1."""
+    ActionAdapter.for_base(toy_pipeline()).save_pretrained(tmp_path)
+    without(tmp_path / "diffusion_pytorch_model.safetensors", name)
+    with pytest.raises(AdapterMismatch, match=f"lack the tensor {name} of adapter"):
+        load_adapter(tmp_path)
+
+
+def test_a_base_that_lacks_what_it_counted_is_refused(tmp_path: Path) -> None:
+    TOYS["LTX"]().save_pretrained(tmp_path)
+    (file,) = (tmp_path / "vae").glob("*.safetensors")
+    without(file, "latents_mean")
+    with pytest.raises(BaseUnsupported, match="lack the tensor latents_mean of vae"):
+        load_base(tmp_path)
+
+
 @pytest.mark.parametrize("side", ["lora_A", "lora_B"])
 def test_a_lora_that_lacks_half_of_a_pair_is_refused(base: Path, tmp_path: Path, side: str) -> None:
     pipe = toy_pipeline()

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,37 @@ def test_a_stop_that_a_library_turns_into_another_error_is_a_stop(
     ):
         stop(signal.SIGINT, None)
     assert left.value.exit_code == 130
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("TORCH_LOGS", 'try TORCH_LOGS="help"'), ("HF_HUB_DOWNLOAD_TIMEOUT", "base 10: 'abc'")]
+)
+def test_a_variable_that_a_package_refuses_is_told(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The words are those of torch and huggingface_hub, which read it once, when they are imported."""
+    monkeypatch.setenv(name, "abc")
+    (tmp_path / "refusing.py").write_text(f"raise ValueError({said!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(ReferenceLibrary, "open", lambda *_, **__: import_module("refusing"))
+    done = CliRunner().invoke(app, [*LIST])
+    told = f"error: a package refuses the environment variable {name}=abc; correct it, or unset it\n"
+    assert (done.exit_code, done.stderr, done.stdout) == (2, told, "")
+
+
+@pytest.mark.parametrize(
+    ("columns", "kept"), [("9" * 11, False), ("0", False), ("abc", False), ("120", True)]
+)
+@pytest.mark.usefixtures("usual_signals")
+def test_a_terminal_of_nonsense_width_is_ignored(
+    columns: str, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("echoreel.cli.app", lambda: None)
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    main()
+    assert ("COLUMNS" in os.environ) == kept
 
 
 @pytest.fixture(scope="module")

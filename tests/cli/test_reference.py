@@ -57,11 +57,10 @@ def test_show_tells_what_it_holds(folder: Path) -> None:
     )
     assert [(each["family"], each["base"]) for each in facts["encoded"]] == [("AnimateDiff", "embedded")]
     sheet = folder / "sheet.png"
-    assert (
-        f"wrote {sheet}"
-        in call("reference", "show", str(folder / "plain.safetensors"), "--sheet", str(sheet)).stdout
-    )
+    drawn = ("reference", "show", str(folder / "plain.safetensors"), "--sheet", str(sheet))
+    assert f"wrote {sheet}\n" in call(*drawn).stdout
     assert sheet.is_file()
+    assert f"wrote {sheet} over the one that was there\n" in call(*drawn).stdout
 
 
 def test_what_is_there_is_kept_unless_told(folder: Path) -> None:

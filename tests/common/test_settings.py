@@ -56,6 +56,14 @@ def test_overrides_are_toml_values(tmp_path: Path, override: str, expected: Reci
     assert load_settings(path, Recipe, [override]) == expected
 
 
+@pytest.mark.parametrize("override", ["fit.steps=true", "fit.betas=[0.5, true]", "seed=false"])
+def test_true_is_no_number(tmp_path: Path, override: str) -> None:
+    path = written(tmp_path, 'name = "a"')
+    with pytest.raises(SettingsError, match="need a number, not true or false"):
+        load_settings(path, Recipe, [override])
+    assert load_settings(path, Recipe, ["resume=true"]).resume
+
+
 def test_the_last_override_wins(tmp_path: Path) -> None:
     path = written(tmp_path, 'name = "a"')
     assert load_settings(path, Recipe, ["seed=1", "seed=2"]).seed == 2

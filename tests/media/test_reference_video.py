@@ -1,5 +1,7 @@
 """What `ReferenceVideo` takes from a file, and what it tells about it."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from helpers.make_videos import counting, film, numbers
 from numpy.testing import assert_allclose
 
 from echoreel.common.errors import ClipTooShort, SettingsError, VideoMissing
+from echoreel.evaluation.measure.subjects import subjects
 from echoreel.media.images import dimmed_outside
 from echoreel.media.reference_video import (
     CAPTION_BYTES,
@@ -84,6 +87,24 @@ def test_a_caption_file_of_another_system_is_read_and_what_is_guessed_is_told(tm
     assert ReferenceVideo.from_file(path, "mine").caption == "mine"
     text.rename(tmp_path / "a.TXT").write_text("upper")
     assert ReferenceVideo.from_file(path).caption == "upper"
+
+
+@pytest.mark.parametrize(("make", "what"), [(os.mkfifo, "a pipe or a device"), (os.mkdir, "a folder")])
+def test_a_caption_beside_a_video_that_is_no_file_is_told(
+    tmp_path: Path, make: Callable[[Path], None], what: str
+) -> None:
+    path = film(tmp_path / "a.mp4", counting(8))
+    make(tmp_path / "a.txt")
+    told = rf"a\.txt: this is {what}; give the path of a text file in its place, or"
+    with pytest.raises(SettingsError, match=f"{told} a caption"):
+        ReferenceVideo.from_file(path)
+    assert ReferenceVideo.from_file(path, "mine").caption == "mine"
+    with pytest.raises(SettingsError, match=f"{told} --prompt"):
+        subjects([path], [], [])
+    (tmp_path / "a.txt").rename(tmp_path / "b.txt")
+    (tmp_path / "a.txt").symlink_to("nowhere")
+    with pytest.raises(SettingsError, match=r"a\.txt: there is no such file"):
+        ReferenceVideo.from_file(path)
 
 
 def test_large_videos_are_read_smaller(tmp_path: Path) -> None:

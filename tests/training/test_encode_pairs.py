@@ -16,7 +16,7 @@ from helpers.toy_models import toy_pipeline
 
 from echoreel.bases.encoding import encode_video
 from echoreel.bases.lookup import base_of
-from echoreel.common.errors import CheckpointError, SettingsError, VideoMissing
+from echoreel.common.errors import CheckpointError, EchoReelError, SettingsError, VideoMissing
 from echoreel.media.video_files import Span, read_frames
 from echoreel.method.adapter import ActionAdapter
 from echoreel.training.adapter_settings import AdapterTaskSettings
@@ -231,6 +231,27 @@ def test_after_a_missing_clip_and_a_corrupt_shard_the_same_command_goes_on(
         PairSet.open(folder)
     assert prepare_pairs(pipe, manifest, folder, SETTINGS).made == 2
     assert (folder / "shard-00000.safetensors").read_bytes() == whole
+
+
+@pytest.mark.parametrize("old", ["new/pairs", "here"])
+def test_a_refused_preparation_leaves_nothing(manifest: Path, tmp_path: Path, old: str) -> None:
+    """Of a clip that is missing, too short, or outside; a folder that was there stays."""
+    (tmp_path / "here").mkdir()
+    before = {*tmp_path.rglob("*")}
+    lines = manifest.read_text()
+    manifest.write_text(lines.splitlines()[0])
+    for target in ("gone.mp4", "manifest.jsonl"):
+        changed(manifest, '"target": "a.mp4"', f'"target": "{target}"')
+        with pytest.raises(EchoReelError, match="line 1"):
+            prepare_pairs(toy_pipeline(), manifest, tmp_path / old, SETTINGS)
+        assert {*tmp_path.rglob("*")} == before
+        changed(manifest, f'"target": "{target}"', '"target": "a.mp4"')
+    manifest.write_text(lines)
+    other = Preparation(toy_pipeline(), manifest, tmp_path / old, SETTINGS)
+    (tmp_path / old / "settings.json").unlink()  # as a refused one does that began with it
+    other.encode(0, wait=True)
+    assert PairSet.open(tmp_path / old)
+    assert (tmp_path / old / "settings.json").exists()
 
 
 def test_too_few_references_and_missing_manifests_are_named(manifest: Path, tmp_path: Path) -> None:

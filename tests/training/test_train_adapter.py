@@ -18,6 +18,7 @@ from echoreel.common.errors import (
     AdapterMismatch,
     BaseUnsupported,
     CheckpointError,
+    EchoReelError,
     OutputError,
     SettingsError,
 )
@@ -362,6 +363,15 @@ def test_a_step_names_its_pairs(world: Path, tmp_path: Path) -> None:
         parameter.data.fill_(float("nan"))
     with pytest.raises(TrainingDiverged, match=r"at step 1, on pairs \d+, \d+ of "):
         fit(broken, FitSettings(steps=1, ema=0), tmp_path)
+
+
+@pytest.mark.parametrize("wrong", ["pairs=none", "base=none"])
+def test_a_refused_training_leaves_nothing(world: Path, tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "here").mkdir()
+    for folder in ("new/run", "here"):
+        with pytest.raises(EchoReelError, match="none"):
+            train(recipe(world, tmp_path / folder, wrong))
+    assert [*tmp_path.rglob("*")] == [tmp_path / "here"]
 
 
 def test_an_adapter_of_others_in_the_run_folder_stays(world: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from echoreel.common.errors import SettingsError, VideoMissing
+from echoreel.common.places import regular_file
 from echoreel.common.text import json_value, one_line
 from echoreel.media.decoding import named_as_video
 from echoreel.media.reference_video import CAPTION_BYTES
@@ -113,7 +114,10 @@ def _prompt(video: Path, notes: dict[str, Any]) -> str | None:
     prompt = notes.get("prompt")
     if isinstance(prompt, str) and prompt.strip():
         return one_line(prompt)
-    return one_line(_read(video.with_suffix(".txt"), CAPTION_BYTES)) or None
+    beside = video.with_suffix(".txt")
+    if os.path.lexists(beside):
+        regular_file(beside, SettingsError, "a text file in its place, or --prompt")
+    return one_line(_read(beside, CAPTION_BYTES)) or None
 
 
 def _notes(video: Path) -> dict[str, Any]:
