@@ -141,7 +141,8 @@ def enlarged_adapter(small: ActionAdapter, latents: int) -> ActionAdapter:
             f'grow_adapter: got a Prism of the kind "{kind}", need "compact"; leave grow_adapter out, and '
             "train another"
         )
-    large: ActionAdapter = type(small).from_config(config | {"latent_channels": latents})
+    made: Any = type(small).from_config(config | {"latent_channels": latents})
+    large: ActionAdapter = made
     weights = small.state_dict()
     reads = rearrange(weights["prism.patchify.weight"], "w (two c p) -> w two c p", two=2, c=old)
     more = torch.zeros(*reads.shape[:2], latents - old, reads.shape[3]).to(reads)

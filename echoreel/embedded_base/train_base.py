@@ -113,10 +113,10 @@ def train_base(recipe: BaseRecipe) -> Path:
     if not before:
         _run(frame_task, recipe.frames, recipe.folder / "frames")
     clip_task = ClipTask(frame_task, recipe.base, recipe.clip_batch, recipe.clip_frames, recipe.seed)
-    if before:
-        clip_task.module["denoiser"] = (
-            start.unet if start else enlarged_denoiser(small.unet, latents.shape[1])
-        )
+    if small:
+        clip_task.module["denoiser"] = enlarged_denoiser(small.unet, latents.shape[1])
+    elif start:
+        clip_task.module["denoiser"] = start.unet
     if recipe.grow_adapter is not None and first_process():
         adapter = enlarged_adapter(load_adapter(recipe.grow_adapter), latents.shape[1])
         with written_beside(recipe.folder / "adapter") as partial:
