@@ -21,7 +21,8 @@ from results import Table, parser_of
 
 from echoreel.actors.actor_clips import ActorSettings
 from echoreel.bases.loading import load_base
-from echoreel.embedded_base.train_base import BaseRecipe, make_pairs
+from echoreel.embedded_base.base_recipe import BaseRecipe
+from echoreel.embedded_base.film_pairs import make_pairs
 from echoreel.evaluation.actorbench.benchmark import EvaluateSettings, evaluate
 from echoreel.training.loop import load_trained
 from echoreel.training.pair_cache import PairSet

@@ -23,7 +23,7 @@ RECIPES = {  # what a table of settings is for: (module, class)
     "`echoreel prepare pairs`": ("echoreel.training.prepare_settings", "PrepareSettings"),
     "`echoreel prepare manifest`": ("echoreel.library.choose_pairs", "PairSettings"),
     "`echoreel prepare prism RECIPE.toml`": ("echoreel.training.train_prism", "PrismRecipe"),
-    "`echoreel prepare actors RECIPE.toml`": ("echoreel.embedded_base.train_base", "BaseRecipe"),
+    "`echoreel prepare actors RECIPE.toml`": ("echoreel.embedded_base.base_recipe", "BaseRecipe"),
     "`echoreel prepare prompts RECIPE.toml`": ("echoreel.embedded_base.train_prompts", "PromptRecipe"),
     "`echoreel prepare judges RECIPE.toml`": ("echoreel.evaluation.actorbench.train_judge", "JudgeRecipe"),
     "`echoreel evaluate RECIPE.toml`": ("echoreel.evaluation.actorbench.benchmark", "EvaluateSettings"),

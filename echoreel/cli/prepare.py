@@ -218,7 +218,8 @@ def actors(
     """Train the embedded base and encode pairs for its adapter. If interrupted, rerun to resume."""
     hush()
     from echoreel.common.settings import load_settings
-    from echoreel.embedded_base.train_base import BaseRecipe, more_pairs, train_base
+    from echoreel.embedded_base.base_recipe import BaseRecipe
+    from echoreel.embedded_base.train_base import more_pairs, train_base
 
     settings = load_settings(recipe, BaseRecipe, overrides or ())
     if pairs_only:

@@ -28,9 +28,15 @@ so that they are drawn last, when the coarse picture is there."""
 def enlarged_autoencoder(small: Any, settings: BaseSettings, size: int) -> Any:
     """An autoencoder with a level more than `small`, which has its weights wherever both have the same layer.
 
-    Raises SettingsError unless `settings` have its channels behind one more level, and more latent channels.
+    Raises SettingsError unless `size`, in pixels, is twice the small one's, and `settings` have its channels
+    behind one more level, and more latent channels.
     """
     channels, latents = tuple(small.config.block_out_channels), small.config.latent_channels
+    if size != 2 * small.config.sample_size:
+        raise SettingsError(
+            f"actors.size: got {size}, need {2 * small.config.sample_size}, twice the size of the base that "
+            "this one grows from"
+        )
     if settings.autoencoder_channels[1:] != channels or settings.latent_channels <= latents:
         raise SettingsError(
             f"base.autoencoder_channels, base.latent_channels: got {settings.autoencoder_channels} and "
@@ -69,7 +75,7 @@ def _share_latents(weights: dict[str, Tensor], small: Mapping[str, Tensor], old:
 
 def _beside(kernel: Tensor, places: Tensor, size: int) -> Tensor:
     """A 1x1 kernel (K, K, 1, 1) at these places of an identity (size, size, 1, 1)."""
-    whole = torch.eye(size).to(kernel)[..., None, None].clone()
+    whole = torch.eye(size).to(kernel)[..., None, None]
     whole[places[:, None], places[None]] = kernel
     return whole
 

@@ -7,7 +7,7 @@ import pytest
 from helpers.places import RECIPES, ROOT
 
 from echoreel.common.settings import Settings, load_settings
-from echoreel.embedded_base.train_base import BaseRecipe
+from echoreel.embedded_base.base_recipe import BaseRecipe
 from echoreel.embedded_base.train_prompts import PromptRecipe
 from echoreel.evaluation.actorbench.benchmark import EvaluateSettings
 from echoreel.evaluation.actorbench.train_judge import JudgeRecipe

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AnimateDiffPipeline
-from helpers.motion_libraries import write_library
+from helpers.base_recipes import one_step_recipe
 
 from echoreel.actors.actor_clips import ActorSettings
-from echoreel.actors.motion_library import synthetic_library
 from echoreel.bases.loading import load_base
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import AdapterMismatch, SettingsError
@@ -22,11 +21,10 @@ from echoreel.embedded_base.enlarge import (
     enlarged_denoiser,
     scale_details,
 )
-from echoreel.embedded_base.train_base import BaseRecipe, train_base
+from echoreel.embedded_base.train_base import train_base
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.dense_prism import DensePrismSettings
 from echoreel.method.loading import load_adapter
-from echoreel.training.loop import FitSettings
 
 SMALL = BaseSettings(autoencoder_channels=(8, 16, 16), latent_channels=4)
 LARGE = BaseSettings(autoencoder_channels=(8, 8, 16, 16), latent_channels=6)
@@ -109,21 +107,13 @@ def test_an_adapter_of_the_papers_form_does_not_grow() -> None:
 
 
 def test_a_recipe_grows_the_packaged_base_and_its_adapter(tmp_path: Path) -> None:
-    write_library(tmp_path / "motions", synthetic_library())
-    one = FitSettings(steps=1, validate_every=1, log_every=1)
-    recipe = BaseRecipe(
-        motions=tmp_path / "motions",
-        folder=tmp_path / "grown",
+    recipe = one_step_recipe(
+        tmp_path,
+        "grown",
         grow="embedded",
         grow_adapter="embedded",
         actors=ActorSettings(size=64),
         base=BaseSettings(autoencoder_channels=(8, 32, 64, 96), latent_channels=10),
-        pairs=4,
-        references=1,
-        autoencoder_clips=1,
-        clip_batch=1,
-        autoencoder=one,
-        clips=one,
     )
     pipe = AnimateDiffPipeline.from_pretrained(train_base(recipe))
     assert pipe.vae.config.latent_channels == pipe.unet.config.in_channels == 10
@@ -135,5 +125,10 @@ def test_a_recipe_grows_the_packaged_base_and_its_adapter(tmp_path: Path) -> Non
         "clips",
         "pairs",
     }
-    with pytest.raises(SettingsError, match="got start embedded and grow embedded"):
-        train_base(recipe.model_copy(update={"start": "embedded"}))
+    for changes, told in (
+        ({"start": "embedded"}, "got start embedded and grow embedded"),
+        ({"grow": None}, "got grow_adapter embedded without grow"),
+        ({"actors": ActorSettings(size=48), "folder": tmp_path / "other"}, "actors.size: got 48, need 64"),
+    ):
+        with pytest.raises(SettingsError, match=told):
+            train_base(recipe.model_copy(update=changes))

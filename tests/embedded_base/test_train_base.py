@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AnimateDiffPipeline
+from helpers.base_recipes import one_step_recipe
 from helpers.motion_libraries import write_library
 from helpers.toy_bases import toy_modelscope
 from helpers.toy_models import toy_pipeline
@@ -17,6 +18,7 @@ from echoreel.actors.looks import full_caption, sample_look
 from echoreel.actors.motion_library import synthetic_library
 from echoreel.common.errors import BaseUnsupported, CheckpointError
 from echoreel.embedded_base.architecture import BaseSettings, build_text_encoder
+from echoreel.embedded_base.base_recipe import BaseRecipe
 from echoreel.embedded_base.caption_task import PARTS, CaptionTask, disturbed, said
 from echoreel.embedded_base.picture_tasks import (
     AutoencoderTask,
@@ -26,7 +28,7 @@ from echoreel.embedded_base.picture_tasks import (
     FrameTask,
 )
 from echoreel.embedded_base.tokenizer import load_tokenizer
-from echoreel.embedded_base.train_base import BaseRecipe, more_pairs, train_base
+from echoreel.embedded_base.train_base import more_pairs, train_base
 from echoreel.training.loop import FitSettings, fit
 from echoreel.training.pair_cache import PairSet
 
@@ -96,24 +98,7 @@ def test_half_of_the_batches_are_of_single_frames_if_asked(frames: int, shapes: 
 
 
 def test_a_recipe_makes_a_pipeline_and_another_goes_on_from_it(tmp_path: Path) -> None:
-    write_library(tmp_path / "motions", synthetic_library())
-    one = FitSettings(steps=1, validate_every=0, log_every=1)
-    recipe = BaseRecipe(
-        motions=tmp_path / "motions",
-        folder=tmp_path / "first",
-        base=TINY,
-        pairs=4,
-        references=1,
-        autoencoder_clips=1,
-        caption_batch=2,
-        frame_batch=2,
-        clip_batch=1,
-        clip_frames=2,
-        autoencoder=one,
-        captions=one,
-        frames=one,
-        clips=one,
-    )
+    recipe = one_step_recipe(tmp_path, "first", base=TINY, clip_frames=2)
     first = train_base(recipe)
     pipe = AnimateDiffPipeline.from_pretrained(first)
     assert pipe.unet.config.cross_attention_dim == 16
