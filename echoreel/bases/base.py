@@ -15,8 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from echoreel.common.errors import BaseUnsupported, SettingsError
-
-MOST_SIDE = 16_384  # pixels of a video
+from echoreel.common.settings import MOST_SIDE
 
 Condition = Mapping[str, Tensor]
 Longer: TypeAlias = Literal["free noise", "diffusion forcing", "continued"]

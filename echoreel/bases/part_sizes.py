@@ -68,7 +68,10 @@ def check_counts(part: str, config: Any) -> None:
     """Raises CheckpointError where a part's config asks for more layers or labels than any network has, has
     numbers that are none, or names code to be run."""
     if kernel := _kernel(config):
-        raise CheckpointError(f"{part} asks for code of the hub, {kernel:.80}, which is never run")
+        raise CheckpointError(
+            f"{part} asks for code of the hub, {kernel:.80}, which is never run; take that entry out of the "
+            "config"
+        )
     for name, count in _counts(config):
         if not math.isfinite(count) and part != "scheduler":  # DPM's lambda_min_clipped is -inf
             raise CheckpointError(f"{part} has {name} {count}, need a finite number; get the files again")

@@ -49,6 +49,11 @@ def at_home(path: Path | str) -> Path:
         return Path(path)
 
 
+def has_no_home(path: Path) -> bool:
+    """Whether a path still begins with a `~` for which nobody knows a folder."""
+    return bool(path.parts) and path.parts[0].startswith("~")
+
+
 def small_file(path: Path, most: int = SMALL_FILE) -> bytes:
     """The bytes of a file of facts that somebody else may have made.
 

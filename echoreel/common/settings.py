@@ -30,7 +30,8 @@ Longest: TypeAlias = Annotated[float, Field(ge=0.1, le=86_400)]  # the greatest 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Layers: TypeAlias = Annotated[int, Field(gt=0, le=1024)]  # of a network
 Width: TypeAlias = Annotated[int, Field(gt=0, le=65_536)]  # of a layer, or another of its sizes
-Pixels: TypeAlias = Annotated[int, Field(ge=16, le=16_384)]  # a side
+MOST_SIDE = 16_384  # pixels of a video
+Pixels: TypeAlias = Annotated[int, Field(ge=16, le=MOST_SIDE)]  # a side
 
 
 class _Told(ModelMetaclass):

@@ -22,7 +22,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.files import written_beside
-from echoreel.common.places import at_home
+from echoreel.common.places import at_home, has_no_home
 from echoreel.common.settings import Settings
 
 Resolve = Callable[[str, int], str]  # host name and port -> the address to connect to
@@ -52,7 +52,7 @@ def fetched(url: str, settings: DownloadSettings | None = None, resolve: Resolve
     """The file of a URL, from the cache where it is there. Raises DownloadError."""
     settings = settings or DownloadSettings()
     folder = at_home(settings.cache)
-    if folder.parts[:1] == ("~",):
+    if has_no_home(folder):
         raise DownloadError("nobody knows your home folder, which videos are downloaded to; set HOME")
     path = folder / hashlib.blake2b(url.encode("utf-8", "replace"), digest_size=16).hexdigest()
     if path.exists():

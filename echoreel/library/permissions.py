@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from echoreel.common.files import write_atomic
-from echoreel.common.places import at_home
+from echoreel.common.places import at_home, has_no_home
 from echoreel.common.settings import Settings
 from echoreel.common.text import checked_text
 from echoreel.library.tables import LibraryError, local_folder
@@ -120,4 +120,4 @@ class Permissions:
 def _home() -> Path | None:
     """Where this user's notes are; None for a user without a home folder."""
     base = at_home(os.environ.get("XDG_DATA_HOME") or "~/.local/share")
-    return None if base.parts[0].startswith("~") else base / "echoreel" / "libraries"
+    return None if has_no_home(base) else base / "echoreel" / "libraries"

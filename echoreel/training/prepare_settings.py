@@ -6,12 +6,11 @@ from typing import Annotated, Any, Self
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from echoreel.bases.base import BaseLike
-from echoreel.common.settings import Pixels, Settings
+from echoreel.common.settings import MOST_SIDE, Pixels, Settings
 from echoreel.media.video_files import MOST_FPS
 from echoreel.training.clip_shape import ClipShape, bucket_named, buckets_around, clip_shape
 
 AUTO = ("auto",)
-MOST_SIDE = 16_384  # pixels, as of other sizes
 NAME = re.compile(r"[0-9]{2,5}x[0-9]{2,5}x[1-9][0-9]{0,3}")  # of a bucket
 
 

@@ -122,7 +122,7 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
     recipe = recipe if isinstance(recipe, AdapterRecipe) else load_settings(recipe, AdapterRecipe)
     first, run, weights = first_process(), RunFolder(recipe.folder), recipe.weights()
     weights.check(recipe.task.gradient_checkpointing)
-    with nullcontext() if not first else undone(absent(run.beginnings()), lambda: run.latest() is not None):
+    with undone(absent(run.beginnings()), lambda: run.latest() is not None) if first else nullcontext():
         if first:
             with run.locked():
                 check_run(run, recipe.fit)
