@@ -31,14 +31,14 @@ def test_the_embedded_adapter_fits_the_embedded_base_and_changes_its_video() -> 
     result = echoreel.generate(PROMPT, [demo_reference()], seed=7, settings=settings)
     assert result.base_videos is not None
     ours, base = result.videos[0], result.base_videos[0]
-    assert ours.shape == base.shape == (16, 32, 32, 3)
+    assert ours.shape == base.shape == (16, 64, 64, 3)
     assert not np.array_equal(ours, base)
 
 
 def test_detached_the_embedded_base_is_itself() -> None:
     pipe = echoreel.load_base()
     adapter = echoreel.ActionAdapter.from_pretrained()
-    inputs = torch.randn(2, 8, 16, 8, 8), torch.tensor([500, 500]), torch.randn(32, 40, 128)
+    inputs = torch.randn(2, 16, 16, 8, 8), torch.tensor([500, 500]), torch.randn(32, 40, 128)
     with torch.no_grad():
         before = pipe.unet(*inputs[:2], encoder_hidden_states=inputs[2]).sample
         adapter.attach(pipe)
@@ -53,5 +53,5 @@ def test_detached_the_embedded_base_is_itself() -> None:
 def test_the_embedded_judge_says_how_good_it_is() -> None:
     judge = Judge.load()
     assert {"joint_error", "shirt", "trousers", "place"} <= judge.accuracy.keys()
-    reading = judge.read(np.zeros((1, 16, 32, 32, 3), np.uint8))
+    reading = judge.read(np.zeros((1, 16, 64, 64, 3), np.uint8))
     assert reading.joints.shape == (1, 16, 18, 3)

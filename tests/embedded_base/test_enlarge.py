@@ -112,11 +112,11 @@ def test_a_recipe_grows_the_packaged_base_and_its_adapter(tmp_path: Path) -> Non
         "grown",
         grow="embedded",
         grow_adapter="embedded",
-        actors=ActorSettings(size=64),
-        base=BaseSettings(autoencoder_channels=(8, 32, 64, 96), latent_channels=10),
+        actors=ActorSettings(size=128),
+        base=BaseSettings(autoencoder_channels=(8, 16, 32, 64, 96), latent_channels=18),
     )
     pipe = AnimateDiffPipeline.from_pretrained(train_base(recipe))
-    assert pipe.vae.config.latent_channels == pipe.unet.config.in_channels == 10
+    assert pipe.vae.config.latent_channels == pipe.unet.config.in_channels == 18
     load_adapter(tmp_path / "grown" / "adapter").check_fits(base_of(pipe))
     assert {path.name for path in (tmp_path / "grown").iterdir()} == {
         "adapter",
@@ -128,7 +128,7 @@ def test_a_recipe_grows_the_packaged_base_and_its_adapter(tmp_path: Path) -> Non
     for changes, told in (
         ({"start": "embedded"}, "got start embedded and grow embedded"),
         ({"grow": None}, "got grow_adapter embedded without grow"),
-        ({"actors": ActorSettings(size=48), "folder": tmp_path / "other"}, "actors.size: got 48, need 64"),
+        ({"actors": ActorSettings(size=48), "folder": tmp_path / "other"}, "actors.size: got 48, need 128"),
     ):
         with pytest.raises(SettingsError, match=told):
             train_base(recipe.model_copy(update=changes))

@@ -96,7 +96,7 @@ def test_train_your_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert code == 0, told
     assert (tmp_path / "mine" / "first.mp4").is_file()
     facts = json.loads((tmp_path / "mine" / "run" / "adapter" / "training.json").read_text())
-    assert (facts["base"], facts["steps"], facts["frames"], facts["size"]) == ("embedded", 2, 16, [32, 32])
+    assert (facts["base"], facts["steps"], facts["frames"], facts["size"]) == ("embedded", 2, 16, [64, 64])
     usage = subprocess.run(script, capture_output=True, text=True, timeout=60)
     assert usage.returncode == 1
     assert "give a folder of captioned clips" in usage.stderr

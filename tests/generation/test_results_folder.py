@@ -56,9 +56,9 @@ def test_one_can_look_at_the_video_while_it_is_made(
     looks: list[Frames | None] = []
     again = results.make(request_made, lambda told: looks.append(told.look()))
     shown = [look for look in looks if look is not None]
-    assert [look.shape for look in shown] == [(16, 32, 32, 3)] * 4
+    assert [look.shape for look in shown] == [(16, 64, 64, 3)] * 4
     assert np.abs(shown[0].astype(int) - shown[1]).max() > 8
-    video = read_frames(results.result(again).video, size=(32, 32)).frames
+    video = read_frames(results.result(again).video, size=(64, 64)).frames
     assert np.abs(shown[-1].astype(int) - video).mean() < 2  # what the mp4's compression leaves
     first, second = (results.result(each).video.read_bytes() for each in (made[0], again))
     assert first == second
