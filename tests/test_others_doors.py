@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -149,23 +150,44 @@ def test_a_text_model_takes_no_memory_for_what_its_config_says(embedder: Path, g
             encoder(str(embedder))
 
 
-@pytest.mark.parametrize("nested", [False, True])
+KERNEL = "kernels-community/flash-attn3:flash"
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"_attn_implementation": KERNEL}, KERNEL),
+        ({"text_config": {"_attn_implementation": KERNEL}}, KERNEL),
+        ({"attn_implementation": {"": KERNEL}}, KERNEL),  # one for each part
+        ({"_attn_implementation": {"text_config": KERNEL}}, KERNEL),
+        ({"layers": [{"experts_implementation": KERNEL}]}, KERNEL),
+        (
+            {"attn_implementation": "flash_attention_2"},
+            "flash_attention_2",
+        ),  # of the hub where none is installed
+        ({"attn_implementation": "paged|flash_attention_3"}, "paged|flash_attention_3"),
+    ],
+)
 def test_no_config_has_a_kernel_of_the_hub_run(
-    toys: Path, embedder: Path, tmp_path: Path, nested: bool
+    toys: Path, embedder: Path, tmp_path: Path, asked: dict[str, Any], named: str
 ) -> None:
     """transformers would fetch it, where the package `kernels` is installed."""
-    kernel: dict[str, Any] = {"_attn_implementation": "kernels-community/flash-attn3:flash"}
-    asked = {"text_config": kernel} if nested else kernel
     base = shutil.copytree(toys / "base", tmp_path / "base")
     changed(embedder / CONFIG, **asked)
     changed(base / "text_encoder" / CONFIG, **asked)
-    told = "asks for code of the hub, kernels-community/flash-attn3:flash, which is never run"
+    told = re.escape(f"asks for code of the hub, {named}, which is never run")
     with pytest.raises(EchoReelError, match=told):
         load_embedder(str(embedder))
     with pytest.raises(ModelMissing, match=told):
         ActionClassifier(str(embedder))
     with pytest.raises(EchoReelError, match=told):
         load_base(base)
+
+
+@pytest.mark.parametrize("way", ["eager", "sdpa", None])
+def test_ways_of_torch_to_compute_layers_may_be_named(base: Path, way: str | None) -> None:
+    changed(base / "text_encoder" / CONFIG, attn_implementation=way)
+    load_base(base)
 
 
 def test_no_adapter_of_peft_is_added_to_a_model(toys: Path, embedder: Path, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ MOST_SIDE = 4096  # of a picture for an encoder; usual are 224 to 384
 PACKED = 8  # numbers that a byte of weights holds at most: GGUF has a bit and a half for one
 LORA_FACTS = "lora_adapter_metadata"  # in a LoRA's file
 MOST_RANK = 4096  # of a LoRA
+OF_TORCH = {"", "eager", "sdpa", "flex_attention", "grouped_mm", "batched_mm"}  # ways to compute layers
 PLAIN_NAME = re.compile(r"[\w.^$-]+")
 FLOATING = re.compile("B?F")  # how safetensors names their kinds
 WEIGHTS = (".safetensors", ".bin")
@@ -80,15 +81,16 @@ def check_counts(part: str, config: Any) -> None:
             raise CheckpointError(f"{part} has {name} {count}, at most {most}; get the files again")
 
 
-def _kernel(told: Any) -> str | None:
-    """A kernel of the hub that a config names for its layers: transformers would fetch it, and run it."""
+def _kernel(told: Any, is_named: bool = False) -> str | None:
+    """A way to compute layers that a config names and torch does not have: transformers would fetch a kernel
+    of the hub for it, and run it. is_named: `told` is, or lies below, what names one."""
     if isinstance(told, dict):
-        for key, value in told.items():
-            if isinstance(value, str) and str(key).endswith("_implementation") and "/" in value:
-                return value
-            if found := _kernel(value):
-                return found
-    return None
+        parts = ((value, is_named or "_implementation" in str(key)) for key, value in told.items())
+    elif isinstance(told, list):
+        parts = ((value, is_named) for value in told)
+    else:
+        return told if is_named and isinstance(told, str) and told not in OF_TORCH else None
+    return next((found for part in parts if (found := _kernel(*part))), None)
 
 
 def check_no_adapter(*folders: Path) -> None:
