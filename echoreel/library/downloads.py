@@ -241,7 +241,7 @@ def _make_room(folder: Path, most: int, keep: Path) -> None:
     """
     files = []
     for path in folder.iterdir():
-        if not OWN_NAME.fullmatch(path.name):
+        if not OWN_NAME.fullmatch(path.name) or path.is_dir():
             continue
         try:
             state = path.stat()

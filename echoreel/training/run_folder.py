@@ -43,7 +43,7 @@ from echoreel.common.places import check_below, check_ends, check_own, small_fil
 from echoreel.common.settings import Settings
 from echoreel.common.torch_file import load_tensors
 
-_STEP = re.compile(r"step-(\d+)")
+_STEP = re.compile(r"step-([0-9]{6}|[1-9][0-9]{6,})")  # as `_place` names it: others are the user's
 
 FILES = ("weights.safetensors", "ema.safetensors", "optimizer.pt", "state.json")  # all of a checkpoint's
 FOLDERS = ("sheets", "captions", "tensorboard")  # of a run, beside its checkpoints and its result

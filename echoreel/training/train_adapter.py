@@ -13,6 +13,7 @@ from echoreel.bases.lookup import base_of
 from echoreel.bases.quantize import Quantize
 from echoreel.common.errors import SettingsError
 from echoreel.common.files import absent, check_only, files_in, undone, written_beside
+from echoreel.common.places import resolved
 from echoreel.common.settings import Settings, load_settings
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
@@ -158,7 +159,7 @@ def check_run(run: RunFolder, settings: FitSettings) -> None:
 
 def _facts(recipe: AdapterRecipe) -> TrainingFacts | None:
     """None where the run's log has no line yet, since its minutes ran out before, or is damaged."""
-    settings, name = recipe.model_dump(mode="json", exclude=PLACES), recipe.folder.resolve().name
+    settings, name = recipe.model_dump(mode="json", exclude=PLACES), resolved(recipe.folder).name
     try:
         return facts_of(recipe.folder, recipe.base, recipe.pairs, settings, name=name)
     except (OSError, ValueError, LookupError, OverflowError):

@@ -215,6 +215,8 @@ def test_only_what_the_run_wrote_is_removed(tmp_path: Path) -> None:
         "step-000003/notes.txt",
         "step-000001/picture.png",
         "step-2/.partial",
+        "step-1/weights.safetensors",  # copies of checkpoints, to be kept
+        "step-0000002/state.json",
     }
     for name in mine - {"step-000003/notes.txt"}:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
