@@ -24,6 +24,7 @@ from echoreel import ActionAdapter, load_adapter
 from echoreel.bases.encoding import encode_captions
 from echoreel.bases.loading import load_base
 from echoreel.bases.part_sizes import check_pictures
+from echoreel.bases.sketch import sketched
 from echoreel.common.errors import (
     AdapterMismatch,
     BaseUnsupported,
@@ -180,8 +181,44 @@ def test_no_config_has_a_kernel_of_the_hub_run(
         load_embedder(str(embedder))
     with pytest.raises(ModelMissing, match=told):
         ActionClassifier(str(embedder))
+    for load in (load_base, sketched):  # the latter makes its parts without weights
+        with pytest.raises(EchoReelError, match=told):
+            load(str(base))
+
+
+@pytest.mark.parametrize(
+    ("file", "asked", "told"),
+    [
+        (CONFIG, {"attn_implementation": KERNEL}, "asks for code of the hub"),
+        (CONFIG, {"num_hidden_layers": 10**6}, "has num_hidden_layers 1000000"),
+        (
+            CONFIG,
+            {"hidden_size": 12 * 10**6, "intermediate_size": 10**8},
+            "its config asks for [0-9]+ numbers",
+        ),
+        ("adapter_config.json", {"peft_type": "LORA", "r": 10**9}, "an adapter of peft, which is not read"),
+    ],
+)
+def test_the_config_of_a_model_is_checked_by_its_hub_id(
+    embedder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    asked: dict[str, Any],
+    told: str,
+) -> None:
+    commit, model = "0" * 40, tmp_path / "hub" / "models--someone--text"
+    shutil.copytree(embedder, model / "snapshots" / commit)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert load_embedder("someone/text").encode(["a man"]).shape == (1, 384)
+    place = model / "snapshots" / commit / file
+    place.write_text(json.dumps((json.loads(place.read_text()) if place.exists() else {}) | asked))
     with pytest.raises(EchoReelError, match=told):
-        load_base(base)
+        load_embedder("someone/text")
+    with pytest.raises(ModelMissing, match=told):
+        ActionClassifier("someone/text")
 
 
 @pytest.mark.parametrize("way", ["eager", "sdpa", None])

@@ -93,13 +93,13 @@ def _kernel(told: Any, is_named: bool = False) -> str | None:
     return next((found for part in parts if (found := _kernel(*part))), None)
 
 
-def check_no_adapter(*folders: Path) -> None:
+def check_no_adapter(*folders: Path, told: str = "") -> None:
     """Raises CheckpointError for a model with an adapter of peft, which transformers would add unchecked."""
     for folder in folders:
         if os.path.lexists(folder / "adapter_config.json"):
             raise CheckpointError(
-                f"{folder.name} has an adapter_config.json, an adapter of peft, which is not read; remove "
-                "it, or merge it into the weights"
+                f"{told or folder.name} has an adapter_config.json, an adapter of peft, which is not read; "
+                "remove it, or merge it into the weights"
             )
 
 
@@ -194,14 +194,7 @@ def check_model(folder: Path, kind: str | None = None) -> None:
     """Raises CheckpointError for a model of transformers in a folder that is of another kind, or whose config
     asks for more numbers than its weights can hold, and whatever transformers does."""
     check_readable(folder)
-    check_no_adapter(folder)
-    check_counts("the model", json_value(small_file(folder / "config.json").decode()))
-    told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-    check_counts("the model", told.to_dict())
-    _check_positions(told)
-    with _on_meta("the model"):
-        made: Any = transformers.AutoModel.from_config(told, trust_remote_code=False)
-    asked = sum(tensor.numel() for tensor in [*made.parameters(), *made.buffers()])
+    told, asked = asked_by(folder)
     stored = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in WEIGHTS)
     if asked > PACKED * stored + ROOM:
         raise CheckpointError(
@@ -209,6 +202,18 @@ def check_model(folder: Path, kind: str | None = None) -> None:
         )
     if kind not in (None, told.model_type):  # else one of usual sizes is made
         raise CheckpointError(f"it is a {told.model_type}, need a {kind}; give another one")
+
+
+def asked_by(folder: Path) -> tuple[Any, int]:
+    """The config of a model of transformers, and how many numbers it asks for. Raises as `check_model`."""
+    check_no_adapter(folder, told="the model")
+    check_counts("the model", json_value(small_file(folder / "config.json").decode()))
+    told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    check_counts("the model", told.to_dict())
+    _check_positions(told)
+    with _on_meta("the model"):
+        made: Any = transformers.AutoModel.from_config(told, trust_remote_code=False)
+    return told, sum(tensor.numel() for tensor in [*made.parameters(), *made.buffers()])
 
 
 def _check_positions(config: Any) -> None:
@@ -259,8 +264,9 @@ def made_empty(source: str, part: str, package: str | None, kind: str | None) ->
             return diffusers_own.from_config(config)
     if not issubclass(found, transformers.PreTrainedModel):
         return None
+    check_counts(part, transformers.PretrainedConfig.get_config_dict(source, subfolder=part)[0])
     told = (found.config_class or transformers.AutoConfig).from_pretrained(source, subfolder=part)
-    check_counts(part, told.to_dict())
+    check_counts(part, told.to_dict())  # with usual sizes for those that are not told
     with _on_meta(part):
         return found(told)
 
