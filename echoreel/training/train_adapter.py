@@ -1,7 +1,6 @@
 """Training an adapter: the base's own denoising problem, with references to read; only the adapter trains."""
 
 import logging
-import os
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -29,6 +28,7 @@ from echoreel.training.memory import check_memory
 from echoreel.training.pair_cache import PairSet
 from echoreel.training.run_facts import FACTS, TrainingFacts, facts_of
 from echoreel.training.run_folder import RunFolder, load_trained
+from echoreel.training.spread_base import launched
 
 LOG = logging.getLogger(__name__)
 # Of a recipe: what names paths of this machine.
@@ -67,7 +67,7 @@ class AdapterRecipe(Settings):
 
 def first_process() -> bool:
     """Of those that torchrun starts; the only one otherwise."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return launched()[0] == 0
 
 
 def adapter_to_train(
@@ -135,10 +135,13 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
         def captions() -> list[str]:
             return ["", *data.all_captions(), *(validation.all_captions() if validation else ())]
 
-        loaded = load_frozen(weights, captions, recipe.folder)
-        adapter = adapter_to_train(
-            loaded.base, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
-        )
+        def adapter_for(base: BaseLike) -> ActionAdapter:
+            parts = (recipe.start, recipe.preset, recipe.prism, recipe.integration)
+            return adapter_to_train(base, *parts, seed=recipe.task.seed)
+
+        check = None if recipe.start is None else adapter_for
+        loaded = load_frozen(weights, captions, recipe.folder, check)
+        adapter = adapter_for(loaded.base)
     adapter.prism.requires_grad_(not recipe.freeze_prism)
     task = AdapterTask(adapter, loaded, data, recipe.task, validation)
     fit(task, recipe.fit, recipe.folder)
