@@ -174,5 +174,7 @@ def save_adapter(adapter: ActionAdapter, folder: Path, facts: TrainingFacts | No
     """Write beside, then swap: killed in between, the next start saves again. Raises OutputError."""
     with written_beside(folder) as partial:
         adapter.save_pretrained(partial)
-        if facts is not None:
+        if facts is None:
+            (folder / FACTS).unlink(missing_ok=True)  # of the weights that were there
+        else:
             (partial / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")

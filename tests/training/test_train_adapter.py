@@ -404,6 +404,10 @@ def test_a_finished_adapter_with_a_note_in_it_keeps_the_note(
 ) -> None:
     shutil.copytree(trained, tmp_path / "run")
     assert train(recipe(world, tmp_path / "run")) == tmp_path / "run" / "adapter"  # written anew
+    with monkeypatch.context() as patched:
+        patched.setattr(train_adapter, "_facts", lambda recipe: None)  # its log has no line
+        train(recipe(world, tmp_path / "run"))
+    assert not (tmp_path / "run" / "adapter" / "training.json").exists()
     (tmp_path / "run" / "adapter" / "notes.txt").write_text("mine")
     monkeypatch.setattr(train_adapter, "load_frozen", None)  # told before the base is loaded
     with pytest.raises(OutputError, match=r"did not write, notes\.txt"):
