@@ -32,6 +32,7 @@ from echoreel.common.errors import (
     VideoError,
 )
 from echoreel.evaluation.actorbench.report_page import write_page
+from echoreel.evaluation.heldout.report import HeldoutReport
 from echoreel.generation.generate import generate
 from echoreel.generation.settings import GenerationSettings
 from echoreel.library.actions.text_embedder import PACKAGE, load_embedder
@@ -43,8 +44,11 @@ from echoreel.media.reference_video import ReferenceVideo
 from echoreel.media.video_files import write_video
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.loading import load_adapter
-from echoreel.training.pair_cache import PairSetWriter
+from echoreel.training.encode_pairs import prepare_pairs
+from echoreel.training.manifest import read_manifest
+from echoreel.training.pair_cache import PairSet, PairSetError, PairSetWriter
 from echoreel.training.prepare_settings import PrepareSettings
+from echoreel.training.run_folder import RunFolder
 
 SIZE = 32, 32
 QUICK = GenerationSettings(steps=1, num_frames=4, height=32, width=32)
@@ -273,6 +277,45 @@ def test_pairs_keep_shards_of_another_program(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"has shard-00007\.safetensors, but no settings\.json"):
         PairSetWriter(tmp_path).bind(PrepareSettings())
     assert theirs.read_bytes() == b"theirs"
+
+
+def test_pairs_keep_copies_of_shards_that_are_named_otherwise(tmp_path: Path) -> None:
+    writer, latents = PairSetWriter(tmp_path), np.zeros((1, 4, 4, 4, 4), np.float16)
+    for number in (0, 1):
+        writer.write(number, latents, latents[:, None], [["a man", "a man"]])
+    mine = [tmp_path / name for name in ("shard-1.safetensors", "shard-000001.safetensors")]
+    for path in mine:
+        shutil.copy(tmp_path / "shard-00001.safetensors", path)
+    assert len(PairSet.open(tmp_path)) == 2
+    assert writer.keep([0]) == 1
+    assert all(path.exists() for path in mine)
+
+
+def test_a_folder_in_place_of_a_shard_is_told(tmp_path: Path) -> None:
+    (tmp_path / "shard-00000.safetensors").mkdir()
+    with pytest.raises(PairSetError, match="this is a folder; give the path of a shard of pairs, or move it"):
+        PairSet.open(tmp_path)
+
+
+def test_a_circle_of_links_is_told_wherever_it_is(clip: Path, tmp_path: Path) -> None:
+    for name in ("loop", "run/sheets", "evaluation/videos", "videos/a man running.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to((tmp_path / name).name)
+    manifest = tmp_path / "pairs.jsonl"
+    pair = {"target": "loop/a.mp4", "caption": "a man", "references": [{"path": clip.name}]}
+    manifest.write_text(json.dumps(pair))
+    with pytest.raises(VideoError, match="Too many levels of symbolic links"):
+        prepare_pairs(toy_pipeline(), manifest, tmp_path / "pairs", PrepareSettings(frames=4, size=SIZE))
+    with pytest.raises(PairSetError, match="Too many levels of symbolic links"):
+        read_manifest(tmp_path / "loop")
+    with pytest.raises(OutputError), RunFolder(tmp_path / "run").locked():
+        pass
+    with pytest.raises(OutputError):
+        HeldoutReport.check_places(tmp_path / "evaluation")
+    added = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none").add(
+        [tmp_path / "videos"], quiet=True
+    )
+    assert "Too many levels of symbolic links" in str(added.problems)
 
 
 CHANGES: dict[str, Callable[[ActionAdapter], Any]] = {

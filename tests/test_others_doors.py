@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +24,7 @@ from echoreel import ActionAdapter, load_adapter
 from echoreel.bases.encoding import encode_captions
 from echoreel.bases.loading import load_base
 from echoreel.bases.part_sizes import check_pictures
+from echoreel.bases.sketch import sketched
 from echoreel.common.errors import (
     AdapterMismatch,
     BaseUnsupported,
@@ -149,23 +151,80 @@ def test_a_text_model_takes_no_memory_for_what_its_config_says(embedder: Path, g
             encoder(str(embedder))
 
 
-@pytest.mark.parametrize("nested", [False, True])
+KERNEL = "kernels-community/flash-attn3:flash"
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"_attn_implementation": KERNEL}, KERNEL),
+        ({"text_config": {"_attn_implementation": KERNEL}}, KERNEL),
+        ({"attn_implementation": {"": KERNEL}}, KERNEL),  # one for each part
+        ({"_attn_implementation": {"text_config": KERNEL}}, KERNEL),
+        ({"layers": [{"experts_implementation": KERNEL}]}, KERNEL),
+        (
+            {"attn_implementation": "flash_attention_2"},
+            "flash_attention_2",
+        ),  # of the hub where none is installed
+        ({"attn_implementation": "paged|flash_attention_3"}, "paged|flash_attention_3"),
+    ],
+)
 def test_no_config_has_a_kernel_of_the_hub_run(
-    toys: Path, embedder: Path, tmp_path: Path, nested: bool
+    toys: Path, embedder: Path, tmp_path: Path, asked: dict[str, Any], named: str
 ) -> None:
     """transformers would fetch it, where the package `kernels` is installed."""
-    kernel: dict[str, Any] = {"_attn_implementation": "kernels-community/flash-attn3:flash"}
-    asked = {"text_config": kernel} if nested else kernel
     base = shutil.copytree(toys / "base", tmp_path / "base")
     changed(embedder / CONFIG, **asked)
     changed(base / "text_encoder" / CONFIG, **asked)
-    told = "asks for code of the hub, kernels-community/flash-attn3:flash, which is never run"
+    told = re.escape(f"asks for code of the hub, {named}, which is never run")
     with pytest.raises(EchoReelError, match=told):
         load_embedder(str(embedder))
     with pytest.raises(ModelMissing, match=told):
         ActionClassifier(str(embedder))
+    for load in (load_base, sketched):  # the latter makes its parts without weights
+        with pytest.raises(EchoReelError, match=told):
+            load(str(base))
+
+
+@pytest.mark.parametrize(
+    ("file", "asked", "told"),
+    [
+        (CONFIG, {"attn_implementation": KERNEL}, "asks for code of the hub"),
+        (CONFIG, {"num_hidden_layers": 10**6}, "has num_hidden_layers 1000000"),
+        (
+            CONFIG,
+            {"hidden_size": 12 * 10**6, "intermediate_size": 10**8},
+            "its config asks for [0-9]+ numbers",
+        ),
+        ("adapter_config.json", {"peft_type": "LORA", "r": 10**9}, "an adapter of peft, which is not read"),
+    ],
+)
+def test_the_config_of_a_model_is_checked_by_its_hub_id(
+    embedder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    asked: dict[str, Any],
+    told: str,
+) -> None:
+    commit, model = "0" * 40, tmp_path / "hub" / "models--someone--text"
+    shutil.copytree(embedder, model / "snapshots" / commit)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert load_embedder("someone/text").encode(["a man"]).shape == (1, 384)
+    place = model / "snapshots" / commit / file
+    place.write_text(json.dumps((json.loads(place.read_text()) if place.exists() else {}) | asked))
     with pytest.raises(EchoReelError, match=told):
-        load_base(base)
+        load_embedder("someone/text")
+    with pytest.raises(ModelMissing, match=told):
+        ActionClassifier("someone/text")
+
+
+@pytest.mark.parametrize("way", ["eager", "sdpa", None])
+def test_ways_of_torch_to_compute_layers_may_be_named(base: Path, way: str | None) -> None:
+    changed(base / "text_encoder" / CONFIG, attn_implementation=way)
+    load_base(base)
 
 
 def test_no_adapter_of_peft_is_added_to_a_model(toys: Path, embedder: Path, tmp_path: Path) -> None:

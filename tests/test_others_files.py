@@ -20,7 +20,7 @@ from safetensors import numpy as tensors_of
 
 from comfyui.adapters import load_adapter as load_nodes_adapter
 from echoreel.actors import motion_library
-from echoreel.actors.motion_library import MotionLibrary, synthetic_library
+from echoreel.actors.motion_library import COLUMNS, MotionLibrary, synthetic_library
 from echoreel.bases.loading import load_base
 from echoreel.bases.part_sizes import check_lora
 from echoreel.bases.sketch import sketched
@@ -152,7 +152,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(toys: Path, tmp_path: Path)
     for name in ("captions.json", "safetensors"):
         pairs = shard(tmp_path / f"pairs of {name}")
         piped(pairs / f"shard-00000.{name}")
-        with pytest.raises(PairSetError, match="is damaged"):
+        with pytest.raises(PairSetError, match="a pipe or a device"):
             PairSet.open(pairs)
     for name in ("optimizer.pt", "state.json", "weights.safetensors"):
         run = checkpoint(tmp_path / f"run of {name}", {})
@@ -174,6 +174,11 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(toys: Path, tmp_path: Path)
     run = checkpoint(tmp_path / "resumed", {})
     os.mkfifo(run / "metrics.jsonl")
     with pytest.raises(OutputError, match="a pipe or a device"):
+        RunLog(run, "adapter", range(1, 2), tensorboard=False)
+    (run / "metrics.jsonl").unlink()
+    with (run / "metrics.jsonl").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(OutputError, match=r"metrics\.jsonl: has over \d+ bytes, no log of a training"):
         RunLog(run, "adapter", range(1, 2), tensorboard=False)
     judge = shutil.copytree(ROOT / "echoreel" / "weights" / "judges", tmp_path / "judge")
     piped(judge / "judge.json")
@@ -384,6 +389,22 @@ def test_motions_that_unpack_to_too_much_are_told(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(motion_library, "ARCHIVE_BYTES", 10_000)
     with pytest.raises(MotionLibraryError, match="over 10000 bytes once it is unpacked"):
         MotionLibrary.load(library)
+
+
+def test_tables_of_many_columns_take_no_time(tmp_path: Path) -> None:
+    """Each row would have a value for each of them."""
+    names = ",".join(map(str, range(500_000)))
+    library = write_library(tmp_path / "motions", synthetic_library())
+    (library / "motions.csv").write_text(f"{','.join(COLUMNS)},{names}\n" + "7,walking\n" * 1000)
+    with pytest.raises(MotionLibraryError, match="columns, at most 10000"):
+        MotionLibrary.load(library)
+    shutil.copy(VIDEO, tmp_path)
+    (tmp_path / "a.csv").write_text(
+        f"label,youtube_id,time_start,time_end,{names}\n" + "run,cartwheel,0,1\n" * 1000
+    )
+    lost = Counter[str]()
+    assert not [*READERS["kinetics"](tmp_path, lost)]
+    assert lost.total() == 1
 
 
 @pytest.mark.parametrize("row", [b"7,walking\n", b'7,"' + b"x" * 200_000 + b'",a,0,5,s,r\n', b"\xff\xfe"])

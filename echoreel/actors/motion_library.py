@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from echoreel.common.errors import MotionLibraryError
 from echoreel.common.places import small_file
-from echoreel.common.text import FIELD
+from echoreel.common.text import table_rows
 
 JOINTS = (
     "pelvis", "chest", "neck", "head", "lsho", "lelb", "lhand", "rsho", "relb", "rhand",
@@ -132,8 +132,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
         raise MotionLibraryError(f"{path} does not exist; need {NEED}")
     try:
         text = small_file(path).decode("utf-8-sig")
-        csv.field_size_limit(FIELD)  # of the process: read_tables may have set a larger one
-        rows = list(csv.DictReader(StringIO(text, newline="")))
+        rows = list(table_rows(StringIO(text, newline="")))
     except (OSError, ValueError, csv.Error) as error:
         raise MotionLibraryError(f"{path} is not a table ({error}); write it as UTF-8, as .csv") from error
     missing = [column for column in COLUMNS if not rows or column not in rows[0]]

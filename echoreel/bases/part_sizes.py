@@ -41,6 +41,7 @@ MOST_SIDE = 4096  # of a picture for an encoder; usual are 224 to 384
 PACKED = 8  # numbers that a byte of weights holds at most: GGUF has a bit and a half for one
 LORA_FACTS = "lora_adapter_metadata"  # in a LoRA's file
 MOST_RANK = 4096  # of a LoRA
+OF_TORCH = {"", "eager", "sdpa", "flex_attention", "grouped_mm", "batched_mm"}  # ways to compute layers
 PLAIN_NAME = re.compile(r"[\w.^$-]+")
 FLOATING = re.compile("B?F")  # how safetensors names their kinds
 WEIGHTS = (".safetensors", ".bin")
@@ -80,24 +81,25 @@ def check_counts(part: str, config: Any) -> None:
             raise CheckpointError(f"{part} has {name} {count}, at most {most}; get the files again")
 
 
-def _kernel(told: Any) -> str | None:
-    """A kernel of the hub that a config names for its layers: transformers would fetch it, and run it."""
+def _kernel(told: Any, is_named: bool = False) -> str | None:
+    """A way to compute layers that a config names and torch does not have: transformers would fetch a kernel
+    of the hub for it, and run it. is_named: `told` is, or lies below, what names one."""
     if isinstance(told, dict):
-        for key, value in told.items():
-            if isinstance(value, str) and str(key).endswith("_implementation") and "/" in value:
-                return value
-            if found := _kernel(value):
-                return found
-    return None
+        parts = ((value, is_named or "_implementation" in str(key)) for key, value in told.items())
+    elif isinstance(told, list):
+        parts = ((value, is_named) for value in told)
+    else:
+        return told if is_named and isinstance(told, str) and told not in OF_TORCH else None
+    return next((found for part in parts if (found := _kernel(*part))), None)
 
 
-def check_no_adapter(*folders: Path) -> None:
+def check_no_adapter(*folders: Path, told: str = "") -> None:
     """Raises CheckpointError for a model with an adapter of peft, which transformers would add unchecked."""
     for folder in folders:
         if os.path.lexists(folder / "adapter_config.json"):
             raise CheckpointError(
-                f"{folder.name} has an adapter_config.json, an adapter of peft, which is not read; remove "
-                "it, or merge it into the weights"
+                f"{told or folder.name} has an adapter_config.json, an adapter of peft, which is not read; "
+                "remove it, or merge it into the weights"
             )
 
 
@@ -192,14 +194,7 @@ def check_model(folder: Path, kind: str | None = None) -> None:
     """Raises CheckpointError for a model of transformers in a folder that is of another kind, or whose config
     asks for more numbers than its weights can hold, and whatever transformers does."""
     check_readable(folder)
-    check_no_adapter(folder)
-    check_counts("the model", json_value(small_file(folder / "config.json").decode()))
-    told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-    check_counts("the model", told.to_dict())
-    _check_positions(told)
-    with _on_meta("the model"):
-        made: Any = transformers.AutoModel.from_config(told, trust_remote_code=False)
-    asked = sum(tensor.numel() for tensor in [*made.parameters(), *made.buffers()])
+    told, asked = asked_by(folder)
     stored = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in WEIGHTS)
     if asked > PACKED * stored + ROOM:
         raise CheckpointError(
@@ -207,6 +202,18 @@ def check_model(folder: Path, kind: str | None = None) -> None:
         )
     if kind not in (None, told.model_type):  # else one of usual sizes is made
         raise CheckpointError(f"it is a {told.model_type}, need a {kind}; give another one")
+
+
+def asked_by(folder: Path) -> tuple[Any, int]:
+    """The config of a model of transformers, and how many numbers it asks for. Raises as `check_model`."""
+    check_no_adapter(folder, told="the model")
+    check_counts("the model", json_value(small_file(folder / "config.json").decode()))
+    told = transformers.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    check_counts("the model", told.to_dict())
+    _check_positions(told)
+    with _on_meta("the model"):
+        made: Any = transformers.AutoModel.from_config(told, trust_remote_code=False)
+    return told, sum(tensor.numel() for tensor in [*made.parameters(), *made.buffers()])
 
 
 def _check_positions(config: Any) -> None:
@@ -257,8 +264,9 @@ def made_empty(source: str, part: str, package: str | None, kind: str | None) ->
             return diffusers_own.from_config(config)
     if not issubclass(found, transformers.PreTrainedModel):
         return None
+    check_counts(part, transformers.PretrainedConfig.get_config_dict(source, subfolder=part)[0])
     told = (found.config_class or transformers.AutoConfig).from_pretrained(source, subfolder=part)
-    check_counts(part, told.to_dict())
+    check_counts(part, told.to_dict())  # with usual sizes for those that are not told
     with _on_meta(part):
         return found(told)
 

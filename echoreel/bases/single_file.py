@@ -11,7 +11,7 @@ import torch
 
 from echoreel.common.errors import BaseUnsupported, CheckpointError
 from echoreel.common.extras import needs
-from echoreel.common.places import at_home
+from echoreel.common.places import at_home, resolved
 
 SUFFIXES = (".safetensors", ".gguf")
 NUMBERS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of GGUF's kinds
@@ -26,7 +26,7 @@ def single_file(name: str | Path | None) -> Path | None:
 
 def parts_around(file: Path) -> Path:
     """The pipeline's folder that the file lies in. Raises BaseUnsupported where it lies in none."""
-    for folder in file.resolve().parents[:2]:
+    for folder in resolved(file).parents[:2]:
         if (folder / "model_index.json").is_file():
             return folder
     raise BaseUnsupported(

@@ -49,6 +49,11 @@ def at_home(path: Path | str) -> Path:
         return Path(path)
 
 
+def resolved(path: Path | str) -> Path:
+    """The whole path, links followed; a circle of links stays, so that opening it tells the reason."""
+    return Path(os.path.realpath(path))
+
+
 def has_no_home(path: Path) -> bool:
     """Whether a path still begins with a `~` for which nobody knows a folder."""
     return bool(path.parts) and path.parts[0].startswith("~")
@@ -112,8 +117,11 @@ def check_below(folder: Path, names: Collection[str]) -> None:
     """Raises OutputError where one of these folders in an output folder leads elsewhere: files there may be
     of others, with names that ours have."""
     for name in names:
-        if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise OutputError(f"{folder / name}: is a link to elsewhere; remove it, or choose another folder")
+        path = folder / name
+        if not resolved(path).is_relative_to(resolved(folder)) or (path.is_symlink() and not path.exists()):
+            raise OutputError(
+                f"{path}: is a link to elsewhere or to nothing; remove it, or choose another folder"
+            )
 
 
 def check_own(path: Path, keys: Collection[str]) -> None:

@@ -1,8 +1,10 @@
 """Text that comes from outside: a command line, a file of others."""
 
 import codecs
+import csv
 import json
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from echoreel.common.errors import SettingsError
@@ -13,6 +15,7 @@ BOMS = (  # UTF-32 first: its mark begins as that of UTF-16
     *((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")),
     *((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")),
 )
+COLUMNS = 10_000  # of a csv table
 FIELD = 131_072  # characters of a value in a csv table, unless a reader needs more
 LONGEST_NUMBER = 400  # digits; longer whole numbers are over the range of float
 CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -72,6 +75,18 @@ def decoded(data: bytes) -> tuple[str, str]:
 def one_line(text: str) -> str:
     """The text with single spaces for all white space and line ends, and \ufffd for what is not text."""
     return " ".join(NO_TEXT.sub("\ufffd", text).replace("\ufeff", "").split())
+
+
+def table_rows(lines: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Rows of a csv table by the names in its first line; None for a value that a row lacks.
+
+    Raises csv.Error, also for giant values and for too many columns: each row has a value for all of them.
+    """
+    csv.field_size_limit(FIELD)  # of the process: read_tables sets a larger one
+    rows = csv.DictReader(lines)
+    if (count := len(rows.fieldnames or ())) > COLUMNS:
+        raise csv.Error(f"has {count} columns, at most {COLUMNS}")
+    yield from rows
 
 
 def json_value(text: str) -> Any:

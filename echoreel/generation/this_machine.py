@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from echoreel.common.checksums import damaged_weights
 from echoreel.common.errors import OutputError
 from echoreel.common.extras import EXTRAS
-from echoreel.common.places import WEIGHTS, check_outputs, small_file
+from echoreel.common.places import WEIGHTS, check_outputs, resolved, small_file
 from echoreel.common.versions import NEWEST_TESTED, untested
 
 State: TypeAlias = Literal["ok", "note", "problem"]
@@ -215,7 +215,7 @@ def _folders(top: Path) -> Iterator[Path]:
         inside[:] = sorted(
             n for n in inside if depth < DEPTH and not n.startswith((".", "__", "node_modules", "models--"))
         )
-        if "config.json" in files and not Path(here).resolve().is_relative_to(WEIGHTS):
+        if "config.json" in files and not resolved(here).is_relative_to(WEIGHTS):
             yield Path(here)
 
 

@@ -109,7 +109,8 @@ class _Download:
         thread.start()
         try:
             thread.join(self._left())
-            late = thread.is_alive()
+            over = time.monotonic() >= self._until  # a busy machine may wake us after the socket gave up
+            late = thread.is_alive() or (over and self._error is not None)
         finally:
             self._stop()
         thread.join(1.0)  # it writes no more when the file is removed
@@ -241,7 +242,7 @@ def _make_room(folder: Path, most: int, keep: Path) -> None:
     """
     files = []
     for path in folder.iterdir():
-        if not OWN_NAME.fullmatch(path.name):
+        if not OWN_NAME.fullmatch(path.name) or path.is_dir():
             continue
         try:
             state = path.stat()

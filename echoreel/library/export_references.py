@@ -12,6 +12,7 @@ from echoreel.bases.encoding import encoded_for
 from echoreel.bases.loading import model_name
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
+from echoreel.common.files import absent, undone
 from echoreel.library.clips import LibraryClip
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.reference_file import SUFFIX
@@ -29,20 +30,21 @@ def export_references(
     size: pixels (height, width) to encode at. Files that are there are left as they are. Returns those
     written, and (place, what is wrong) of clips that could not be. Raises OSError for an impossible folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written, problems = list[Path](), list[tuple[str, str]]()
-    for clip in track(clips, f"writing {len(clips)} references", console=Console(stderr=True)):
-        action = re.sub(r"\W+", "-", clip.phrase).strip("-")[:60] or "clip"
-        target = folder / f"{action}-{clip.id}{SUFFIX}"
-        if target.exists():
-            continue
-        try:
-            reference = library.reference(clip)
-            if base is not None:
-                reference = encoded_for(base, reference, size, model_name(base_of(base).pipe))
-        except (EchoReelError, OSError) as error:
-            problems.append((clip.place, str(error)))
-            continue
-        reference.save(target, overwrite=False)
-        written.append(target)
+    with undone(absent((folder, *folder.parents)), lambda: bool(written)):
+        folder.mkdir(parents=True, exist_ok=True)
+        for clip in track(clips, f"writing {len(clips)} references", console=Console(stderr=True)):
+            action = re.sub(r"\W+", "-", clip.phrase).strip("-")[:60] or "clip"
+            target = folder / f"{action}-{clip.id}{SUFFIX}"
+            if target.exists():
+                continue
+            try:
+                reference = library.reference(clip)
+                if base is not None:
+                    reference = encoded_for(base, reference, size, model_name(base_of(base).pipe))
+            except (EchoReelError, OSError) as error:
+                problems.append((clip.place, str(error)))
+                continue
+            reference.save(target, overwrite=False)
+            written.append(target)
     return written, problems

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from echoreel.common.errors import EchoReelError, OutputError
-from echoreel.common.files import why_not_written, write_atomic, written_beside
+from echoreel.common.files import absent, undone, why_not_written, write_atomic, written_beside
 from echoreel.common.places import check_ends
 from echoreel.common.text import json_value
 from echoreel.library.clips import LibraryClip
@@ -23,6 +23,15 @@ def export_videos(
 
     file_of: the video of a clip; raises EchoReelError, OSError.
     """
+    written = list[Path]()
+    with undone(absent((folder, *folder.parents)), lambda: bool(written)):
+        return written, _exported(folder, clips, file_of, written)
+
+
+def _exported(
+    folder: Path, clips: Sequence[LibraryClip], file_of: Callable[[LibraryClip], Path], written: list[Path]
+) -> list[tuple[str, str]]:
+    """Copies into `folder`, noting them in `written`. Returns (place, what is wrong) of the others."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -30,7 +39,7 @@ def export_videos(
     manifest = folder / "manifest.jsonl"
     if manifest.exists() and not _is_ours(manifest):
         raise OutputError(f"{manifest}: already exists, and no export wrote it; choose another folder")
-    written, lines, problems = [], [], []
+    lines, problems = list[dict[str, object]](), list[tuple[str, str]]()
     source_of: dict[Path, Path] = {}
     for clip in clips:
         try:
@@ -58,7 +67,7 @@ def export_videos(
         lines.append(line | {"action": clip.phrase, "id": clip.id})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     write_atomic(manifest, text.encode())
-    return written, problems
+    return problems
 
 
 def _is_ours(manifest: Path) -> bool:

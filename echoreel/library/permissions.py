@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from echoreel.common.files import write_atomic
-from echoreel.common.places import at_home, has_no_home
+from echoreel.common.places import at_home, has_no_home, resolved
 from echoreel.common.settings import Settings
 from echoreel.common.text import checked_text
 from echoreel.library.tables import LibraryError, local_folder
@@ -37,7 +37,7 @@ class Permissions:
     def __init__(self, uri: str) -> None:
         folder = local_folder(uri)
         self.uri = uri
-        self._place = uri if folder is None else str(folder.resolve())
+        self._place = uri if folder is None else str(resolved(folder))
         name = blake2b(self._place.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
         home = _home()
         self._file = None if home is None else home / f"{name}.json"
@@ -63,7 +63,7 @@ class Permissions:
 
     def allow(self, folders: Iterable[Path] = (), embedders: Iterable[str] = ()) -> None:
         """Note folders and embedders for good. Raises LibraryError where that cannot be written."""
-        more_folders = [str(folder.resolve()) for folder in folders]
+        more_folders = [str(resolved(folder)) for folder in folders]
         more_embedders = list(embedders)
         now = self.allowed
         if {*more_folders} <= {*now.folders} and {*more_embedders} <= {*now.embedders}:
@@ -95,8 +95,8 @@ class Permissions:
     def allows(self, root: str) -> bool:
         """Whether videos below this folder may be read."""
         try:
-            top = Path(root).resolve()
-        except (OSError, ValueError, RuntimeError):  # a NUL, a circle of links
+            top = resolved(root)
+        except (OSError, ValueError):  # a NUL
             return False
         return any(top.is_relative_to(folder) for folder in self.allowed.folders)
 
@@ -107,10 +107,10 @@ class Permissions:
                 f"{root}: this folder is not allowed yet; if its videos may be used, run: "
                 f"echoreel library trust {self.uri} {root}"
             )
-        top = Path(root).resolve()
+        top = resolved(root)
         try:
-            found = (top / path).resolve()
-        except (OSError, ValueError, RuntimeError) as error:
+            found = resolved(top / path)
+        except (OSError, ValueError) as error:
             raise LibraryError(f"{path!r}: this path cannot be opened; rename the video") from error
         if not found.is_relative_to(top):
             raise LibraryError(f"{path}: points outside its folder {root}; move the video there")

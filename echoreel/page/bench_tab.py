@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from echoreel.common.places import small_file
+from echoreel.common.places import resolved, small_file
 from echoreel.media.drawing import DARK, in_both_themes
 from echoreel.page.appearance import address
 
@@ -22,7 +22,7 @@ def bench_pictures(folder: Path) -> list[Path]:
 
 
 def _is_own(path: Path, folder: Path) -> bool:
-    return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+    return path.is_file() and resolved(path).is_relative_to(resolved(folder))
 
 
 def bench_tab(folder: Path) -> None:

@@ -18,6 +18,7 @@ from echoreel.page.appearance import paragraphs
 from echoreel.page.from_library import best
 from echoreel.page.reference_cards import Card, asked, filled, reference_cards
 from echoreel.page.shared import EMBEDDED, MOST_REFERENCES, VIDEO_FILES, Shared, as_text, number, told
+from echoreel.page.telling import warn
 
 EXAMPLE_PROMPT = (
     "a person with brown hair in a red sweater and blue trousers doing a cartwheel on a grassy field"
@@ -252,7 +253,5 @@ def _choice(kind: str, name: str | None, choices: Sequence[str]) -> str | None:
     wanted = name or EMBEDDED
     if found := [each for each in choices if wanted in (each, Path(each).name)]:
         return found[0]
-    gr.Warning(
-        f"{wanted}: not on this machine; choose another, or start with --{kind} DIR", title=f"No such {kind}"
-    )
+    warn(f"{wanted}: not on this machine; choose another, or start with --{kind} DIR", f"No such {kind}")
     return None

@@ -17,6 +17,7 @@ from echoreel.media.video_files import animated_webp
 from echoreel.page.appearance import paragraphs, progress, videos
 from echoreel.page.generate_tab import GenerateTab, reasons, requested, shown
 from echoreel.page.shared import Shared, told
+from echoreel.page.telling import warn
 
 SECONDS = 1.0  # between two looks at what runs
 PREVIEW_FPS = 8.0
@@ -159,9 +160,7 @@ def _join_settings(
 def _restored(path: Path, shared: Shared) -> list[Any]:
     request, lost = shared.results.restored(path)
     if lost:
-        gr.Warning(
-            f"Not in the outputs folder: {', '.join(lost)}. Drop the clip again.", title="Reference missing"
-        )
+        warn(f"Not in the outputs folder: {', '.join(lost)}. Drop the clip again.", "Reference missing")
     return shown(request, shared)
 
 

@@ -1,5 +1,6 @@
 """The page's calls: whatever goes wrong in one is told in a sentence, and every answer is text."""
 
+import html
 import logging
 from textwrap import shorten
 from typing import Any
@@ -49,5 +50,11 @@ def text_only(value: Any) -> Any:
     return value
 
 
+def warn(text: str, title: str) -> None:
+    """Tell it in a corner of the page, as text."""
+    gr.Warning(_short(text), title=title)
+
+
 def _short(text: str) -> str:
-    return shorten(text_only(text), MOST_TOLD, placeholder=" …")
+    """As text: Gradio shows messages as HTML, and they tell names of others."""
+    return html.escape(shorten(text_only(text), MOST_TOLD, placeholder=" …"), quote=False)

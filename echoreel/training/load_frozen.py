@@ -1,7 +1,6 @@
 """A base as a training needs it: captions encoded first, text encoders gone, its weights made small."""
 
 import gc
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from echoreel.bases.sketch import sketched
 from echoreel.common.errors import SettingsError
 from echoreel.training.caption_store import CaptionStore, encode_ahead
 from echoreel.training.held_blocks import hold_blocks
-from echoreel.training.spread_base import process_device
+from echoreel.training.spread_base import launched, process_device
 
 NO_TEXT = ("vae", "audio_vae", "vocoder", "image_encoder")  # parts that captions are encoded without
 
@@ -89,9 +88,15 @@ class TextEncoders:
             _free()
 
 
-def load_frozen(weights: FrozenWeights, captions: Callable[[], Sequence[str]], folder: Path) -> Loaded:
+def load_frozen(
+    weights: FrozenWeights,
+    captions: Callable[[], Sequence[str]],
+    folder: Path,
+    check: Callable[[Base], object] | None = None,
+) -> Loaded:
     """The base on this process's device, or where its blocks wait.
 
+    check: is called with the base before any work, perhaps without its weights; what it raises ends all.
     Its text encoders first encode all captions into `folder`, and are freed before the denoiser is loaded. A
     base of ours is small enough to be loaded whole, and HunyuanVideo 1.5 can only be. Raises as `load_base`
     does.
@@ -101,6 +106,8 @@ def load_frozen(weights: FrozenWeights, captions: Callable[[], Sequence[str]], f
     dtype = torch.bfloat16 if device.type == "cuda" else None
     file = single_file(weights.name)
     sketch, _ = sketched(str(weights.name if file is None else weights.parts or parts_around(file)))
+    if check is not None:
+        check(sketch)
     names = [name for name, part in sketch.pipe.components.items() if _is_text(name, part)]
     if (
         not names
@@ -111,7 +118,7 @@ def load_frozen(weights: FrozenWeights, captions: Callable[[], Sequence[str]], f
         pipe = load_base(weights.name, usual, place, parts=weights.parts, quantize=weights.packed)
         return Loaded(_placed(pipe, weights, device))
     store = CaptionStore(folder / "captions", sketch.caption_width)
-    rank, world = (int(os.environ.get(name, usual)) for name, usual in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    rank, world, _ = launched()
     encode_ahead(store, captions(), lambda: _encoder(sketch, weights, dtype, device), rank, world)
     _free()
     pipe = load_parts(weights.name, names, dtype, device, weights.parts, weights.packed)

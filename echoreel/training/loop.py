@@ -27,7 +27,7 @@ from echoreel.common.files import written_beside
 from echoreel.common.randomness import noise_like, seeded
 from echoreel.training.batch_statistics import BatchStatistics
 from echoreel.training.fit_settings import FREE, FitSettings
-from echoreel.training.optimizer import adamw, rate_factor
+from echoreel.training.optimizer import adamw, rate_factor, restore
 from echoreel.training.precision import EMULATED, Precision, computes_in_bf16, fast_kernels
 from echoreel.training.prefetch import Batch, Feed, count_samples
 from echoreel.training.run_folder import (
@@ -249,14 +249,11 @@ class _Training:
         return batches // self.world
 
     def _resume_optimizer(self, snapshot: Snapshot) -> None:
-        """Raises CheckpointError when its state is of other parameters."""
+        """Raises CheckpointError when its state is of other parameters, or cannot be."""
         try:
-            self.optimizer.load_state_dict(snapshot.optimizer)
-            moments = [self.optimizer.state[p]["exp_avg"].shape for p in self.parameters.values()]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            moments = [str(error)]
-        if moments != [p.shape for p in self.parameters.values()]:
-            raise self._damaged("its optimizer has the state of other parameters")
+            restore(self.optimizer, snapshot.optimizer)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise self._damaged("its optimizer has the state of other parameters, or NaN") from error
 
     def _damaged(self, why: str) -> CheckpointError:
         return CheckpointError(

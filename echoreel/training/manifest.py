@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from echoreel.common.places import regular_file
+from echoreel.common.places import regular_file, resolved
 from echoreel.common.settings import Settings, validated
 from echoreel.common.text import checked_text, json_value
 from echoreel.training.pair_shards import PairSetError
@@ -106,8 +106,8 @@ def _line(row: str, source: str, references: int, root: Path) -> ManifestLine:
 
 def inside(root: Path, file: Path, source: str) -> Path:
     """The file in the root folder. Raises PairSetError for a path that points outside it."""
-    found = (root / file).resolve()
-    if not found.is_relative_to(root.resolve()):
+    found = resolved(root / file)
+    if not found.is_relative_to(resolved(root)):
         raise PairSetError(
             f"{source}: {file} points outside {root}, which videos must be in; give another root"
         )

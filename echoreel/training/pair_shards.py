@@ -30,13 +30,16 @@ from safetensors import SafetensorError, safe_open
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.loading_errors import hint_of
-from echoreel.common.places import check_ends, small_file
+from echoreel.common.places import regular_file, small_file
 from echoreel.common.text import json_value
 
 Latents: TypeAlias = NDArray[np.float16]
 
 TARGETS = "targets"
-_SHARD = re.compile(r"shard-\d+\.safetensors")
+NEED = "a shard of pairs, or move it away"
+_SHARD = re.compile(
+    r"shard-([0-9]{5}|[1-9][0-9]{5,})\.safetensors"
+)  # as we write it: others may be the user's
 _CAPTIONS = TypeAdapter(list[list[str]])
 
 
@@ -120,8 +123,8 @@ def shards_in(folder: Path) -> list[Path]:
 
 def origin_of(shard: Path) -> Origin:
     """What a shard was made of. Raises PairSetError when it is missing or damaged."""
+    regular_file(shard, PairSetError, NEED)
     try:
-        check_ends(shard)
         with safe_open(shard, framework="np") as file:
             return Origin.of(file.metadata())
     except (OSError, SafetensorError, ValueError, TypeError) as error:
@@ -130,8 +133,8 @@ def origin_of(shard: Path) -> Origin:
 
 def opened(path: Path) -> list[OpenPart]:
     """The parts of a shard's file, mapped into memory. Raises PairSetError."""
+    regular_file(path, PairSetError, NEED)
     try:
-        check_ends(path)
         file = safe_open(path, framework="np")
         keys = sorted(file.keys())
         names = [key[: -len(TARGETS)].removesuffix("/") for key in keys if key.endswith(TARGETS)] or [""]

@@ -14,7 +14,7 @@ from echoreel.common.checksums import check_sum
 from echoreel.common.errors import CheckpointError, EchoReelError, OutputError
 from echoreel.common.files import written_beside
 from echoreel.common.loading_errors import reason_of
-from echoreel.common.places import small_file
+from echoreel.common.places import resolved, small_file
 from echoreel.common.text import checked_text, one_line
 from echoreel.media.video_files import Span, read_frames, write_video
 from echoreel.training.evaluated import Evaluated, evaluated
@@ -46,7 +46,7 @@ def publish(
         )
     if not license.strip():
         raise EchoReelError("the licence is empty; say how others may use the adapter, such as apache-2.0")
-    if to.resolve().is_relative_to(run.resolve()):
+    if resolved(to).is_relative_to(resolved(run)):
         raise EchoReelError(f"{to}: lies in the run's folder; choose another place")
     _check_adapter(adapter)
     if to.is_dir() and any(to.iterdir()) and published_facts(to) is None:
@@ -71,7 +71,7 @@ def publish(
 
 def _check_adapter(adapter: Path) -> None:
     """Raises EchoReelError for files that lie elsewhere, or that a disk changed."""
-    if any(not (adapter / file).resolve().is_relative_to(adapter.resolve()) for file in FILES):
+    if any(not resolved(adapter / file).is_relative_to(resolved(adapter)) for file in FILES):
         raise EchoReelError(
             f"{adapter}: has a link to a file elsewhere, which is not published; copy it there"
         )

@@ -18,10 +18,10 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ from echoreel.common.places import check_below, check_ends, check_own, small_fil
 from echoreel.common.settings import Settings
 from echoreel.common.torch_file import load_tensors
 
-_STEP = re.compile(r"step-(\d+)")
+_STEP = re.compile(r"step-([0-9]{6}|[1-9][0-9]{6,})")  # as `_place` names it: others are the user's
 
 FILES = ("weights.safetensors", "ema.safetensors", "optimizer.pt", "state.json")  # all of a checkpoint's
 FOLDERS = ("sheets", "captions", "tensorboard")  # of a run, beside its checkpoints and its result
@@ -54,8 +54,8 @@ class RunState(Settings):
 
     step: NonNegativeInt
     task: str
-    elapsed: NonNegativeFloat  # seconds
-    totals: dict[str, float]  # since the last log line
+    elapsed: Annotated[float, Field(ge=0, le=3.6e9)]  # seconds; a million hours
+    totals: dict[str, FiniteFloat]  # since the last log line
     ema: bool | None = None  # whether there are averaged weights; none = written before this was told
     batches: PositiveInt | None = None  # of a step, over all processes; none = likewise
     sums: dict[str, int] | None = None  # CRC-32 of the files beside it; none = likewise
@@ -176,6 +176,8 @@ class RunFolder:
                 if (path / name).exists():
                     check_ends(path / name)
             state = RunState.model_validate_json(small_file(path / "state.json"))
+            if state.step != _step(path):
+                raise ValueError(f"state.json is of step {state.step}")
             for name, written in (state.sums or {}).items():
                 if name in FILES and file_sum(path / name) != written:
                     raise ValueError(f"{name} is not as it was written")

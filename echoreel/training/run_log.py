@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from echoreel.common.errors import OutputError
 from echoreel.common.extras import needs
 from echoreel.common.files import why_not_written, write_atomic
-from echoreel.common.places import regular_file
+from echoreel.common.places import regular_file, small_file
 
 GONE = suppress(OSError)
 """Around what goes to the terminal: when it has been closed, training goes on, to a checkpoint at least."""
@@ -137,8 +137,12 @@ def _kept_lines(path: Path, last_step: int) -> bytes:
     if not path.exists():
         return b""
     regular_file(path, OutputError, "a new folder")
+    try:
+        data = small_file(path)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}, no log of a training; move it away") from error
     kept = []
-    for line in path.read_bytes().splitlines(keepends=True):
+    for line in data.splitlines(keepends=True):
         try:
             told = json.loads(line)
         except (ValueError, RecursionError):

@@ -13,14 +13,34 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
-from echoreel.common.errors import BaseUnsupported
+from echoreel.common.errors import BaseUnsupported, SettingsError
+
+
+def launched() -> tuple[int, int, int]:
+    """(number, count, number on this machine) of this process, as torchrun says; (0, 1, 0) for one alone.
+
+    Raises SettingsError for variables that no launcher sets so.
+    """
+    usual = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    told = {name: os.environ.get(name, value) for name, value in usual.items()}
+    try:
+        number, count, here = map(int, told.values())
+    except ValueError:
+        number, count, here = 0, 0, 0
+    if not 0 <= number < count:
+        got = ", ".join(f"{name}={value[:40]}" for name, value in told.items())
+        raise SettingsError(
+            f"got {got} in the environment, need numbers, RANK below WORLD_SIZE; unset them, or start with "
+            "torchrun"
+        )
+    return number, count, here
 
 
 def process_device() -> torch.device:
     """Where this process computes: under torchrun each has a GPU of its own."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", launched()[2])
 
 
 def spread_over_processes(base: BaseLike, device: torch.device) -> None:

@@ -1,7 +1,6 @@
 """Training an adapter: the base's own denoising problem, with references to read; only the adapter trains."""
 
 import logging
-import os
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +12,7 @@ from echoreel.bases.lookup import base_of
 from echoreel.bases.quantize import Quantize
 from echoreel.common.errors import SettingsError
 from echoreel.common.files import absent, check_only, files_in, undone, written_beside
+from echoreel.common.places import resolved
 from echoreel.common.settings import Settings, load_settings
 from echoreel.method.adapter import ActionAdapter
 from echoreel.method.integration import FrameIntegrationSettings, IntegrationSettings
@@ -28,6 +28,7 @@ from echoreel.training.memory import check_memory
 from echoreel.training.pair_cache import PairSet
 from echoreel.training.run_facts import FACTS, TrainingFacts, facts_of
 from echoreel.training.run_folder import RunFolder, load_trained
+from echoreel.training.spread_base import launched
 
 LOG = logging.getLogger(__name__)
 # Of a recipe: what names paths of this machine.
@@ -66,7 +67,7 @@ class AdapterRecipe(Settings):
 
 def first_process() -> bool:
     """Of those that torchrun starts; the only one otherwise."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return launched()[0] == 0
 
 
 def adapter_to_train(
@@ -134,10 +135,13 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
         def captions() -> list[str]:
             return ["", *data.all_captions(), *(validation.all_captions() if validation else ())]
 
-        loaded = load_frozen(weights, captions, recipe.folder)
-        adapter = adapter_to_train(
-            loaded.base, recipe.start, recipe.preset, recipe.prism, recipe.integration, seed=recipe.task.seed
-        )
+        def adapter_for(base: BaseLike) -> ActionAdapter:
+            parts = (recipe.start, recipe.preset, recipe.prism, recipe.integration)
+            return adapter_to_train(base, *parts, seed=recipe.task.seed)
+
+        check = None if recipe.start is None else adapter_for
+        loaded = load_frozen(weights, captions, recipe.folder, check)
+        adapter = adapter_for(loaded.base)
     adapter.prism.requires_grad_(not recipe.freeze_prism)
     task = AdapterTask(adapter, loaded, data, recipe.task, validation)
     fit(task, recipe.fit, recipe.folder)
@@ -158,7 +162,7 @@ def check_run(run: RunFolder, settings: FitSettings) -> None:
 
 def _facts(recipe: AdapterRecipe) -> TrainingFacts | None:
     """None where the run's log has no line yet, since its minutes ran out before, or is damaged."""
-    settings, name = recipe.model_dump(mode="json", exclude=PLACES), recipe.folder.resolve().name
+    settings, name = recipe.model_dump(mode="json", exclude=PLACES), resolved(recipe.folder).name
     try:
         return facts_of(recipe.folder, recipe.base, recipe.pairs, settings, name=name)
     except (OSError, ValueError, LookupError, OverflowError):
@@ -170,5 +174,7 @@ def save_adapter(adapter: ActionAdapter, folder: Path, facts: TrainingFacts | No
     """Write beside, then swap: killed in between, the next start saves again. Raises OutputError."""
     with written_beside(folder) as partial:
         adapter.save_pretrained(partial)
-        if facts is not None:
+        if facts is None:
+            (folder / FACTS).unlink(missing_ok=True)  # of the weights that were there
+        else:
             (partial / FACTS).write_text(facts.model_dump_json(indent=2) + "\n", encoding="utf-8")

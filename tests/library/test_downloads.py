@@ -299,6 +299,7 @@ def test_a_url_that_is_no_text_is_told(tmp_path: Path) -> None:
 def test_the_cache_leaves_files_of_others(site: str, tmp_path: Path) -> None:
     (tmp_path / "holiday.mp4").write_bytes(bytes(5000))
     (tmp_path / "folder").mkdir()
+    (tmp_path / ("0" * 32)).mkdir()  # named as ours
     fetched(f"{site}/1", DownloadSettings(cache=tmp_path, cache_bytes=1), resolve)
     assert (tmp_path / "holiday.mp4").exists()
     assert (tmp_path / "folder").is_dir()

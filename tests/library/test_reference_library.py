@@ -283,10 +283,16 @@ def test_an_export_to_a_full_disk_is_told(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def no_room(*_: object, **__: object) -> None:
+        raise OutputError("a.safetensors: cannot be written: No space left on device; free some space")
+
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OutputError, match="No space left on device; free some space"):
-        library.export(tmp_path / "out", library.clips())
-    assert [*(tmp_path / "out").iterdir()] == []
+        library.export(tmp_path / "new" / "out", library.clips())
+    monkeypatch.setattr(ReferenceVideo, "save", no_room)
+    with pytest.raises(OutputError, match="No space left on device"):
+        export_references(library, tmp_path / "new" / "out", library.clips())
+    assert not (tmp_path / "new").exists()
 
 
 def test_two_files_of_one_id_are_not_exported_as_one(library: ReferenceLibrary, tmp_path: Path) -> None:

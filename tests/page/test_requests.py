@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import gradio as gr
 import httpx
 import pytest
 from helpers.page_client import PageClient, file_data
@@ -17,6 +18,7 @@ from helpers.places import ROOT
 
 from echoreel.page import uploads as page_uploads
 from echoreel.page.page import HOST, PageSettings, served
+from echoreel.page.telling import warn
 
 API = "/gradio_api"
 JOIN = f"{API}/queue/join"
@@ -214,6 +216,22 @@ def test_results_of_others_with_odd_names_are_shown_or_told(client: PageClient, 
     assert client.call(client.event_of("history"), ["odd.json"])[0]
     upload = client.upload("odd.json", (folder / "outputs" / "odd.json").read_bytes()).json()[0]
     assert client.call(client.event_of("restore"), [file_data(upload)])[0]
+
+
+def test_what_a_message_tells_of_others_is_text(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradio shows messages as HTML."""
+    link = "<a href='//elsewhere'>log in</a>"
+    notes = {"prompt": "a man", "seeds": [link], "settings": {}}
+    upload = client.upload("theirs.json", json.dumps(notes).encode()).json()[0]
+    worked, answer = client.call(client.event_of("restore"), [file_data(upload)])
+    assert not worked
+    assert "&lt;a href" in answer["error"]
+    shown: list[str] = []
+    monkeypatch.setattr(gr, "Warning", lambda text, title: shown.append(text))
+    warn(f"{link}: not on this machine", "No such base")
+    assert shown == ["&lt;a href='//elsewhere'&gt;log in&lt;/a&gt;: not on this machine"]
+    sources = [path.read_text() for path in (ROOT / "echoreel" / "page").glob("*.py")]
+    assert sum(text.count("gr.Warning(") + text.count("gr.Info(") for text in sources) == 1
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(client: PageClient, address: str) -> None:

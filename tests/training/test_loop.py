@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import json
+import math
 import os
 import pty
 import shutil
@@ -215,6 +216,8 @@ def test_only_what_the_run_wrote_is_removed(tmp_path: Path) -> None:
         "step-000003/notes.txt",
         "step-000001/picture.png",
         "step-2/.partial",
+        "step-1/weights.safetensors",  # copies of checkpoints, to be kept
+        "step-0000002/state.json",
     }
     for name in mine - {"step-000003/notes.txt"}:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -337,6 +340,59 @@ def test_a_damaged_file_of_a_checkpoint_is_told(
     shutil.rmtree(tmp_path / "run" / "step-000012")
     fit(ToyTask(), SETTINGS, tmp_path / "run")
     assert_same(newest(tmp_path / "run"), newest(uninterrupted))
+
+
+STORED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a moment of another shape": lambda told: told["state"][0].update(exp_avg=torch.zeros(3, 3)),
+    "a moment that is missing": lambda told: told["state"][0].pop("exp_avg_sq"),
+    "a moment too many": lambda told: told["state"][0].update(max_exp_avg_sq=torch.zeros(1)),
+    "NaN": lambda told: told["state"][0]["exp_avg"].fill_(torch.nan),
+    "a negative square": lambda told: told["state"][0]["exp_avg_sq"].fill_(-1),
+    "a negative step": lambda told: told["state"][0]["step"].fill_(-1),
+    "no groups": lambda told: told.update(param_groups=[]),
+}
+
+
+def changed_state(path: Path, **values: object) -> None:
+    """What a checkpoint says of itself, without checksums, as others may have written it."""
+    told = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps(told | {"sums": None} | values))
+
+
+@pytest.mark.parametrize("change", STORED)
+def test_an_optimizer_of_others_is_told(tmp_path: Path, uninterrupted: Path, change: str) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    path = tmp_path / "run" / "step-000012"
+    changed_state(path)
+    told = torch.load(path / "optimizer.pt", weights_only=True)
+    STORED[change](told)
+    torch.save(told, path / "optimizer.pt")
+    with pytest.raises(CheckpointError, match="its optimizer has the state of other parameters"):
+        fit(ToyTask(), SETTINGS.model_copy(update={"steps": 13}), tmp_path / "run")
+
+
+def test_settings_of_an_optimizer_of_others_are_not_taken(tmp_path: Path, uninterrupted: Path) -> None:
+    for name in ("mine", "theirs"):
+        shutil.copytree(uninterrupted, tmp_path / name)
+    path = tmp_path / "theirs" / "step-000012"
+    changed_state(path)
+    told = torch.load(path / "optimizer.pt", weights_only=True)
+    for group in told["param_groups"]:
+        group.update(maximize=True, betas=(5.0, -1.0), weight_decay=1e9, amsgrad=True)
+    torch.save(told, path / "optimizer.pt")
+    for name in ("mine", "theirs"):
+        fit(ToyTask(), SETTINGS.model_copy(update={"steps": 13}), tmp_path / name)
+    assert_same(newest(tmp_path / "mine"), newest(tmp_path / "theirs"))
+
+
+@pytest.mark.parametrize("values", [{"elapsed": 1e308}, {"totals": {"loss": math.inf}}, {"step": 11}])
+def test_numbers_of_a_checkpoint_that_cannot_be_are_told(
+    tmp_path: Path, uninterrupted: Path, values: dict[str, Any]
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    changed_state(tmp_path / "run" / "step-000012", **values)
+    with pytest.raises(CheckpointError, match="step-000012 is damaged"):
+        fit(ToyTask(), SETTINGS.model_copy(update={"steps": 13}), tmp_path / "run")
 
 
 def test_odd_lines_of_the_log_are_dropped(tmp_path: Path, uninterrupted: Path) -> None:

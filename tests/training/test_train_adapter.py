@@ -365,13 +365,24 @@ def test_a_step_names_its_pairs(world: Path, tmp_path: Path) -> None:
         fit(broken, FitSettings(steps=1, ema=0), tmp_path)
 
 
-@pytest.mark.parametrize("wrong", ["pairs=none", "base=none"])
+@pytest.mark.parametrize("wrong", ["pairs=none", "base=none", "start=none"])
 def test_a_refused_training_leaves_nothing(world: Path, tmp_path: Path, wrong: str) -> None:
     (tmp_path / "here").mkdir()
     for folder in ("new/run", "here"):
         with pytest.raises(EchoReelError, match="none"):
             train(recipe(world, tmp_path / folder, wrong))
     assert [*tmp_path.rglob("*")] == [tmp_path / "here"]
+
+
+@pytest.mark.parametrize("wrong", [{"RANK": "x"}, {"WORLD_SIZE": "0"}, {"RANK": "5"}, {"LOCAL_RANK": ""}])
+def test_variables_that_no_launcher_sets_are_told(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str]
+) -> None:
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=r"in the environment, need numbers, RANK below WORLD_SIZE"):
+        train(recipe(world, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_adapter_of_others_in_the_run_folder_stays(world: Path, tmp_path: Path) -> None:
@@ -393,6 +404,10 @@ def test_a_finished_adapter_with_a_note_in_it_keeps_the_note(
 ) -> None:
     shutil.copytree(trained, tmp_path / "run")
     assert train(recipe(world, tmp_path / "run")) == tmp_path / "run" / "adapter"  # written anew
+    with monkeypatch.context() as patched:
+        patched.setattr(train_adapter, "_facts", lambda recipe: None)  # its log has no line
+        train(recipe(world, tmp_path / "run"))
+    assert not (tmp_path / "run" / "adapter" / "training.json").exists()
     (tmp_path / "run" / "adapter" / "notes.txt").write_text("mine")
     monkeypatch.setattr(train_adapter, "load_frozen", None)  # told before the base is loaded
     with pytest.raises(OutputError, match=r"did not write, notes\.txt"):

@@ -32,16 +32,12 @@ class ActionClassifier:
         actions."""
         from transformers import AutoModelForVideoClassification
 
-        def load(source: str, cached: bool) -> tuple[Any, Any, Any]:
+        def load(source: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
             read: Any = AutoModelForVideoClassification.from_pretrained
             loaded = read(
-                source,
-                dtype=torch.float32,
-                output_loading_info=True,
-                local_files_only=cached,
-                trust_remote_code=False,
+                source, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **options
             )
-            return *loaded, processor_of(source, cached)
+            return *loaded, processor_of(source, options)
 
         model, report, self._processor = loaded_model("classifier", name, load)
         named, frames = model.config.id2label, getattr(model.config, "num_frames", None)

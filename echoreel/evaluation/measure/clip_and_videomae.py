@@ -13,9 +13,10 @@ import torch
 from einops import reduce
 from numpy.typing import NDArray
 
+from echoreel.bases.hub_models import checked_options
 from echoreel.bases.part_sizes import check_model, check_pictures
 from echoreel.bases.token_ids import check_token_ids
-from echoreel.common.errors import ModelMissing
+from echoreel.common.errors import CheckpointError, ModelMissing
 from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.loading_errors import blamed, why_not_loaded
 from echoreel.common.places import HUB_ID, at_home
@@ -39,12 +40,11 @@ class ClipEncoder:
         """`name`: a folder, or a hub id. Raises ModelMissing."""
         from transformers import AutoTokenizer, CLIPModel
 
-        def load(source: str, cached: bool) -> tuple[Any, Any, Any]:
-            options: dict[str, Any] = {"local_files_only": cached}
+        def load(source: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
             model = CLIPModel.from_pretrained(source, dtype=torch.float32, **options)
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
             check_token_ids("tokenizer", tokenizer, model)
-            return model, tokenizer, processor_of(source, cached)
+            return model, tokenizer, processor_of(source, options)
 
         model, self._tokenizer, self._processor = loaded_model("clip", name, load)
         self._model = model.to(device_here()).eval()
@@ -86,11 +86,11 @@ class VideoEncoder:
         """`name`: a folder, or a hub id. Raises ModelMissing, also for a VideoMAE that names no actions."""
         from transformers import VideoMAEForVideoClassification
 
-        def load(source: str, cached: bool) -> tuple[Any, Any, Any]:
+        def load(source: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
             loaded: Any = VideoMAEForVideoClassification.from_pretrained(
-                source, dtype=torch.float32, output_loading_info=True, local_files_only=cached
+                source, dtype=torch.float32, output_loading_info=True, **options
             )
-            return *loaded, processor_of(source, cached)
+            return *loaded, processor_of(source, options)
 
         model, report, self._processor = loaded_model("videomae", name, load)
         if report["missing_keys"]:
@@ -136,8 +136,8 @@ KINDS = ("clip", "videomae")  # options that are named as the one kind of model 
 
 
 @one_at_a_time
-def loaded_model(option: str, name: str, load: Callable[[str, bool], Loaded]) -> Loaded:
-    """What `load(source, only what is on this machine)` returns. The hub is asked for what is not here.
+def loaded_model(option: str, name: str, load: Callable[[str, dict[str, Any]], Loaded]) -> Loaded:
+    """What `load(source, options of from_pretrained)` returns. The hub is asked for what is not here.
 
     Weights are safetensors, or a checkpoint of the older kind read as tensors only (transformers' default).
     """
@@ -150,13 +150,16 @@ def loaded_model(option: str, name: str, load: Callable[[str, bool], Loaded]) ->
     try:
         if folder.is_dir():
             check_model(folder, option if option in KINDS else None)
-        return load(str(folder) if folder.is_dir() else name, True)
+            return load(str(folder), {"local_files_only": True})
+        return load(name, checked_options(name, cached=True))
     except Exception as error:  # the disk, or any class that the folder names: no common type
-        if folder.is_dir():
-            raise ModelMissing(why_not_loaded(f"--{option}", folder, error)) from error
+        if folder.is_dir() or isinstance(error, CheckpointError):
+            raise ModelMissing(why_not_loaded(f"--{option}", at_home(name), error)) from error
     try:
         _ask_the_hub(name)
-        return load(name, False)
+        return load(name, checked_options(name))
+    except CheckpointError as error:
+        raise ModelMissing(why_not_loaded(f"--{option}", name, error)) from error
     except Exception as error:  # as above, or the network
         raise ModelMissing(
             f"--{option} {name}: not on this machine, and the hub cannot be reached or has no such model; "
@@ -171,12 +174,12 @@ def _ask_the_hub(name: str) -> None:
     HfApi().model_info(name, timeout=CONNECTION)
 
 
-def processor_of(source: str, cached: bool) -> Any:
+def processor_of(source: str, options: dict[str, Any]) -> Any:
     """What resizes, crops and scales pictures for a model: Pillow, so that torchvision changes nothing."""
     from transformers import AutoImageProcessor
 
     make: Any = AutoImageProcessor.from_pretrained
-    made = make(source, backend="pil", local_files_only=cached, trust_remote_code=False)
+    made = make(source, backend="pil", trust_remote_code=False, **options)
     check_pictures(made)
     return made
 

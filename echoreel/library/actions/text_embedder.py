@@ -133,16 +133,20 @@ def _loaded(name: str, source: str | Path, dtype: torch.dtype) -> tuple[Any, Any
     """Tokenizer and model, from safetensors. Raises EchoReelError."""
     from transformers import AutoModel, AutoTokenizer
 
-    from echoreel.bases.part_sizes import check_model  # diffusers waits for it
+    from echoreel.bases.hub_models import checked_options  # diffusers waits for it
+    from echoreel.bases.part_sizes import check_model
     from echoreel.bases.token_ids import check_token_ids
 
     try:
         with _without_bars():
+            options: dict[str, Any] = {}
             if Path(source).is_dir():
                 check_model(Path(source))
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            else:
+                options = checked_options(str(source))
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
             model = AutoModel.from_pretrained(
-                source, dtype=dtype, use_safetensors=True, trust_remote_code=False
+                source, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
             )
             check_token_ids("tokenizer", tokenizer, model)
     except Exception as error:  # the hub, the disk, or any class that the folder names: no common type

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from echoreel.common.extras import needs
+from echoreel.common.places import resolved
 from echoreel.common.text import NO_TEXT, one_line
 from echoreel.library.sources.find_videos import CATALOGUES, composed, find_videos, is_text
 from echoreel.library.sources.read_parquet import Batch, read_parquet
@@ -54,7 +55,7 @@ def read_catalogue(
     """
     with needs("pyarrow", "a catalogue"):
         import pyarrow  # noqa: F401
-    top = (root or path.parent).resolve()
+    top = resolved(root or path.parent)
     if not is_text(str(top)):
         raise CatalogueError(f"{top}: its name is not UTF-8; rename the folder")
     if path.suffix.lower() == ".parquet":
@@ -69,8 +70,8 @@ def read_catalogue(
 
 def inside(root: Path, path: str) -> Path:
     """The file at `path` below `root`, links followed. Raises CatalogueError where it leads out."""
-    found = (root / path).resolve()
-    if not found.is_relative_to(root.resolve()):
+    found = resolved(root / path)
+    if not found.is_relative_to(resolved(root)):
         raise CatalogueError(f"{path}: points outside its catalogue's folder {root}; move the video there")
     return found
 

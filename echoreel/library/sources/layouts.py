@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.places import check_ends, small_file
-from echoreel.common.text import FIELD, json_value
+from echoreel.common.text import json_value, table_rows
 from echoreel.library.actions.find_action import find_action
 from echoreel.library.sources.captions import NAME_WORDS
 from echoreel.library.sources.catalogues import read_catalogue
@@ -162,8 +162,7 @@ def _csv(path: Path, lost: Counter[str]) -> Iterator[dict[str, str]]:
     try:
         check_ends(path)
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            csv.field_size_limit(FIELD)  # of the process: read_tables sets a larger one
-            yield from csv.DictReader(stream)
+            yield from table_rows(stream)
     except (OSError, csv.Error) as error:
         lost[f"tables that cannot be read ({error.strerror if isinstance(error, OSError) else error})"] += 1
 

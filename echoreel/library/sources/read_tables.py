@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from echoreel.common.places import regular_file
-from echoreel.common.text import decoded, encoding_of, json_value
+from echoreel.common.text import COLUMNS, decoded, encoding_of, json_value
 from echoreel.library.sources.table_values import (
     KNOWN,
     NEEDED,
@@ -34,7 +34,6 @@ BLOCK = 4_096  # lines that are read at once where each is one good record, as n
 RECORD_CHARACTERS = 16 * 2**20  # of one CSV record of several lines
 RETRIES = 1_000  # of records read again from their second line, since a quote was not closed
 RETRIED_CHARACTERS = 128 * 2**20  # of all of them together
-COLUMNS = 10_000  # of a CSV file
 JSON_BYTES = 64 * 2**20  # of a .json file, which is read at once
 SAMPLE = 2**20  # bytes that tell the encoding
 HEAD = 100  # rows whose keys are the columns

@@ -16,6 +16,7 @@ import numpy as np
 
 from echoreel.common.errors import ClipTooShort, VideoMissing
 from echoreel.common.extras import needs
+from echoreel.common.places import resolved
 from echoreel.common.settings import Longest, Seconds, Settings
 from echoreel.library.sources.captions import Said, captions_of
 from echoreel.media.colours import upright
@@ -62,7 +63,7 @@ def content_of(path: Path) -> int:
 
     So it does for a link to elsewhere: a clip is only read below the folder that its video is in.
     """
-    if path.is_symlink() and not (there := path.resolve()).is_relative_to(path.parent.resolve()):
+    if path.is_symlink() and not (there := resolved(path)).is_relative_to(resolved(path.parent)):
         raise VideoMissing(f"{path}: is a link to another folder; add {there.parent}, or move the video here")
     with opened(path, VideoLimits()):  # before reading what may be endless or no video
         pass
