@@ -147,7 +147,7 @@ def test_a_wrong_call_is_one_sentence(call: Any, arguments: tuple[str, ...], sen
 
 
 def test_what_moves_and_cannot_be_followed_is_not_called_unfaithful(tmp_path: Path) -> None:
-    """As the 32x32 pixels of the embedded base, enlarged."""
+    """As pictures of 8x8 pixels, enlarged."""
     blobs = np.random.default_rng(0).integers(0, 255, (8, 8, 8, 3), dtype=np.uint8)
     film(tmp_path / "blobs.mp4", blobs.repeat(16, 1).repeat(16, 2))
     write_video(tmp_path / "arc.mp4", moving(arc).frames, 8)
