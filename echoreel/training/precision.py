@@ -28,10 +28,13 @@ def computes_in_bf16(device: torch.device) -> bool:
 
 @contextmanager
 def fast_kernels(device: torch.device, precision: Precision) -> Iterator[None]:
-    """Computations within run in this precision (see `Precision`) by the kernels that are fast for it."""
+    """Computations within run in this precision (see `Precision`) by the kernels that are fast for it.
+
+    Weights may change within: none is kept in bfloat16 from one use to the next.
+    """
     bf16 = precision == "bf16" and computes_in_bf16(device)
     attention = CPUAttention() if bf16 and device.type == "cpu" else nullcontext()
-    with attention, torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    with attention, torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
         yield
 
 

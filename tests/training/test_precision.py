@@ -52,3 +52,14 @@ def test_bfloat16_is_used_where_it_has_instructions(monkeypatch: pytest.MonkeyPa
     with fast_kernels(cpu, "fp32"):
         assert (x @ x).dtype == torch.float32
     assert computes_in_bf16(torch.device("cuda"))
+
+
+def test_weights_that_change_within_are_used_as_they_are() -> None:
+    """A LoRA that is tuned and films within one `fast_kernels` did nothing: its first weights were kept."""
+    layer, seen = torch.nn.Linear(8, 8), torch.ones(1, 8)
+    with fast_kernels(torch.device("cpu"), "bf16"):
+        before = layer(seen)
+        with torch.no_grad():
+            layer.weight.add_(1.0)
+        after = layer(seen)
+    assert (after - before).float().mean() > 7
