@@ -92,7 +92,7 @@ def main() -> None:
     settings = resolved(base, GenerationSettings(steps=options.steps))
     domain = ActorDomain(
         MotionLibrary.load(find_motions(options.motions)).split("train"),
-        ActorSettings(splice=0.0, reverse=0.0, hide_action=0.0),
+        ActorSettings(size=base.video_size()[0], splice=0.0, reverse=0.0, hide_action=0.0),
     )
     clips = [domain.clip(7_000_000 + i) for i in range(len(asked))]
     real = np.stack([clip.frames for clip in clips])

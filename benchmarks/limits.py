@@ -23,6 +23,7 @@ from echoreel.actors.looks import sample_look
 from echoreel.actors.motion_library import MotionLibrary
 from echoreel.bases.encoding import decode_video, encode_video
 from echoreel.bases.loading import load_base
+from echoreel.bases.lookup import base_of
 from echoreel.evaluation.actorbench.benchmark import find_motions
 from echoreel.evaluation.actorbench.cases import Case, CaseCounts, choose_actions, make_cases
 from echoreel.evaluation.actorbench.filming import as_reference
@@ -127,14 +128,15 @@ def main() -> None:
     options = parser.parse_args()
     library = MotionLibrary.load(find_motions(options.motions)).split("train")
     pipe: Any = load_base(options.base)
+    size = base_of(pipe).video_size()[0]
     table = Table("films of a take", "motion that is alike in all")
     for name, same_look, change in VARIANTS:
-        settings = ActorSettings.model_validate({"frames": 16, "size": 32} | USUAL | change)
+        settings = ActorSettings.model_validate({"frames": 16, "size": size} | USUAL | change)
         share = alike(pipe, library, settings, same_look, options.takes)
         table.add(name, f"{100 * share:.0f} %")
     part, judge = choose_actions(library, 16, 100), Judge.load()
     counts = CaseCounts(actions=16, prompts=options.prompts, references=1, seeds=1)
-    cases = make_cases(part, ActorSettings(frames=16, size=32), counts, 100)
+    cases = make_cases(part, ActorSettings(frames=16, size=size), counts, 100)
     table.head("what the base starts from", "action accuracy", "classifier accuracy", "prompt appearance")
     real = np.stack([case.target.frames for case in cases])
     as_they_are = {"real renders, judged as they are": real}

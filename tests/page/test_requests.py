@@ -72,6 +72,14 @@ def wait_until(happened: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def uploads_settled() -> tuple[Path, set[Path]]:
+    """The folder of uploads and what lies in it, once no earlier request's own folder is left."""
+    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    uploads.mkdir(parents=True, exist_ok=True)
+    wait_until(lambda: not [*uploads.glob("part-*")])  # an answer comes before its folder is removed
+    return uploads, {*uploads.iterdir()}
+
+
 def events(client: PageClient) -> list[Any]:
     """One of each function that the page has; those of a card or a clip are alike."""
     found = {str(each["api_name"]).rstrip("_0123456789"): each for each in client.config["dependencies"]}
@@ -240,9 +248,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(client: PageClient, address: s
         b"Content-Type: video/mp4\r\n\r\n" + b"0" * 100_000
     )
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
-    uploads.mkdir(parents=True, exist_ok=True)
-    before = {*uploads.iterdir()}
+    uploads, before = uploads_settled()
     for body in (begun % b"files", begun % b"others" + b"\r\n--x--\r\n", begun % b"files" + b"\r\n--x?"):
         client.http.post(f"{API}/upload", content=body, headers=headers)
     with socket.create_connection((httpx.URL(address).host, httpx.URL(address).port or 80)) as broken:
@@ -254,9 +260,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(client: PageClient, address: s
 
 
 def test_an_upload_fills_neither_memory_nor_disk(client: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
-    uploads.mkdir(parents=True, exist_ok=True)
-    before = {*uploads.iterdir()}
+    uploads, before = uploads_settled()
     field = client.http.post(f"{API}/upload", files={"files": (None, "x" * 100_000)})
     assert (field.status_code, "files only" in field.text) == (400, True)
     monkeypatch.setattr(page_uploads, "WHOLE_FILES", 1e-4)
