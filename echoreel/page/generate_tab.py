@@ -26,7 +26,7 @@ EXAMPLE_PROMPT = (
 EXAMPLE_SEED = 7
 FIRST_USE = (
     "Say who should do what, drop a clip of someone doing it, press **Generate**. New here? "
-    "**Try the example**: it takes about ten seconds."
+    "**Try the example** fills in a prompt and a clip; **Generate** then takes some ten seconds."
 )
 WEBCAM = (
     '<video id="webcam-view" muted playsinline hidden aria-label="What the webcam sees"></video>'
