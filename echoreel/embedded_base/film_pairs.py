@@ -18,6 +18,7 @@ from rich.progress import Progress
 
 from echoreel.actors.actor_clips import ActorDomain
 from echoreel.actors.motion_library import MotionLibrary, motions_digest
+from echoreel.common.progress import Lines
 from echoreel.embedded_base.base_recipe import BaseRecipe, PairsMade
 from echoreel.training.autoencoder_probe import probe, same_probe
 from echoreel.training.pair_cache import Origin, PairSet, PairSetWriter
@@ -66,11 +67,13 @@ def _film(
     """Render and encode these shards: number -> pairs, and what they are made of."""
     context = multiprocessing.get_context("spawn")
     console, count = Console(stderr=True), sum(len(shard) for shard, _ in missing.values())
+    told = f"filming {count} of {recipe.pairs} pairs"
+    lines = None if console.is_terminal else Lines(told, count)
     with (
         ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool,
         Progress(*Progress.get_default_columns(), console=console) as progress,
     ):
-        bar = progress.add_task(f"filming {count} of {recipe.pairs} pairs", total=count)
+        bar = progress.add_task(told, total=count)
         render = partial(pool.map, chunksize=CHUNK) if count > CHUNK else map  # few are not worth processes
         for number, (shard, origin) in missing.items():
             jobs = [(recipe, int(index)) for index in shard]
@@ -78,6 +81,8 @@ def _film(
             for pair in render(_render_pair, jobs):
                 rendered.append(pair)
                 progress.advance(bar)
+                if lines:
+                    lines.at(int(progress.tasks[bar].completed))
             frames = np.stack([frames for frames, _ in rendered])
             encoded = _encoded(frames, autoencoder, recipe.autoencoder.precision)
             latents = rearrange(list(encoded), "n k c t h w -> n k c t h w")

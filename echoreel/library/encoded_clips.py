@@ -10,8 +10,6 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -22,6 +20,7 @@ from echoreel.bases.lookup import base_of
 from echoreel.common.checksums import is_changed, with_sum
 from echoreel.common.errors import EchoReelError
 from echoreel.common.loading_errors import hint_of
+from echoreel.common.progress import tracked
 from echoreel.library.clips import LibraryClip
 from echoreel.library.conditions import one_of, sql
 from echoreel.library.reference_library import ReferenceLibrary
@@ -60,7 +59,7 @@ def encode_library(library: ReferenceLibrary, base: BaseLike, size: tuple[int, i
         store.remove("encoded", f"recipe = {sql(recipe)} AND maker <> {sql(maker)}")
     clips = [clip for batch in library.batches("root <> ''") for clip in batch if clip.number not in done]
     waiting: list[dict[str, Any]] = []
-    for clip in track(clips, f"encoding {len(clips)} clips", console=Console(stderr=True)):
+    for clip in tracked(clips, f"encoding {len(clips)} clips"):
         try:
             reference = library.reference(clip)
         except (EchoReelError, OSError) as error:

@@ -4,15 +4,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from echoreel.bases.base import BaseLike
 from echoreel.bases.encoding import encoded_for
 from echoreel.bases.loading import model_name
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
 from echoreel.common.files import absent, undone
+from echoreel.common.progress import tracked
 from echoreel.library.clips import LibraryClip
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.reference_file import SUFFIX
@@ -33,7 +31,7 @@ def export_references(
     written, problems = list[Path](), list[tuple[str, str]]()
     with undone(absent((folder, *folder.parents)), lambda: bool(written)):
         folder.mkdir(parents=True, exist_ok=True)
-        for clip in track(clips, f"writing {len(clips)} references", console=Console(stderr=True)):
+        for clip in tracked(clips, f"writing {len(clips)} references"):
             action = re.sub(r"\W+", "-", clip.phrase).strip("-")[:60] or "clip"
             target = folder / f"{action}-{clip.id}{SUFFIX}"
             if target.exists():

@@ -18,8 +18,6 @@ from zlib import crc32
 import torch
 import torch.nn.functional as F
 from pydantic import TypeAdapter
-from rich.console import Console
-from rich.progress import track
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -29,6 +27,7 @@ from echoreel.common.errors import CheckpointError
 from echoreel.common.files import remove_leftovers, write_atomic
 from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import check_ends
+from echoreel.common.progress import tracked
 
 CHUNK = 32  # captions in a file
 MOST_TOKENS = 65_536  # of a caption
@@ -112,8 +111,7 @@ def encode_ahead(
         remove_leftovers(store.folder, r"tokens-[0-9a-f]+")
     if chunks:
         encode = encoder()
-        console = Console(stderr=True)
-        for chunk in track(chunks, f"encoding {len(missing)} captions", console=console, transient=True):
+        for chunk in tracked(chunks, f"encoding {len(missing)} captions", transient=True):
             store.write({caption: encode(caption) for caption in chunk})
     while store.missing(captions):  # others are still at it
         time.sleep(0.2)

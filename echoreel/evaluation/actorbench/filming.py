@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from pydantic import PositiveInt
 from rich.console import Console
-from rich.progress import track
 from torch import nn
 
 from echoreel.actors.actor_clips import ActorClip, ActorSettings
@@ -31,6 +30,7 @@ from echoreel.common.errors import EchoReelError
 from echoreel.common.files import write_atomic
 from echoreel.common.loading_errors import hint_of
 from echoreel.common.places import check_ends
+from echoreel.common.progress import tracked
 from echoreel.common.settings import Settings
 from echoreel.evaluation.actorbench.rivals import Made, Rival, bytes_to_store
 from echoreel.generation.filming import Shot, Show, acting, batches, film, nothing_to_read
@@ -97,7 +97,7 @@ class Studio:
         if rival is not None:
             chunks = [[*same] for _, same in groupby(missing, lambda shot: shot.prompt)]
         told = f"{label}: {len(missing)} of {len(shots)} videos"
-        for chunk in track(chunks, told, console=Console(stderr=True)):
+        for chunk in tracked(chunks, told):
             for shot, values in zip(chunk, zip(*self._make(chunk, rival), strict=True), strict=True):
                 file = io.BytesIO()
                 held = dict(zip(Made._fields, values, strict=True))

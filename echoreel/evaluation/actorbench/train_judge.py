@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from einops import rearrange, repeat
 from pydantic import Field, NonNegativeInt, PositiveInt
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,6 +25,7 @@ from echoreel.bases.encoding import decode_video, encode_video
 from echoreel.bases.loading import load_base
 from echoreel.bases.lookup import base_of
 from echoreel.common.errors import SettingsError
+from echoreel.common.progress import tracked
 from echoreel.common.settings import Settings
 from echoreel.evaluation.actorbench.judge import PARTS, Judge, JudgeSettings, look_classes
 from echoreel.evaluation.actorbench.sdedit import check_base, sdedit
@@ -125,7 +124,7 @@ class JudgeTask:
         if self._pool[:2] != (kind, number):
             first = (recipe.fit.seed << 40) + (1 << 39) + number * recipe.pool_clips
             label = f"filming {recipe.pool_clips} clips to draw {kind} from"
-            filmed = track(range(recipe.pool_clips), label, console=Console(stderr=True))
+            filmed = tracked(range(recipe.pool_clips), label)
             clips = [self.domain.clip(first + i) for i in filmed]
             pool = self._collate(clips)
             if kind == "clips":
@@ -142,7 +141,7 @@ class JudgeTask:
         recipe, shown, device = self.recipe, [], next(self.module.parameters()).device
         starts = range(0, len(video), recipe.batch)
         label = f"passing {len(video)} clips through the base"
-        for first in track(starts, label, console=Console(stderr=True)):
+        for first in tracked(starts, label):
             part, noise = slice(first, first + recipe.batch), level
             chunk = video[part].to(device).float() / 255
             if noise is None:

@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 from diffusers import DiffusionPipeline
-from rich.console import Console
-from rich.progress import track
 
 from echoreel.bases.lookup import base_of
 from echoreel.common.files import locked, remove_leftovers
+from echoreel.common.progress import tracked
 from echoreel.evaluation.heldout.cases import Case, first_of, heldout_cases
 from echoreel.evaluation.heldout.filming import Condition, Studio
 from echoreel.evaluation.heldout.measuring import Measured, Measuring
@@ -113,7 +112,7 @@ def _filmed(
 
 
 def _measured(filmed: _Filmed, measuring: Measuring, folder: Path) -> dict[Condition, Measured]:
-    conditions = track([*filmed.videos], "measuring", console=Console(stderr=True))
+    conditions = tracked([*filmed.videos], "measuring")
     return {each: measuring.measure(each, filmed.videos[each], folder) for each in conditions}
 
 

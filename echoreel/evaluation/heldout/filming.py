@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-from rich.progress import track
 from torch import nn
 
 from echoreel.bases.base import Base
 from echoreel.bases.encoding import weights_of
 from echoreel.common.files import file_sum, write_atomic
 from echoreel.common.places import small_file
+from echoreel.common.progress import tracked
 from echoreel.common.text import CONTROLS, json_value
 from echoreel.evaluation.heldout.cases import Case, References, Shown, first_of
 from echoreel.evaluation.measure.subjects import Part
@@ -69,7 +68,7 @@ class Studio:
         ]
         missing = [each for each in wanted if not _is_made(self.file(*each, folder))]
         told = f"{len(missing)} of {len(wanted)} videos"
-        for condition, case, seed in track(missing, told, console=Console(stderr=True)):
+        for condition, case, seed in tracked(missing, told):
             shown = condition.given(case).shown[: condition.references]
             result = generate(
                 case.prompt,

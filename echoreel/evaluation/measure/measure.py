@@ -4,17 +4,15 @@ For videos of real bases, of which nothing is known but their prompt and their r
 needs were not given is left out, and the result says so. docs/metrics.md has the definitions and their traps.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from echoreel.common.errors import SettingsError
+from echoreel.common.progress import tracked
 from echoreel.evaluation.frechet_distance import frechet_distance
 from echoreel.evaluation.measure.clip_and_videomae import VIDEOMAE
 from echoreel.evaluation.measure.meter import Meter, Models, VideoMeasures, mean
@@ -158,16 +156,10 @@ def measure_subjects(
     if real:  # asked for: without its model there is no answer
         videomae = videomae or VIDEOMAE
     meter = Meter(Models.load(clip, videomae, compared=bool(real)), seconds)
-    found = [
-        meter.measured(subject)
-        for subject in track(
-            chosen, "measuring", console=Console(stderr=True), disable=not sys.stderr.isatty()
-        )
-    ]
+    found = [meter.measured(subject) for subject in tracked(chosen, "measuring")]
     distance = None
     if real:
-        steps = track(real, "real videos", console=Console(stderr=True), disable=not sys.stderr.isatty())
-        others = np.stack([meter.real_features(path) for path in steps])
+        others = np.stack([meter.real_features(path) for path in tracked(real, "real videos")])
         distance = frechet_distance(np.stack(meter.features), others)
     return Measurement(
         videos=tuple(found),

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
+from echoreel.common.progress import tracked
 from echoreel.library.actions.find_action import Action
 from echoreel.library.actions.rank_actions import ActionIndex, RankedAction, embed_actions, embed_query
 from echoreel.library.conditions import one_of, sql
@@ -80,7 +79,7 @@ class KnownActions:
         self.store.make_vectors(embedder.name, embedder.width)
         schema = self.store.table("vectors").schema
         parts = [missing[first : first + rows] for first in range(0, len(missing), rows)]
-        for part in track(parts, f"embedding {len(missing)} actions", console=Console(stderr=True)):
+        for part in tracked(parts, f"embedding {len(missing)} actions"):
             vectors = embed_actions(part, embedder).astype(np.float16)
             column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), embedder.width)
             self.store.add("vectors", pa.Table.from_arrays([pa.array(part), column], schema=schema))

@@ -1,9 +1,11 @@
-"""The line on stderr that tells how far one source is."""
+"""The line on stderr that tells how far one source is; without a terminal, one every half minute."""
 
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from echoreel.common.progress import Lines
 
 
 class Bar:
@@ -12,12 +14,18 @@ class Bar:
     def __init__(self, progress: Progress, text: str) -> None:
         self._progress = progress
         self._task = progress.add_task(text, total=None)
+        seen = progress.disable or progress.console.is_terminal
+        self._lines = None if seen else Lines(text)
 
     def of(self, total: int | None) -> None:
         self._progress.update(self._task, total=total)
+        if self._lines:
+            self._lines.total = total
 
     def on(self, count: int) -> None:
         self._progress.update(self._task, advance=count)
+        if self._lines:
+            self._lines.at(int(self._progress.tasks[self._task].completed))
 
     def done(self) -> None:
         task = self._progress.tasks[self._task]
