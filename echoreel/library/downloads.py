@@ -32,6 +32,12 @@ PIECE = 1 << 16  # bytes
 ENDS_IN_IPV4 = ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")
 CARRYING = [ipaddress.IPv6Network(each) for each in ENDS_IN_IPV4]
 LENGTH = re.compile("[0-9]{1,4000}")  # a Content-Length; int takes no more digits
+HEADERS = {"User-Agent": "echoreel", "Accept": "*/*", "Accept-Encoding": "identity"}
+# What may stand in these headers of a body that is the file as it is; S3 leaves aws-chunked in its own.
+PLAIN = {
+    "Content-Encoding": {"", "identity", "aws-chunked"},
+    "Transfer-Encoding": {"", "identity", "chunked"},
+}
 
 
 class DownloadError(EchoReelError):
@@ -152,7 +158,7 @@ class _Download:
             with closing(self._connection(here)) as connection:
                 parts = urlsplit(here)
                 target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-                connection.request("GET", target, headers={"User-Agent": "echoreel", "Accept": "*/*"})
+                connection.request("GET", target, headers=HEADERS)
                 with connection.getresponse() as answer:
                     if answer.status == 200:
                         return self._receive(answer)
@@ -213,6 +219,16 @@ class _Download:
         self._check_size(int(length))
         return int(length)
 
+    def _check_plain(self, answer: http.client.HTTPResponse) -> None:
+        """Raises DownloadError for a body that is packed, which would be kept as a broken file."""
+        for header, plain in PLAIN.items():
+            told = ",".join(answer.headers.get_all(header, [])).lower()
+            if not {each.strip() for each in told.split(",")} <= plain:
+                raise DownloadError(
+                    f"{self._url}: the server sends it packed ({told[:40]}); download it yourself, and give "
+                    "the file"
+                )
+
     def _check_size(self, size: int) -> None:
         """Raises DownloadError over the limit."""
         if size > self._settings.file_bytes:
@@ -220,6 +236,7 @@ class _Download:
 
     def _receive(self, answer: http.client.HTTPResponse) -> None:
         """Write the answer's body. Raises DownloadError past a limit, or where it ends early."""
+        self._check_plain(answer)
         declared = self._declared(answer)
         with self._partial.open("wb") as file:
             while piece := answer.read1(PIECE):
