@@ -187,9 +187,7 @@ class Work:
                 f"{name} holds nothing for this base, size and caption; encoded its kept frames. `echoreel "
                 "reference save` with --base stores that"
             )
-        files += result.save(order.out)
-        if self.settings.compare:
-            files += result.save_comparison(order.out)
+        files += result.save(order.out, comparison=self.settings.compare)
         for file in files:
             answer.say(f"wrote {file}" + (" over the one that was there" if file in before else ""))
         answer.note(f"{result.summary()} ({self.loading:.1f} s to load)")

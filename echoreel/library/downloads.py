@@ -181,14 +181,13 @@ class _Download:
         port = port or (443 if parts.scheme == "https" else 80)
         connection = http.client.HTTPConnection(host, port)
         address = (self._resolve(host, port), port)
+        tls = ssl.create_default_context() if parts.scheme == "https" else None  # slow, so before it connects
         plain = socket.create_connection(address, timeout=self._left() + 1)  # `run` ends it before
         connection.sock = plain
         try:
             self._use(plain)
-            if parts.scheme == "https":
-                secure = ssl.create_default_context().wrap_socket(
-                    plain, server_hostname=host, do_handshake_on_connect=False
-                )
+            if tls is not None:
+                secure = tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
                 connection.sock = secure
                 self._use(secure)
                 secure.do_handshake()
