@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from echoreel.cli.orders import Order
 from echoreel.common import files
 from echoreel.common.errors import VideoError
+from echoreel.evaluation.measure.subjects import subjects
+from echoreel.generation.notes import notes_of
 from echoreel.generation.result import GenerationResult
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.images import Frames
@@ -69,3 +72,39 @@ def test_one_that_never_ends_is_not_waited_for(tmp_path: Path, monkeypatch: pyte
     os.close(other)
     assert [path.name for path in written] == ["out.mp4", "out.json", "out-compare.png", "out-compare.mp4"]
     assert {*tmp_path.iterdir()} == {*written}
+
+
+def test_a_json_is_not_taken_for_that_of_another_video_beside_it(tmp_path: Path) -> None:
+    """out.mp4 and out.gif have one out.json: that of the last one."""
+    first, second = result("first", black()), result("second", black())
+    first.save(tmp_path / "out.mp4")
+    second.save(tmp_path / "out.gif")
+    assert [each.prompt for each in subjects([tmp_path / "out.mp4", tmp_path / "out.gif"])] == [
+        None,
+        "second",
+    ]
+    facts = {key: second.details()[key] for key in ("prompt", "seeds")}
+    assert Order("second", tmp_path / "out.gif").is_made((0,), facts)
+    assert not Order("second", tmp_path / "out.mp4").is_made((0,), facts)
+    (tmp_path / "out.gif").rename(tmp_path / "other.gif")  # both renamed: still its own
+    (tmp_path / "out.json").rename(tmp_path / "other.json")
+    assert subjects([tmp_path / "other.gif"])[0].prompt == "second"
+
+
+def test_of_two_json_that_name_a_video_the_last_is_its_own(tmp_path: Path) -> None:
+    both, alone = result("both", black(), black()), result("alone", black())
+
+    def save(made: GenerationResult, name: str, at: int) -> None:
+        path = tmp_path / name
+        made.save(path)
+        os.utime(path.with_suffix(".json"), (at, at))
+
+    facts = {"prompt": "both", "seeds": [0, 1]}
+    save(both, "out.mp4", 10)
+    assert Order("both", tmp_path / "out.mp4").is_made((0, 1), facts)
+    save(alone, "out-1.mp4", 20)
+    assert notes_of(tmp_path / "out-1.mp4")["prompt"] == "alone"
+    assert not Order("both", tmp_path / "out.mp4").is_made((0, 1), facts)
+    save(both, "out.mp4", 30)
+    assert notes_of(tmp_path / "out-1.mp4")["prompt"] == "both"
+    assert not Order("alone", tmp_path / "out-1.mp4").is_made((0,), {"prompt": "alone", "seeds": [0]})
