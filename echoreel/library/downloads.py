@@ -16,9 +16,11 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from string import punctuation
+from typing import Annotated
+from urllib.parse import quote, urljoin, urlsplit
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.files import written_beside
@@ -28,6 +30,7 @@ from echoreel.common.settings import Settings
 Resolve = Callable[[str, int], str]  # host name and port -> the address to connect to
 REDIRECTS = (301, 302, 303, 307, 308)
 PIECE = 1 << 16  # bytes
+MOST_SECONDS = 1e6
 # IPv6 with an IPv4 address at its end: of NAT64, of translators, and those of old.
 ENDS_IN_IPV4 = ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")
 CARRYING = [ipaddress.IPv6Network(each) for each in ENDS_IN_IPV4]
@@ -50,7 +53,7 @@ class DownloadSettings(Settings):
     cache: Path = Path("~/.cache/echoreel/videos")
     cache_bytes: PositiveInt = 10 * 2**30  # of all files in the cache; the least used go first
     file_bytes: PositiveInt = 512 * 2**20
-    seconds: PositiveFloat = 120.0  # of one download
+    seconds: Annotated[float, Field(gt=0, le=MOST_SECONDS)] = 120.0  # of one download
     redirects: NonNegativeInt = 5
 
 
@@ -158,6 +161,7 @@ class _Download:
             with closing(self._connection(here)) as connection:
                 parts = urlsplit(here)
                 target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                target = quote(target, safe=punctuation)  # spaces and other letters, as browsers do
                 connection.request("GET", target, headers=HEADERS)
                 with connection.getresponse() as answer:
                     if answer.status == 200:
@@ -219,14 +223,16 @@ class _Download:
         return int(length)
 
     def _check_plain(self, answer: http.client.HTTPResponse) -> None:
-        """Raises DownloadError for a body that is packed, which would be kept as a broken file."""
+        """Raises DownloadError for a body that is packed, or a page, which would be kept as a broken file."""
         for header, plain in PLAIN.items():
-            told = ",".join(answer.headers.get_all(header, [])).lower()
+            told = " ".join(",".join(answer.headers.get_all(header, [])).lower().split())
             if not {each.strip() for each in told.split(",")} <= plain:
                 raise DownloadError(
                     f"{self._url}: the server sends it packed ({told[:40]}); download it yourself, and give "
                     "the file"
                 )
+        if answer.headers.get_content_type() == "text/html" and answer.headers.get("Content-Type"):
+            raise DownloadError(f"{self._url}: the server sends a web page, need a video; give another URL")
 
     def _check_size(self, size: int) -> None:
         """Raises DownloadError over the limit."""
@@ -246,6 +252,8 @@ class _Download:
             raise DownloadError(
                 f"{self._url}: connection lost after {self._received} of {declared} bytes; try again"
             )
+        if not self._received:
+            raise DownloadError(f"{self._url}: the server sends an empty file; try again later")
 
 
 OWN_NAME = re.compile(r"[0-9a-f]{32}|\..*\.partial")  # of a video, or of one that is being fetched

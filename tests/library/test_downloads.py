@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from echoreel.common.errors import SettingsError
 from echoreel.library.downloads import DownloadError, DownloadSettings, fetched, public_address
 
 
@@ -339,6 +340,39 @@ def test_a_plain_answer_is_taken_as_it_is(answer: bytes, tmp_path: Path) -> None
         url = f"http://x.test:{server.getsockname()[1]}/"
         path = fetched(url, DownloadSettings(cache=tmp_path, seconds=20), lambda host, port: "127.0.0.1")
     assert path.read_bytes() == b"four"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"Content-Length: 0\r\n\r\n", "an empty file"),
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "an empty file"),
+        (b"Content-Type: text/html; charset=utf-8\r\nContent-Length: 6\r\n\r\n<html>", "a web page"),
+    ],
+)
+def test_what_is_no_file_is_not_kept(answer: bytes, message: str, tmp_path: Path) -> None:
+    """The next time, the server may have the video."""
+    server, _ = answering(b"HTTP/1.1 200 OK\r\n" + answer)
+    settings = DownloadSettings(cache=tmp_path, seconds=20)
+    with server:
+        url = f"http://x.test:{server.getsockname()[1]}/"
+        with pytest.raises(DownloadError, match=f"the server sends {message}"):
+            fetched(url, settings, lambda host, port: "127.0.0.1")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_url_of_any_letters_is_asked_for_as_browsers_do(tmp_path: Path) -> None:
+    server, asked = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfour")
+    with server:
+        url = f"http://x.test:{server.getsockname()[1]}/a b/\u00e9%20.mp4?q=\u4e2d&r=[1]"
+        fetched(url, DownloadSettings(cache=tmp_path, seconds=20), lambda host, port: "127.0.0.1")
+    assert asked[0].startswith(b"GET /a%20b/%C3%A9%20.mp4?q=%E4%B8%AD&r=[1] HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1e7, 1e300, float("inf"), float("nan")])
+def test_a_time_limit_that_cannot_be_is_told(seconds: float) -> None:
+    with pytest.raises(SettingsError, match="seconds"):
+        DownloadSettings(seconds=seconds)
 
 
 @pytest.mark.parametrize("length", ["10", "10&10", "1000"])
