@@ -1,11 +1,14 @@
-"""Links in a library of others: LanceDB follows them, writes there, and deletes what no table names."""
+"""Links and paths in a library of others: LanceDB follows links, writes there, deletes what no table names."""
 
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from helpers.catalogues import catalogue, take
 
+from echoreel.library.reference_library import ReferenceLibrary
+from echoreel.library.table_schemas import schemas
 from echoreel.library.tables import LibraryError, Store
 
 LONG_AGO = 10**9  # LanceDB frees what it does not know after a week
@@ -44,3 +47,16 @@ def test_a_library_may_be_a_link_itself(tmp_path: Path) -> None:
     Store(tmp_path / "disk", create=True)
     (tmp_path / "library").symlink_to("disk")
     assert Store(tmp_path / "library").count("clips") == 0
+
+
+@pytest.mark.parametrize("path", ["a" * 5000 + ".mp4", "a\0b.mp4", "a_man_running.mp4/below", "round/a.mp4"])
+def test_a_path_that_cannot_be_is_a_missing_video_and_stops_nothing(tmp_path: Path, path: str) -> None:
+    (tmp_path / "a_man_running.mp4").touch()
+    (tmp_path / "round").symlink_to("round")
+    row = {"id": 1, "video": 1, "root": str(tmp_path), "path": path, "caption": "a man runs"}
+    row |= {"start": 0.0, "action": "running", "verb": "run"}
+    Store(tmp_path / "L", create=True).add("clips", pa.Table.from_pylist([row], schemas()["clips"]))
+    library = ReferenceLibrary.open(tmp_path / "L", embedder="none")
+    library.permissions.allow([tmp_path])
+    assert [library.is_missing(clip) for clip in library.clips()] == [True]
+    assert len(library.check(quiet=True).faults) == 1
