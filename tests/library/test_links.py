@@ -1,4 +1,4 @@
-"""Links and paths in a library of others: LanceDB follows links, writes there, deletes what no table names."""
+"""Links and paths in a library of others. LanceDB follows links: it writes and deletes where they lead."""
 
 import os
 from pathlib import Path
