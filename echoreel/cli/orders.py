@@ -47,12 +47,15 @@ class Order:
 
     def is_made(self, seeds: Sequence[int], facts: dict[str, Any]) -> bool:
         """Whether the videos are there, and the .json beside them tells just these facts."""
-        from echoreel.generation.notes import read_details
+        from echoreel.generation.notes import notes_of
         from echoreel.generation.result import output_files
 
-        told = read_details(self.out.with_suffix(".json"))
-        there = all(file.is_file() for file in output_files(self.out, seeds))
-        return there and {key: told.get(key) for key in facts} == facts
+        files = output_files(self.out, seeds)
+        facts = facts | {"files": [file.name for file in files]}
+        told = [notes_of(file) for file in files]
+        return all(file.is_file() for file in files) and all(
+            {key: each.get(key) for key in facts} == facts for each in told
+        )
 
 
 def orders(prompt: str | None, file: Path | None, out: Path) -> list[Order]:
@@ -187,9 +190,7 @@ class Work:
                 f"{name} holds nothing for this base, size and caption; encoded its kept frames. `echoreel "
                 "reference save` with --base stores that"
             )
-        files += result.save(order.out)
-        if self.settings.compare:
-            files += result.save_comparison(order.out)
+        files += result.save(order.out, comparison=self.settings.compare)
         for file in files:
             answer.say(f"wrote {file}" + (" over the one that was there" if file in before else ""))
         answer.note(f"{result.summary()} ({self.loading:.1f} s to load)")

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from safetensors import SafetensorError
 from echoreel.common.errors import EchoReelError, OutputError
 
 PARTIAL = ".partial"
+SECONDS_OF_A_WRITER = 30.0  # that another process may take to write its files
 NAME_KEPT = 40  # characters of a file's name in the name it has while it is written: long names stay legal
 
 
@@ -153,6 +155,35 @@ def turn(path: Path, number: int, wait: bool = False) -> Iterator[bool]:
         except OSError as error:
             raise OutputError(f"{path}: cannot be locked: {why_not_written(error)}") from error
         yield mine
+
+
+@contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """While files that belong together are put into a folder, another process that does so waits.
+
+    Not for ever: what never ends holds nobody up, nor does a system or a disk without such locks. Leaves no
+    file. Not for a thread that has it already.
+    """
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):  # Windows; a folder that is not there yet tells so by itself
+        yield
+        return
+    try:
+        until = time.monotonic() + SECONDS_OF_A_WRITER
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)
+            except OSError:
+                break
+        yield
+    finally:
+        os.close(handle)
 
 
 def files_in(folder: Path) -> set[str]:

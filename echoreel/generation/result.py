@@ -7,6 +7,7 @@ import html
 import json
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from echoreel.common.errors import OutputError, VideoError
-from echoreel.common.files import write_atomic
+from echoreel.common.files import one_writer, written_beside
 from echoreel.common.places import HUB_ID, check_outputs
 from echoreel.generation.continuing import WindowFolder
 from echoreel.generation.from_library import FromLibrary
@@ -25,7 +26,7 @@ from echoreel.media.drawing import contact_sheet, side_by_side
 from echoreel.media.images import Frames, middle
 from echoreel.media.notebook import film_html
 from echoreel.media.reference_video import ReferenceVideo
-from echoreel.media.video_files import Span, write_image, write_video
+from echoreel.media.video_files import Span, video_beside, write_image, write_video
 
 SHORT_SIDE = 256  # pixels: players and people see little in a video of 32x32
 CELL = 128  # pixels: height of one frame in sheets and videos side by side
@@ -79,13 +80,14 @@ class GenerationResult:
     kept: tuple[WindowFolder, ...] = ()
     read: tuple[Frames, ...] = ()
 
-    def save(self, path: Path | str, short_side: int = SHORT_SIDE) -> list[Path]:
-        """Write the videos, and beside them, as .json, how they were made.
+    def save(self, path: Path | str, short_side: int = SHORT_SIDE, comparison: bool = False) -> list[Path]:
+        """Write the videos, and beside them, as .json, how they were made: all of them or none.
 
         Args:
             path: a name that ends in .mp4, .gif or .webp. Several seeds go to `name-SEED.mp4`.
             short_side: small frames are enlarged by a whole number until their shorter side has so many
                 pixels; 1 never enlarges.
+            comparison: also write what `save_comparison` does.
 
         Returns:
             Every file written.
@@ -95,18 +97,22 @@ class GenerationResult:
             OutputError: a file cannot be written, or is one that the videos were made from.
         """
         check_output(path, self.seeds, self.inputs)
-        files = output_files(path, self.seeds)
-        notes = json.dumps(self.recipe())
-        for file, frames in zip(files, self.videos, strict=True):
-            write_video(
-                file, frames, self.fps, enlarge=math.ceil(short_side / min(frames.shape[1:3])), notes=notes
-            )
+        files, beside = output_files(path, self.seeds), Path(path).with_suffix(".json")
         details = self.details() | {"files": [file.name for file in files]}
-        beside = Path(path).with_suffix(".json")
-        write_atomic(beside, (json.dumps(details, indent=2) + "\n").encode())
+        text, notes = json.dumps(details, indent=2) + "\n", json.dumps(self.recipe())
+        # Made under other names, then put beside each other in one go: else another process that writes the
+        # same names, or a full disk, leaves a video with the .json of another one.
+        with ExitStack() as turn:
+            with ExitStack() as all_or_none:
+                all_or_none.enter_context(written_beside(beside)).write_text(text, encoding="utf-8")
+                for file, frames in zip(files, self.videos, strict=True):
+                    enlarge = math.ceil(short_side / min(frames.shape[1:3]))
+                    all_or_none.enter_context(video_beside(file, frames, self.fps, enlarge, notes=notes))
+                turn.enter_context(one_writer(beside.parent))
+            more = self.save_comparison(path) if comparison else []
         for folder in self.kept:
             folder.remove()
-        return [*files, beside]
+        return [*files, beside, *more]
 
     def compare(self, path: Path | str) -> Path:
         """Write a picture with a row of frames for every reference, base video and video of ours.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from echoreel.common.errors import OutputError
 from echoreel.common.files import write_atomic, written_beside
 from echoreel.common.text import NO_TEXT, printable
-from echoreel.generation.notes import VIDEO_SUFFIXES, is_notes, read_details
+from echoreel.generation.notes import VIDEO_SUFFIXES, is_notes, read_details, tells_of
 from echoreel.generation.progress import Progress
 from echoreel.generation.request import GenerationRequest
 from echoreel.media.video_files import probe
@@ -164,7 +164,8 @@ def _result(notes: Path) -> PastResult | None:
     """
     if NO_TEXT.search(notes.name) or not is_notes(notes):
         return None
+    details = read_details(notes)
     for suffix in VIDEO_SUFFIXES:
-        if (video := notes.with_suffix(suffix)).is_file():
+        if (video := notes.with_suffix(suffix)).is_file() and tells_of(details, video):
             return PastResult(video, notes)
     return None

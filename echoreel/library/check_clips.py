@@ -1,5 +1,6 @@
 """Which clips of a library cannot serve as references, and why. Every file is decoded from end to end."""
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -69,7 +70,7 @@ def check_clips(
 def _look(file: Callable[[LibraryClip], Path], clip: LibraryClip) -> "Cuts | None":
     """The cuts of a file, or None where there is none. Raises EchoReelError."""
     path = file(clip)
-    return find_cuts(path) if path.exists() else None
+    return find_cuts(path) if os.path.exists(path) else None
 
 
 def _judged(clip: LibraryClip, found: "Cuts | str | None") -> ClipFault | None:

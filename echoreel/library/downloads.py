@@ -16,9 +16,11 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from string import punctuation
+from typing import Annotated
+from urllib.parse import quote, urljoin, urlsplit
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.files import written_beside
@@ -28,10 +30,17 @@ from echoreel.common.settings import Settings
 Resolve = Callable[[str, int], str]  # host name and port -> the address to connect to
 REDIRECTS = (301, 302, 303, 307, 308)
 PIECE = 1 << 16  # bytes
+MOST_SECONDS = 1e6
 # IPv6 with an IPv4 address at its end: of NAT64, of translators, and those of old.
 ENDS_IN_IPV4 = ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")
 CARRYING = [ipaddress.IPv6Network(each) for each in ENDS_IN_IPV4]
 LENGTH = re.compile("[0-9]{1,4000}")  # a Content-Length; int takes no more digits
+HEADERS = {"User-Agent": "echoreel", "Accept": "*/*", "Accept-Encoding": "identity"}
+# What may stand in these headers of a body that is the file as it is; S3 leaves aws-chunked in its own.
+PLAIN = {
+    "Content-Encoding": {"", "identity", "aws-chunked"},
+    "Transfer-Encoding": {"", "identity", "chunked"},
+}
 
 
 class DownloadError(EchoReelError):
@@ -44,7 +53,7 @@ class DownloadSettings(Settings):
     cache: Path = Path("~/.cache/echoreel/videos")
     cache_bytes: PositiveInt = 10 * 2**30  # of all files in the cache; the least used go first
     file_bytes: PositiveInt = 512 * 2**20
-    seconds: PositiveFloat = 120.0  # of one download
+    seconds: Annotated[float, Field(gt=0, le=MOST_SECONDS)] = 120.0  # of one download
     redirects: NonNegativeInt = 5
 
 
@@ -152,7 +161,8 @@ class _Download:
             with closing(self._connection(here)) as connection:
                 parts = urlsplit(here)
                 target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-                connection.request("GET", target, headers={"User-Agent": "echoreel", "Accept": "*/*"})
+                target = quote(target, safe=punctuation)  # spaces and other letters, as browsers do
+                connection.request("GET", target, headers=HEADERS)
                 with connection.getresponse() as answer:
                     if answer.status == 200:
                         return self._receive(answer)
@@ -175,14 +185,13 @@ class _Download:
         port = port or (443 if parts.scheme == "https" else 80)
         connection = http.client.HTTPConnection(host, port)
         address = (self._resolve(host, port), port)
+        tls = ssl.create_default_context() if parts.scheme == "https" else None  # slow, so before it connects
         plain = socket.create_connection(address, timeout=self._left() + 1)  # `run` ends it before
         connection.sock = plain
         try:
             self._use(plain)
-            if parts.scheme == "https":
-                secure = ssl.create_default_context().wrap_socket(
-                    plain, server_hostname=host, do_handshake_on_connect=False
-                )
+            if tls is not None:
+                secure = tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
                 connection.sock = secure
                 self._use(secure)
                 secure.do_handshake()
@@ -213,6 +222,18 @@ class _Download:
         self._check_size(int(length))
         return int(length)
 
+    def _check_plain(self, answer: http.client.HTTPResponse) -> None:
+        """Raises DownloadError for a body that is packed, or a page, which would be kept as a broken file."""
+        for header, plain in PLAIN.items():
+            told = " ".join(",".join(answer.headers.get_all(header, [])).lower().split())
+            if not {each.strip() for each in told.split(",")} <= plain:
+                raise DownloadError(
+                    f"{self._url}: the server sends it packed ({told[:40]}); download it yourself, and give "
+                    "the file"
+                )
+        if answer.headers.get_content_type() == "text/html" and answer.headers.get("Content-Type"):
+            raise DownloadError(f"{self._url}: the server sends a web page, need a video; give another URL")
+
     def _check_size(self, size: int) -> None:
         """Raises DownloadError over the limit."""
         if size > self._settings.file_bytes:
@@ -220,6 +241,7 @@ class _Download:
 
     def _receive(self, answer: http.client.HTTPResponse) -> None:
         """Write the answer's body. Raises DownloadError past a limit, or where it ends early."""
+        self._check_plain(answer)
         declared = self._declared(answer)
         with self._partial.open("wb") as file:
             while piece := answer.read1(PIECE):
@@ -230,6 +252,8 @@ class _Download:
             raise DownloadError(
                 f"{self._url}: connection lost after {self._received} of {declared} bytes; try again"
             )
+        if not self._received:
+            raise DownloadError(f"{self._url}: the server sends an empty file; try again later")
 
 
 OWN_NAME = re.compile(r"[0-9a-f]{32}|\..*\.partial")  # of a video, or of one that is being fetched

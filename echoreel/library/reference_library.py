@@ -5,6 +5,7 @@ A sentence embedding of a prompt finds its scenery; so actions are compared with
 public methods tell their arguments and errors.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -366,7 +367,7 @@ class ReferenceLibrary:
 
     def is_missing(self, clip: LibraryClip) -> bool:
         """Whether the clip's video is a file of this machine that is gone."""
-        return not clip.is_url and self.permissions.allows(clip.root) and not Path(clip.place).exists()
+        return not clip.is_url and self.permissions.allows(clip.root) and not os.path.exists(clip.place)
 
     def export(self, folder: Path, clips: Sequence[LibraryClip]) -> tuple[list[Path], list[tuple[str, str]]]:
         """Copy the clips' videos, and write manifest.jsonl, a catalogue of them.

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from echoreel.common.errors import EchoReelError
 from echoreel.common.extras import needs
 from echoreel.common.files import check_lock
-from echoreel.common.places import at_home
+from echoreel.common.places import at_home, resolved
 from echoreel.common.text import checked_text
 from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
 
@@ -61,6 +61,7 @@ class Store:
         _check_place(self.uri)
         if not create and not is_library(self.uri):  # before LanceDB makes the folder
             raise LibraryError(missing)
+        _check_links(self.uri)
         self._db = _connected(self.uri)
         if not create and not self.has("clips"):
             raise LibraryError(missing)
@@ -349,6 +350,28 @@ def _check_place(uri: str) -> None:
         ) from error
     if is_file:
         raise LibraryError(f"{uri}: is a file; give a folder for the library")
+
+
+def _check_links(uri: str) -> None:
+    """Raises LibraryError for a link in the library that leads elsewhere.
+
+    LanceDB follows it: it writes there and, to free what old versions held, deletes what no table names.
+    """
+    folder = local_folder(uri)
+    if folder is None:
+        return
+    top = resolved(folder)
+    places = [top] if top.is_dir() else []
+    while places:
+        with os.scandir(places.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink() and not resolved(entry.path).is_relative_to(top):
+                    raise LibraryError(
+                        f"{entry.path}: is a link to elsewhere, where LanceDB would delete files; put what "
+                        "it leads to in its place, or remove it"
+                    )
+                if entry.is_dir(follow_symlinks=False):
+                    places.append(Path(entry.path))
 
 
 def _connected(uri: str) -> Any:

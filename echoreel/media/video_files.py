@@ -8,6 +8,7 @@ alpha is laid over mid-grey, and `VideoLimits` hold before and while decoding.
 import struct
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
@@ -144,7 +145,15 @@ def write_video(
     Written beside and renamed. Raises VideoError for another suffix or shape, and for what cannot be encoded.
     Raises OutputError for places that cannot be written, and without `overwrite` for a file that exists.
     """
-    path = Path(path)
+    with video_beside(Path(path), frames, fps, enlarge, overwrite, notes):
+        pass
+
+
+@contextmanager
+def video_beside(
+    path: Path, frames: Frames, fps: float, enlarge: int = 1, overwrite: bool = True, notes: str = ""
+) -> Iterator[None]:
+    """As `write_video`; the file takes its place when the block ends, unless that raises."""
     if path.suffix.lower() not in (".mp4", ".gif", ".webp"):
         raise VideoError(
             f"{path.name}: cannot write '{path.suffix}' videos; end the name in .mp4, .gif or .webp"
@@ -163,6 +172,7 @@ def write_video(
                 _write_mp4(partial, frames, fps, enlarge, notes)
             else:
                 _write_animation(partial, frames, fps, enlarge, path.suffix.lower()[1:])
+            yield
     except (av.FFmpegError, OverflowError, SystemError, struct.error) as error:
         raise VideoError(
             f"{path.name}: cannot be encoded ({reason(error)}); ask for a smaller size, or another suffix"

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 from echoreel.common.errors import SettingsError, VideoMissing
 from echoreel.common.places import regular_file
-from echoreel.common.text import json_value, one_line
+from echoreel.common.text import one_line
+from echoreel.generation.notes import notes_of
 from echoreel.media.decoding import named_as_video
 from echoreel.media.reference_video import CAPTION_BYTES
-
-NOTES_BYTES = 2**20  # of a .json that is read
 
 
 class Part(NamedTuple):
@@ -74,7 +73,7 @@ def subjects(
     each = list(prompts) * len(videos) if len(prompts) == 1 else list(prompts)
     found = []
     for index, video in enumerate(videos):
-        notes = _notes(video)
+        notes = notes_of(video)
         prompt = each[index] if each else _prompt(video, notes)
         parts = _given(video, references) if references else _noted(video, notes)
         found.append(Subject(video, prompt, parts))
@@ -118,21 +117,6 @@ def _prompt(video: Path, notes: dict[str, Any]) -> str | None:
     if os.path.lexists(beside):
         regular_file(beside, SettingsError, "a text file in its place, or --prompt")
     return one_line(_read(beside, CAPTION_BYTES)) or None
-
-
-def _notes(video: Path) -> dict[str, Any]:
-    """What `generate` wrote of a video: in NAME.json, or for NAME-SEED.mp4 in the NAME.json that lists it."""
-    for stem in (video.stem, video.stem.rpartition("-")[0]):
-        try:
-            notes = json_value(_read(video.with_name(f"{stem}.json"), NOTES_BYTES))
-        except ValueError:
-            continue
-        files = notes.get("files") if isinstance(notes, dict) else None
-        if isinstance(notes, dict) and (
-            stem == video.stem or (isinstance(files, list) and video.name in files)
-        ):
-            return notes
-    return {}
 
 
 def _read(path: Path, most: int) -> str:
