@@ -1,4 +1,4 @@
-"""Tokenizers that do not fit their text model, or make any prompt a giant one: they may be somebody else's."""
+"""Tokenizers of others, which may not fit their text model, or make any prompt a giant one."""
 
 import math
 from base64 import b64decode
@@ -35,7 +35,7 @@ def check_tokenizers(parts: Mapping[str, Any]) -> None:
 
 
 def tokenizer_of(source: Path | str, options: Mapping[str, Any]) -> Any:
-    """The tokenizer of a model in a folder, or of a hub id. Raises CheckpointError, and as transformers does."""
+    """Of a model in a folder, or of a hub id. Raises CheckpointError, and whatever transformers does."""
     check_token_lists(Path(source))
     with panics_told("its tokenizer"):
         return AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
@@ -115,9 +115,7 @@ def _growth(step: Mapping[str, Any]) -> int:
         found, put = step["pattern"].get("String"), len(step["content"])
         # A pattern may find nothing, between all letters.
         return max(1, -(-put // len(found))) if found else 1 + put
-    if table := step.get(
-        "precompiled_charsmap"
-    ):  # sentencepiece's: a tree, and texts with null bytes between
+    if table := step.get("precompiled_charsmap"):  # a tree, and texts with null bytes between
         held = b64decode(table)
         texts = held[COUNTED + int.from_bytes(held[:COUNTED], "little") :].split(b"\0")
         return max(1, *(len(text.decode(errors="replace")) for text in texts))

@@ -1,5 +1,6 @@
 """What a stream declares is asked: transfer, default, start, fields, time base. Moving WebP, AVIF."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -181,3 +182,47 @@ def test_pixels_of_absurd_shape_are_refused(tmp_path: Path) -> None:
         read_frames(path)
     with pytest.raises(VideoTooLarge, match="more than 2 frames to decode"):
         read_frames(film(tmp_path / "b.mp4", counting(4)), limits=VideoLimits(decoded_pixels=2 * 48 * 64))
+
+
+def with_claim(path: Path, box: bytes, after: int, claim: int) -> Path:
+    """A film one of whose tables claims another number, so many bytes after the name of its box."""
+    data = bytearray(film(path, counting(8)).read_bytes())
+    at = data.index(box) + 4 + after
+    data[at : at + 4] = claim.to_bytes(4, "big")
+    path.write_bytes(data)
+    return path
+
+
+CLAIMS: dict[str, tuple[bytes, int, int]] = {  # FFmpeg would make 24 bytes or more in memory for each
+    "samples": (b"stsz", 8, 89_000_000),
+    "a chunk": (b"stsc", 12, 89_000_000),
+    "edits": (b"elst", 4, 10_000_000),
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_samples_that_a_file_only_claims_are_refused(tmp_path: Path, claim: str) -> None:
+    box, after, number = CLAIMS[claim]
+    with pytest.raises(VideoTooLarge, match=r"a\.mp4: claims \d+ samples in \d+ bytes; export it again"):
+        read_frames(with_claim(tmp_path / "a.mp4", box, after, number))
+    path = film(tmp_path / "b.mp4", counting(8))
+    path.write_bytes(path.read_bytes().replace(b"stsz", b"cmov"))  # tables that are unpacked
+    with pytest.raises(VideoTooLarge, match=r"b\.mp4: its tables are compressed"):
+        read_frames(path)
+
+
+def fragment(count: int) -> bytes:
+    """A part of a film that claims so many samples, and tells nothing of each."""
+    run = struct.pack(">I4sII", 16, b"trun", 0, count)
+    track = struct.pack(">I4s", 8 + len(run), b"traf") + run
+    return struct.pack(">I4s", 8 + len(track), b"moof") + track
+
+
+def test_samples_that_fragments_claim_are_refused(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", counting(8))
+    whole = path.read_bytes()
+    path.write_bytes(whole + fragment(8))
+    assert len(read_frames(path).frames) == 8
+    path.write_bytes(whole + fragment(89_000_000))
+    with pytest.raises(VideoTooLarge, match=r"a\.mp4: claims 89000008 samples"):
+        read_frames(path)
