@@ -5,6 +5,7 @@ import importlib
 import json
 import shutil
 import sys
+from base64 import b64encode
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +27,18 @@ from typer.testing import CliRunner
 from comfyui.library import find as find_in_library
 from echoreel.actors.write_clips import write_caption
 from echoreel.bases import part_sizes
+from echoreel.bases.encoding import encode_captions
 from echoreel.bases.loading import load_base, model_name
 from echoreel.bases.sketch import sketched
 from echoreel.cli import app
-from echoreel.common.errors import AdapterMismatch, BaseUnsupported, EchoReelError, OutputError, SettingsError
+from echoreel.common.errors import (
+    AdapterMismatch,
+    BaseUnsupported,
+    CheckpointError,
+    EchoReelError,
+    OutputError,
+    SettingsError,
+)
 from echoreel.common.files import remove_folder
 from echoreel.common.settings import load_settings
 from echoreel.evaluation.actorbench.report import EvaluationReport
@@ -320,3 +329,82 @@ def test_a_lora_asks_for_no_giant_rank_and_no_pattern(
     save_file({"unet.x.lora_A.weight": torch.zeros(2, 8)}, file, {"lora_adapter_metadata": json.dumps(facts)})
     with pytest.raises(EchoReelError, match=why):
         load_base(toys / "base", loras=[file])
+
+
+def put(letters: str, by: str) -> dict[str, Any]:
+    """A step of a normalizer."""
+    return {"type": "Replace", "pattern": {"String": letters}, "content": by}
+
+
+def charsmap(text: bytes) -> dict[str, str]:
+    """Sentencepiece's table of letters, which puts a text for one."""
+    return {"type": "Precompiled", "precompiled_charsmap": b64encode(bytes(4) + text + b"\0").decode()}
+
+
+ADDED = {"SpecialToken": {"id": "[BOS]", "type_id": 0}}
+LONG_PROMPTS: dict[str, tuple[str, dict[str, Any], str]] = {  # they make gigabytes of some letters
+    "a text for a letter": (
+        "tokenizer.json",
+        {"normalizer": {"type": "Sequence", "normalizers": [put("a", "a" * 2000)] * 3}},
+        "makes over 256 letters of one",
+    ),
+    "two for one, again and again": (
+        "tokenizer.json",
+        {"normalizer": {"type": "Sequence", "normalizers": [put("e", "ee")] * 34}},
+        "makes over 256 letters of one",
+    ),
+    "a beginning": (
+        "tokenizer.json",
+        {"normalizer": {"type": "Prepend", "prepend": "a" * 1000}},
+        "makes over 256 letters of one",
+    ),
+    "a table of letters": (
+        "tokenizer.json",
+        {"normalizer": charsmap(b"a" * 1000)},
+        "makes over 256 letters of one|cannot be loaded",
+    ),
+    "tokens around": (
+        "tokenizer.json",
+        {
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [ADDED] * 2000,
+                "pair": [],
+                "special_tokens": {"[BOS]": {"id": "[BOS]", "ids": [2], "tokens": ["[BOS]"]}},
+            }
+        },
+        "puts 2000 tokens around a prompt",
+    ),
+    "a length": ("tokenizer_config.json", {"model_max_length": 10**9}, "fills prompts up to 1000000000"),
+    "further tokens": (
+        "tokenizer_config.json",
+        {"additional_special_tokens": [f"z{number}" for number in range(2000)]},
+        "additional_special_tokens has 2000 entries, at most 1024",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", LONG_PROMPTS)
+def test_a_tokenizer_that_makes_any_prompt_a_giant_one_is_told(base: Path, way: str) -> None:
+    file, values, why = LONG_PROMPTS[way]
+    changed(base / "tokenizer" / file, **values)
+    with pytest.raises(BaseUnsupported, match=why):
+        load_base(base)
+
+
+def test_words_that_are_looked_up_piece_by_piece_are_short(base: Path) -> None:
+    file = base / "tokenizer" / "tokenizer.json"
+    model = json.loads(file.read_text())["model"]
+    changed(file, model=model | {"max_input_chars_per_word": 10**9})
+    with pytest.raises(BaseUnsupported, match="looks up words of 1000000000 letters, at most 1000"):
+        load_base(base)
+
+
+def test_a_pattern_without_end_of_a_tokenizer_is_told(base: Path) -> None:
+    """Its library panics, which is no Exception of Python's."""
+    pattern = {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}
+    changed(base / "tokenizer" / "tokenizer.json", normalizer=pattern)
+    pipe = load_base(base)
+    encode_captions(pipe, ["a man"])
+    with pytest.raises(CheckpointError, match=r"fails \(PanicException: .*; get its files again"):
+        encode_captions(pipe, ["a" * 40 + "b"])

@@ -29,7 +29,7 @@ from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
 from echoreel.bases.quantize import Quantize, checked_quantize, names_of, quantization, store_as_fp8
 from echoreel.bases.single_file import SUFFIXES, denoiser_name, denoiser_of, parts_around, single_file
-from echoreel.bases.token_ids import check_tokenizers
+from echoreel.bases.token_ids import check_token_lists, check_tokenizers
 from echoreel.common.checksums import check_packaged
 from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra, SettingsError
 from echoreel.common.exclusive import one_at_a_time
@@ -136,6 +136,8 @@ def load_parts(
         folder = _folder(source, kind, {*own, *without})
         check_schedule(folder, config)
         check_layers(folder)
+        for each in {path.parent for path in folder.glob("*/*.json")}:
+            check_token_lists(each)
         wanted = {part: entry for part, entry in config.items() if part not in without}
         check_no_adapter(*(folder / part for part in wanted))
         if source == WEIGHTS / "base":

@@ -87,19 +87,21 @@ def add(
     """Add videos with their captions, and bring those that are there up to date. If interrupted, rerun."""
     from echoreel.common.settings import checked
     from echoreel.library.sources.add_sources import AddSettings, check_sources
+    from echoreel.library.tables import unmade_if_empty
 
     columns = dict(_pair(each) for each in column or ())
     settings = checked(
         AddSettings, root=root, columns=columns, clips={"longest": longest, "shortest": shortest}
     )
     check_sources(sources, settings)  # before there is a library that holds nothing
-    found = opened(place, create=True, embedder=embedder)
-    if ray:
-        from echoreel.library.add_with_ray import add_with_ray
+    with unmade_if_empty(place):
+        found = opened(place, create=True, embedder=embedder)
+        if ray:
+            from echoreel.library.add_with_ray import add_with_ray
 
-        added = add_with_ray(found, sources, settings)
-    else:
-        added = found.add(sources, settings)
+            added = add_with_ray(found, sources, settings)
+        else:
+            added = found.add(sources, settings)
     tell_added(answer, place, added)
 
 

@@ -154,7 +154,7 @@ def _named(reference: Mapping[str, Any]) -> str:
     return (
         reference["file"]
         if (first, last) == (0, 1)
-        else f"{reference['file']}@{100 * first:g}-{100 * last:g}%"
+        else f"{reference['file']}@{100 * first:.15f}-{100 * last:.15f}%"  # no exponents; {:g} rounds
     )
 
 

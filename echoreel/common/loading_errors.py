@@ -55,7 +55,7 @@ def _cause_and_advice(error: Exception) -> tuple[str, str]:
     return f"its files are damaged, or of another kind ({_named(error)})", "get them again"
 
 
-def hint_of(error: Exception) -> str:
+def hint_of(error: BaseException) -> str:
     """A few words of what a library says, or which keys are wrong; behind a sentence of ours, in brackets."""
     if isinstance(error, ValidationError):
         keys = [".".join(map(str, each["loc"])) or "all of it" for each in error.errors()]
@@ -65,7 +65,7 @@ def hint_of(error: Exception) -> str:
     return first if len(first) <= HINT else f"{first[:HINT].rsplit(' ', 1)[0]} …"
 
 
-def _named(error: Exception) -> str:
+def _named(error: BaseException) -> str:
     kind, hint = type(error).__name__, hint_of(error)
     return kind if hint == kind else f"{kind}: {hint}"
 
@@ -91,13 +91,32 @@ def blamed(owner: str, advice: str = AGAIN) -> Iterator[None]:
         yield
     except (EchoReelError, OSError, MemoryError):
         raise
-    except Exception as error:  # of any class of theirs: no common type
+    except BaseException as error:  # of any class of theirs: no common type
+        if not (isinstance(error, Exception) or _is_panic(error)):
+            raise
         name = _at_fault(error.__traceback__)
         if name is None or MEMORY.search(str(error)):
             raise
         refused = isinstance(error, ValueError) and name.endswith("Pipeline")
         how = f"refuses: {hint_of(error)}" if refused else f"fails ({_named(error)})"
         raise CheckpointError(f"{owner} {name} {how}; {advice}") from error
+
+
+@contextmanager
+def panics_told(what: str) -> Iterator[None]:
+    """Within, a panic of a library that is written in Rust is told as a fault of its files. Raises
+    CheckpointError."""
+    try:
+        yield
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        raise CheckpointError(f"{what} fails ({hint_of(error)}); {AGAIN}") from error
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Its class is no Exception, and no module has it by name."""
+    return type(error).__name__ == "PanicException"
 
 
 def _at_fault(step: TracebackType | None) -> str | None:

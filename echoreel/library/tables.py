@@ -9,9 +9,10 @@ Over 300 lines since no other module knows LanceDB.
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from random import random
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.extras import needs
-from echoreel.common.files import check_lock
+from echoreel.common.files import absent, check_lock
 from echoreel.common.places import at_home, resolved
 from echoreel.common.text import checked_text
 from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
@@ -331,6 +332,36 @@ def local_folder(uri: str) -> Path | None:
     if uri.startswith("file://"):
         return Path(uri.removeprefix("file://"))
     return None if "://" in uri else at_home(uri)
+
+
+@contextmanager
+def unmade_if_empty(uri: str) -> Iterator[None]:
+    """If the block is refused, as by a full disk, remove the library that it made, unless that has a clip."""
+    folder = local_folder(uri)
+    if folder is None or is_library(uri):
+        yield
+        return
+    places = [folder / f"{name}.lance" for name in (*schemas(), "vectors")]
+    made = absent((*places, folder / LOCK, folder, *folder.parents))
+    try:
+        yield
+    except EchoReelError:
+        if not _has_clips(folder):
+            for path in made:
+                with suppress(OSError):
+                    if path in places:
+                        shutil.rmtree(path)
+                    else:
+                        path.rmdir() if path.is_dir() else path.unlink()
+        raise
+
+
+def _has_clips(folder: Path) -> bool:
+    """Whether there may be any: a table that cannot be read counts, if it has data."""
+    try:
+        return any((folder / "clips.lance" / "data").glob("*")) and Store(folder).count("clips") > 0
+    except EchoReelError:
+        return True
 
 
 def _lock(path: Path) -> FileLock:

@@ -25,6 +25,7 @@ from echoreel.common.settings import Settings
 from echoreel.media.animations import is_webp, reference_film, webp_film
 from echoreel.media.deinterlacing import deinterlaced
 from echoreel.media.reference_file import SUFFIX, is_reference_file
+from echoreel.media.sample_tables import check_claims
 
 CONTAINERS = "mov,mp4,matroska,webm,avi,gif,apng,mpegts,mpeg,flv,ogg,asf,mxf,ivf"  # ffmpeg's demuxer names
 LEAST_PART = 0.5  # seconds of a video that somebody could take
@@ -129,7 +130,10 @@ def _container(path: Path, limits: VideoLimits) -> InputContainer:
         if webp:
             film = webp_film(path, limits.decoded_frames, limits.decoded_pixels)
             return av.open(film, mode="r")
+        check_claims(path)
         return av.open(f"file:{path.absolute()}", container_options=options)
+    except VideoTooLarge:
+        raise
     except (MemoryError, Image.DecompressionBombError) as error:
         told = error if isinstance(error, MemoryError) else "its pixels"
         raise VideoTooLarge(f"{path.name}: {told} are too many to decode; make it smaller first") from error

@@ -2,7 +2,7 @@
 
 from typing import Annotated, TypeAlias
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from echoreel.common.settings import Settings
 
@@ -30,3 +30,16 @@ class AdapterTaskSettings(Settings):
     validation_levels: tuple[NoiseLevel, ...] = Field(default=(0.5, 0.75, 0.95), min_length=1, max_length=100)
     sheet_pairs: PositiveInt = 4
     sheet_steps: int = Field(default=12, ge=1, le=1000)  # denoising steps
+
+    @field_validator("validation_levels")
+    @classmethod
+    def _names_apart(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        """Each has numbers of its own in the log, by its name."""
+        if len({level_name(level) for level in levels}) < len(levels):
+            raise ValueError("need each level once; the first six digits count")
+        return levels
+
+
+def level_name(level: float) -> str:
+    """Of a noise level, in the names of validation numbers."""
+    return f"{level:g}"

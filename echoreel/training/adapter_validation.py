@@ -9,7 +9,7 @@ from torch import Tensor
 
 from echoreel.common.randomness import seeded
 from echoreel.training.adapter_loss import FrozenBase
-from echoreel.training.adapter_settings import AdapterTaskSettings
+from echoreel.training.adapter_settings import AdapterTaskSettings, level_name
 from echoreel.training.motion_loss import changing
 from echoreel.training.pair_cache import Pairs
 
@@ -37,7 +37,7 @@ class AdapterValidation:
             for name, values in (found | {"none": self._alone[level]}).items():
                 losses[name].append(values)
                 for i, suffix in enumerate(KINDS):
-                    per_level[f"{name}{suffix}@{level:g}"] = values[i].mean().item()
+                    per_level[f"{name}{suffix}@{level_name(level)}"] = values[i].mean().item()
         self._frozen.adapter.clear_references()
         return _overall(losses) | per_level
 

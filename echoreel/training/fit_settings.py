@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from echoreel.common.settings import Settings
 from echoreel.training.precision import Precision
@@ -25,21 +25,33 @@ FREE = (
 Tracker: TypeAlias = Literal[
     "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
 ]
+# At less, Adam moves a float32 weight not at all, or by less than its own steps.
+LEAST_RATE = 1e-9
+LEAST_CLIP = 1e-4  # of gradients: at less, the constant that Adam adds to their size rules
 Beta: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _clips_or_not(value: float) -> float:
+    if 0 < value < LEAST_CLIP:
+        raise ValueError(f"need {LEAST_CLIP:g} or more, or 0 for none")
+    return value
+
+
+GradientClip: TypeAlias = Annotated[NonNegativeFloat, AfterValidator(_clips_or_not)]
 
 
 class FitSettings(Settings):
     """Settings of one training. "Every" counts optimizer steps, 0 means never."""
 
     steps: int = Field(ge=1, le=10**9)  # optimizer steps in all; a finished run goes on when this is raised
-    learning_rate: float = Field(default=1e-4, gt=0, le=100)
+    learning_rate: float = Field(default=1e-4, ge=LEAST_RATE, le=100)
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     weight_decay: float = Field(
         default=0.01, ge=0, le=100
     )  # on matrices and kernels; biases, norms and scales decay never
-    warmup: NonNegativeInt = 100  # steps of linear rise of the learning rate
+    warmup: int = Field(default=100, ge=0, le=10**9)  # steps of linear rise of the learning rate
     schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to 0 at `steps`
-    gradient_clip: NonNegativeFloat = 1.0  # greatest norm of all gradients; 0 = off
+    gradient_clip: GradientClip = 1.0  # greatest norm of all gradients; 0 = off
     accumulate: int = Field(default=1, ge=1, le=10_000)  # batches per optimizer step
     ema: float = Field(default=0.999, ge=0, lt=1)  # decay of the averaged weights; 0 = off
     precision: Precision = "fp32"

@@ -140,6 +140,11 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
         )
         if settings.precision == "bf16" and not computes_in_bf16(accelerator.device):
             log.note(EMULATED)
+        if settings.warmup > settings.steps:
+            log.note(
+                f"fit.warmup is {settings.warmup} of {settings.steps} steps, so the learning rate ends at "
+                f"{settings.learning_rate * rate_factor(settings.steps - 1, settings):.3g}; lower warmup"
+            )
         with (
             log,
             stop_signals() as signals,

@@ -115,6 +115,13 @@ def test_files_that_are_no_recipe(made: Path, break_it: Callable[[dict[str, Any]
     assert not made.with_name("again.mp4").exists()
 
 
+@pytest.mark.parametrize("during", [[0, 0.5], [1 / 3, 2 / 3], [1e-7, 1], [0.1 + 0.2, 0.9]])
+def test_the_part_that_a_reference_acts_in_is_kept_to_the_last_digit(made: Path, during: list[float]) -> None:
+    change(made, lambda told: told["references"][0].update(during=during))
+    done = call("--replay", str(made), "-o", "again.mp4", "--json")
+    assert json.loads(done.stdout)["references"][0]["during"] == pytest.approx(during, abs=1e-15)
+
+
 def test_no_file(made: Path) -> None:
     done = call("--replay", "none.json")
     assert done.exit_code == 2

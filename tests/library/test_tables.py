@@ -21,7 +21,7 @@ from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_rows import Intake, numbers, of_catalogue
 from echoreel.library.table_schemas import schemas
-from echoreel.library.tables import LOCK, LibraryError, Store, is_library
+from echoreel.library.tables import LOCK, LibraryError, Store, is_library, unmade_if_empty
 
 
 def test_a_missing_library_says_how_to_make_one(tmp_path: Path) -> None:
@@ -278,3 +278,33 @@ def test_killed_writers_leave_whole_writes_and_the_next_goes_on(tmp_path: Path) 
     assert intake.added == 3000 - before
     store = Store(library)
     assert len(np.unique(store.ids())) == store.count("clips") == 3000
+
+
+@pytest.mark.parametrize("clips", [0, 1])
+@pytest.mark.parametrize("note", [False, True])
+def test_a_library_that_was_begun_and_got_no_clip_is_removed(tmp_path: Path, clips: int, note: bool) -> None:
+    folder = tmp_path / "new" / "library"
+
+    def refused() -> None:
+        with unmade_if_empty(str(folder)):
+            store = Store(folder, create=True)
+            rows = [{"id": 1, "video": 1, "root": "", "path": "a.mp4"}] * clips
+            store.add("clips", pa.Table.from_pylist(rows, schemas()["clips"]))
+            store.table("files")
+            if note:
+                (folder / "note.txt").write_text("mine")
+            raise LibraryError("No space left on device")
+
+    with pytest.raises(LibraryError, match="No space"):
+        refused()
+    assert {path.name for path in folder.glob("*.lance")} == (
+        {"clips.lance", "files.lance"} if clips else set()
+    )
+    assert (folder / "note.txt").exists() == note
+    assert folder.parent.exists() == (note or clips > 0)
+    if clips:
+        return
+    Store(folder, create=True)  # one that was there before stays
+    with pytest.raises(LibraryError), unmade_if_empty(str(folder)):
+        raise LibraryError("No space left on device")
+    assert (folder / "clips.lance").exists()

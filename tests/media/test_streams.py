@@ -181,3 +181,47 @@ def test_pixels_of_absurd_shape_are_refused(tmp_path: Path) -> None:
         read_frames(path)
     with pytest.raises(VideoTooLarge, match="more than 2 frames to decode"):
         read_frames(film(tmp_path / "b.mp4", counting(4)), limits=VideoLimits(decoded_pixels=2 * 48 * 64))
+
+
+def with_claim(path: Path, box: bytes, after: int, claim: int) -> Path:
+    """A film one of whose tables claims another number, so many bytes after the name of its box."""
+    data = bytearray(film(path, counting(8)).read_bytes())
+    at = data.index(box) + 4 + after
+    data[at : at + 4] = claim.to_bytes(4, "big")
+    path.write_bytes(data)
+    return path
+
+
+CLAIMS: dict[str, tuple[bytes, int, int]] = {  # FFmpeg would make 24 bytes or more in memory for each
+    "samples": (b"stsz", 8, 89_000_000),
+    "a chunk": (b"stsc", 12, 89_000_000),
+    "edits": (b"elst", 4, 10_000_000),
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_samples_that_a_file_only_claims_are_refused(tmp_path: Path, claim: str) -> None:
+    box, after, number = CLAIMS[claim]
+    with pytest.raises(VideoTooLarge, match=r"a\.mp4: claims \d+ samples in \d+ bytes; export it again"):
+        read_frames(with_claim(tmp_path / "a.mp4", box, after, number))
+    path = film(tmp_path / "b.mp4", counting(8))
+    path.write_bytes(path.read_bytes().replace(b"stsz", b"cmov"))  # tables that are unpacked
+    with pytest.raises(VideoTooLarge, match=r"b\.mp4: its tables are compressed"):
+        read_frames(path)
+
+
+def test_samples_that_fragments_claim_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov"}) as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for frame in counting(8):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    assert len(read_frames(path).frames) == 8
+    data = bytearray(path.read_bytes())
+    at = data.index(b"trun") + 4
+    data[at : at + 8] = b"\0\0\0\0" + (89_000_000).to_bytes(4, "big")  # nothing is told of each
+    path.write_bytes(data)
+    with pytest.raises(VideoTooLarge, match=r"a\.mp4: claims 89000000 samples"):
+        read_frames(path)

@@ -414,6 +414,11 @@ def test_odd_lines_of_the_log_are_dropped(tmp_path: Path, uninterrupted: Path) -
         {"accumulate": 10**9},
         {"prefetch": 10**6},
         {"learning_rate": float("inf")},
+        {"learning_rate": 1e-320},  # these train nothing
+        {"learning_rate": 1e-30},
+        {"warmup": 10**18},
+        {"gradient_clip": 1e-320},
+        {"gradient_clip": 1e-30},
         {"gradient_clip": float("nan")},
         {"minutes": float("inf")},
     ],
@@ -421,6 +426,17 @@ def test_odd_lines_of_the_log_are_dropped(tmp_path: Path, uninterrupted: Path) -
 def test_absurd_settings_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(values))):
         checked(FitSettings, steps=1, **values) if "steps" not in values else checked(FitSettings, **values)
+
+
+@pytest.mark.parametrize("warmup", [1, 2, 200])
+def test_a_warmup_that_never_ends_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], warmup: int
+) -> None:
+    fit(ToyTask(), FitSettings(steps=2, warmup=warmup, learning_rate=1e-2), tmp_path)
+    told = " ".join(capsys.readouterr().err.split())
+    assert ("fit.warmup is 200 of 2 steps, so the learning rate ends at 0.0001; lower" in told) == (
+        warmup == 200
+    )
 
 
 def test_a_closed_terminal_costs_no_checkpoint(tmp_path: Path) -> None:

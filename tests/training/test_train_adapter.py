@@ -423,6 +423,7 @@ def test_a_finished_adapter_with_a_note_in_it_keeps_the_note(
         {"validation_levels": [float("nan")]},
         {"validation_levels": [-1]},
         {"validation_levels": [1.0]},
+        {"validation_levels": [0.5, 0.5000001]},  # one name in the log
         {"high_noise": 1e30},
         {"motion_loss": float("inf")},
         {"sheet_steps": 10**9},

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from echoreel.bases.hub_models import checked_options
 from echoreel.bases.part_sizes import check_model, check_pictures
-from echoreel.bases.token_ids import check_token_ids
+from echoreel.bases.token_ids import check_token_ids, tokenizer_of
 from echoreel.common.errors import CheckpointError, ModelMissing
 from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.loading_errors import blamed, why_not_loaded
@@ -38,11 +38,11 @@ class ClipEncoder:
 
     def __init__(self, name: str = CLIP) -> None:
         """`name`: a folder, or a hub id. Raises ModelMissing."""
-        from transformers import AutoTokenizer, CLIPModel
+        from transformers import CLIPModel
 
         def load(source: str, options: dict[str, Any]) -> tuple[Any, Any, Any]:
             model = CLIPModel.from_pretrained(source, dtype=torch.float32, **options)
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+            tokenizer = tokenizer_of(source, options)
             check_token_ids("tokenizer", tokenizer, model)
             return model, tokenizer, processor_of(source, options)
 
@@ -69,6 +69,7 @@ class ClipEncoder:
         inputs = {key: inputs[key].to(self._model.device) for key in ("input_ids", "attention_mask")}
         return _unit(self._model.get_text_features(**inputs).pooler_output[0])
 
+    @blamed("the CLIP model's")
     def too_long(self, text: str) -> bool:
         """Whether `prompt` cuts the text."""
         return len(self._tokenizer(text)["input_ids"]) > self.longest

@@ -131,11 +131,11 @@ class TextEmbedder:
 @one_at_a_time
 def _loaded(name: str, source: str | Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """Tokenizer and model, from safetensors. Raises EchoReelError."""
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     from echoreel.bases.hub_models import checked_options  # diffusers waits for it
     from echoreel.bases.part_sizes import check_model
-    from echoreel.bases.token_ids import check_token_ids
+    from echoreel.bases.token_ids import check_token_ids, tokenizer_of
 
     try:
         with _without_bars():
@@ -144,7 +144,7 @@ def _loaded(name: str, source: str | Path, dtype: torch.dtype) -> tuple[Any, Any
                 check_model(Path(source))
             else:
                 options = checked_options(str(source))
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **options)
+            tokenizer = tokenizer_of(source, options)
             model = AutoModel.from_pretrained(
                 source, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
             )
