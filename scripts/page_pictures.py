@@ -34,11 +34,11 @@ def shown(page: Page) -> None:
 
 
 def save(page: Page, file: Path) -> None:
-    """The screen as a PNG of 256 colours."""
+    """The screen as a small PNG, in all its colours: a palette changes those of the clothes."""
     page.screenshot(path=file)
     with Image.open(file) as picture:
-        small = picture.convert("RGB").quantize(256)
-    small.save(file, optimize=True)
+        whole = picture.convert("RGB")
+    whole.save(file, optimize=True)
 
 
 def main() -> None:

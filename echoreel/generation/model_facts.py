@@ -115,7 +115,7 @@ def introduction(
 def unknown_words(pipe: Any, prompt: str) -> list[str]:
     """Words of a prompt that the embedded base's text encoder reads letter by letter, in order."""
     known = pipe.tokenizer.get_vocab()
-    words = re.findall(r"[a-z]{2,}", prompt.lower())
+    words = re.findall(r"[^\W\d_]{2,}", prompt.lower())
     return list(dict.fromkeys(word for word in words if word not in known))
 
 

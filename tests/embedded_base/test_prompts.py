@@ -28,6 +28,7 @@ from echoreel.embedded_base.prompt_words import COLOUR_WORDS, TROUSER_WORDS, all
 from echoreel.embedded_base.prompts import UNKNOWN_ACTION, completed, sample_prompt
 from echoreel.embedded_base.tokenizer import load_tokenizer
 from echoreel.embedded_base.train_prompts import PromptRecipe, PromptTask, train_prompts
+from echoreel.generation.model_facts import unknown_words
 from echoreel.training.loop import FitSettings
 
 ACTIONS = ("walking", "waving", "jumping")
@@ -167,3 +168,8 @@ class _Teacher:
     def __init__(self) -> None:
         self.tokenizer = load_tokenizer()
         self.text_encoder = build_text_encoder(TINY, self.tokenizer)
+
+
+def test_unknown_words_of_any_script_are_told_whole() -> None:
+    prompt = "a person in a crème sweater, 跳跃する and прыгает in a desert"
+    assert unknown_words(load_base("embedded"), prompt) == ["crème", "跳跃する", "прыгает"]
