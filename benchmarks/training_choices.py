@@ -58,7 +58,7 @@ PRISM: tuple[Variant, ...] = (
     Variant("4 layers", prism={"depth": 4}),
     Variant("tokens of 128 channels", prism={"token_width": 128}),
 )
-LARGER = {"size": 64, "distance": (5.8, 6.6)}  # 16 x 16 latents, and an actor half as tall as the picture
+LARGER = {"size": 128, "distance": (5.8, 6.6)}  # 16 x 16 latents, and an actor half as tall as the picture
 SLOTS: tuple[Variant, ...] = (
     Variant("16x16 latents, 4 x 4 slots", actors=LARGER, prism={"slots": 16, "rows": 4}),
     Variant("16x16 latents, 8 x 8 slots", actors=LARGER, prism={"slots": 64, "rows": 8}),

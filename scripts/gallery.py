@@ -15,7 +15,6 @@ from PIL import Image
 import echoreel
 from echoreel.actors.actor_clips import ActorSettings
 from echoreel.actors.motion_library import MotionLibrary
-from echoreel.bases.lookup import base_of
 from echoreel.evaluation.actorbench.cases import Case, CaseCounts, make_cases
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.drawing import label_band
@@ -34,8 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/actions.gif"))
     arguments = parser.parse_args()
     library = MotionLibrary.load(arguments.motions).split("heldout")
-    settings = ActorSettings(size=base_of(echoreel.load_base()).video_size()[0])
-    cases = make_cases(library, settings, CaseCounts(16, 1, 1, 1), seed=0)
+    cases = make_cases(library, ActorSettings(), CaseCounts(16, 1, 1, 1), seed=0)
     chosen = [next(case for case in cases if case.action == action) for action in ACTIONS]
     blocks = [block(case) for case in chosen]
     rows = [np.concatenate(blocks[i : i + 2], axis=2) for i in range(0, len(blocks), 2)]

@@ -19,7 +19,7 @@ class ActorSettings(Settings):
     """How clips are made. Shares are probabilities in [0, 1]."""
 
     frames: int = Field(16, ge=2, le=10_000)  # a clip
-    size: int = Field(32, ge=8, le=4096)  # pixels, square
+    size: int = Field(64, ge=8, le=4096)  # pixels, square; the default is the packaged base's
     fps: float = Field(8.0, gt=0)  # of the written video
     seconds: tuple[float, float] = (1.6, 2.6)  # recorded time a clip spans: shorter plays slower
     mirror: float = Field(0.5, ge=0, le=1)

@@ -143,6 +143,7 @@ class Work:
         """Facts about the videos. Raises EchoReelError."""
         from echoreel.generation import generate
         from echoreel.generation.model_facts import introduction
+        from echoreel.generation.reference_checks import off_the_picture
         from echoreel.generation.result import output_files
         from echoreel.generation.settings import recommended_size
         from echoreel.generation.windows import taken_for, too_slow
@@ -158,17 +159,19 @@ class Work:
                 answer.note(line)
                 self.told.add(line)
         whole = [taken_for(each, self.plan) for each in shown]
+        height, width = recommended_size(self.base, self.settings)
         for first, taken in zip(shown, whole, strict=True):
             for line in too_slow(first, self.plan.video):
                 answer.note(line)
             if first is not taken:
                 tell_cuts(taken, answer)
+            if off := off_the_picture(taken, width / height):
+                answer.say(f"warning: {taken.name}: {off}; --show-frames shows it")
         for line in check_same_frames(self.replay, whole):
             answer.say(line)
         before, files = {*order.out.parent.glob("*")}, []
         if self.show_frames:
-            size = recommended_size(self.base, self.settings)
-            files += write_sheets(whole, order.out, size, inputs_of(shown, self.image))
+            files += write_sheets(whole, order.out, (height, width), inputs_of(shown, self.image))
         result = generate.generate(
             order.prompt,
             self.references,

@@ -128,7 +128,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     needs = (
         "a first frame (--image)" + (" and a prompt" if options["text"] else "") if options["image"] else ""
     )
-    memory = {name: f"{size / 2**30:.1f} GiB" for name, size in facts["memory"].items()}
+    memory = {name: _bytes(size) for name, size in facts["memory"].items()}
     guidance = facts["guidance_scale"]
     size = f"{facts['width']}x{facts['height']}" if facts["width"] else "any size (--size)"
     most = f", at most {options['most_frames']} frames" if options["most_frames"] else ""
@@ -178,6 +178,10 @@ def _options(base: Base) -> dict[str, Any]:
 
 def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def _short(count: int) -> str:

@@ -17,6 +17,7 @@ LATEST_START = 0.2  # the first steps place what moves
 CHANGES = 12  # of 255: less is grain and compression
 STILL = 0.005  # share of the pixels that ever change
 OUTSIDE = 0.25  # share of the frames
+HELD = 0.5  # share of what moves
 
 
 def reference_checks(
@@ -65,11 +66,28 @@ def _of_reference(name: str, reference: ReferenceVideo, aspect: float) -> list[s
         found.append(f"{name} has no caption. Say who does what and where in it.")
     if cuts := cut_times(reference.frames, reference.timestamps):
         found.append(f"{name}: the camera cuts at {cuts[0]:.1f} s. Choose a start and end in one shot.")
-    if (np.ptp(reference.frames, axis=0).max(-1) > CHANGES).mean() < STILL:
+    if off := off_the_picture(reference, aspect):
+        found.append(f"{name}: {off}.")
+    elif _hardly_moves(reference):
         found.append(f"{name} hardly moves in the frames taken. Choose another start and end.")
-    elif reference.crop is None and _share_outside(reference, aspect) > OUTSIDE:
-        found.append(f"{name}: what moves is outside the middle of the picture. Set crop to “moving”.")
     return found
+
+
+def off_the_picture(reference: ReferenceVideo, aspect: float) -> str | None:
+    """What to say where the base sees little of what moves: that, and what to do; else None.
+
+    aspect: as in `reference_checks`.
+    """
+    if reference.crop is not None and reference.crop.inside < HELD:
+        return "the crop holds less than half of what moves; take one person, or cut the clip yourself"
+    whole = reference.crop is None and not _hardly_moves(reference)
+    if whole and _share_outside(reference, aspect) > OUTSIDE:
+        return "what moves is outside the middle of the picture; set crop to “moving”"
+    return None
+
+
+def _hardly_moves(reference: ReferenceVideo) -> bool:
+    return bool((np.ptp(reference.frames, axis=0).max(-1) > CHANGES).mean() < STILL)
 
 
 def _share_outside(reference: ReferenceVideo, aspect: float) -> float:

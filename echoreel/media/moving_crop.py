@@ -27,10 +27,11 @@ Float = NDArray[np.float64]
 @dataclass(frozen=True, eq=False)
 class Crop:
     """Whole frames (T, H, W, 3) uint8, and the box that is taken from each: (T, 4) pixels, top, left, bottom,
-    right; all of one size, square."""
+    right; all of one size, square. Little `inside` tells of two that move far apart, or a shaken camera."""
 
     whole: Frames
     boxes: NDArray[np.int64]
+    inside: float  # share of all that moves
 
     def frames(self) -> Frames:
         """What is in the boxes, (T, S, S, 3)."""
@@ -80,7 +81,8 @@ def crop_to_motion(frames: Frames, name: str) -> Crop:
     side = round(min(max(2 * MARGIN * reach, LEAST_SIDE * shorter), shorter))
     corners = (centres - side / 2).round().astype(np.int64)
     corners = corners.clip(0, np.array([height - side, width - side]))
-    return Crop(frames, np.concatenate([corners, corners + side], axis=1))
+    boxes = np.concatenate([corners, corners + side], axis=1)
+    return Crop(frames, boxes, _inside(moving, boxes / scale))
 
 
 def _moving(frames: Frames, name: str) -> tuple[NDArray[np.bool_], float]:
@@ -103,6 +105,16 @@ def _moving(frames: Frames, name: str) -> tuple[NDArray[np.bool_], float]:
             f"{name}: nothing moves in the frames taken, so crop 'moving' finds nobody; {advice}"
         )
     return moving, scale
+
+
+def _inside(moving: NDArray[np.bool_], boxes: Float) -> float:
+    """Share of the moving pixels (T, h, w) that lie in boxes (T, 4)."""
+    edges = boxes.round().astype(int)
+    held = [
+        frame[top:bottom, left:right].sum()
+        for frame, (top, left, bottom, right) in zip(moving, edges, strict=True)
+    ]
+    return float(sum(held) / moving.sum())
 
 
 def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

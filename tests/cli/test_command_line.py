@@ -198,7 +198,9 @@ def test_references_are_cropped_to_what_moves(call: Any, tmp_path: Path) -> None
         re.MULTILINE,
     )
     assert (tmp_path / "a-frames.png").exists()
-    assert "cropped to" not in call(*command).stdout
+    told = " ".join(call(*command).stdout.split())
+    assert "cropped to" not in told
+    assert "warning: walk.mp4: what moves is outside the middle of the picture; set crop" in told
     still = call(*WHOLE, "--end", "0.3", "--crop", "left")
     assert (still.exit_code, still.stderr) == (2, "error: crop: got 'left', need middle or moving\n")
 

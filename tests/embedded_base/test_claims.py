@@ -28,7 +28,7 @@ def test_the_reference_s_motion_is_performed_and_not_by_chance(made: GenerationR
     assert other.take.action == "leaning"
     shuffled = echoreel.ReferenceVideo(other.frames, caption=reference.caption)
     without = echoreel.generate(PROMPT, [shuffled], seed=SEEDS, settings=settings())
-    truth = judge.read(np.stack([fitted(frame, (32, 32)) for frame in reference.frames])[None]).joints[0]
+    truth = judge.read(np.stack([fitted(frame, (64, 64)) for frame in reference.frames])[None]).joints[0]
 
     def fidelity(videos: Sequence[Frames]) -> list[float]:
         read = judge.read(np.stack([*videos])).joints

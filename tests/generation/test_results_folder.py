@@ -17,7 +17,7 @@ from echoreel.generation.results_folder import ResultsFolder
 from echoreel.generation.settings import GenerationSettings
 from echoreel.media.images import Frames
 from echoreel.media.reference_video import ReferenceVideo
-from echoreel.media.video_files import read_frames, read_notes
+from echoreel.media.video_files import read_frames, read_notes, write_video
 
 CARTWHEEL = ROOT / "echoreel" / "assets" / "cartwheel.mp4"
 PROMPT = "a person with brown hair in a red sweater and blue trousers doing a cartwheel on a grassy field"
@@ -172,7 +172,17 @@ def test_a_person_outside_the_middle_is_told(tmp_path: Path) -> None:
         picture[12:44, 2 + index : 14 + index] = (40, 60, 200)
     seen = ReferenceVideo(walk, caption=SHOWN.caption)
     assert reference_checks(PROMPT, [seen], GenerationSettings()) == [
-        "The reference: what moves is outside the middle of the picture. Set crop to “moving”."
+        "The reference: what moves is outside the middle of the picture; set crop to “moving”."
     ]
     assert reference_checks(PROMPT, [seen], GenerationSettings(), aspect=128 / 48) == []
     assert reference_checks(PROMPT, [], GenerationSettings())[0].startswith("There is no reference")
+
+
+def test_a_crop_that_holds_little_of_what_moves_is_told(tmp_path: Path) -> None:
+    two = np.full((16, 48, 128, 3), 90, np.uint8)
+    for index, picture in enumerate(two):
+        picture[12:44, 2 + index : 14 + index] = picture[12:44, 98 + index : 110 + index] = (40, 60, 200)
+    write_video(tmp_path / "two.mp4", two, 8)
+    seen = ReferenceVideo.from_file(tmp_path / "two.mp4", SHOWN.caption, crop="moving")
+    (told,) = reference_checks(PROMPT, [seen], GenerationSettings())
+    assert told.startswith("The reference: the crop holds less than half of what moves")
