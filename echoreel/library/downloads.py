@@ -256,7 +256,9 @@ class _Download:
             raise DownloadError(f"{self._url}: the server sends an empty file; try again later")
 
 
-OWN_NAME = re.compile(r"[0-9a-f]{32}|\..*\.partial")  # of a video, or of one that is being fetched
+OWN_NAME = re.compile(
+    r"[0-9a-f]{32}|\.[0-9a-f]{32}\.[0-9a-f]{8}\.partial"
+)  # of a video, or of one that is being fetched
 
 
 def _make_room(folder: Path, most: int, keep: Path) -> None:

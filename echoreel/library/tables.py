@@ -27,6 +27,7 @@ from echoreel.common.extras import needs
 from echoreel.common.files import absent, check_lock
 from echoreel.common.places import at_home, resolved
 from echoreel.common.text import checked_text
+from echoreel.library import manifests
 from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ class Store:
         query = self.table(name).search().limit(ALL)
         query = query.select(columns) if columns else query
         query = query.where(where) if where else query
-        yield from self._guarded(name, query.to_batches, rows)
+        batches = self._guarded(name, query.to_batches, rows)
+        while (batch := self._guarded(name, next, batches, None)) is not None:  # each is read only now
+            yield batch
 
     def by_words(self, words: str, where: str, limit: int) -> "pa.Table":
         """Rows of clips for which `where` holds and whose caption has one of the words, best first."""
@@ -384,7 +387,7 @@ def _check_place(uri: str) -> None:
 
 
 def _check_links(uri: str) -> None:
-    """Raises LibraryError for a link in the library that leads elsewhere.
+    """Raises LibraryError for a link in the library that leads elsewhere, or a table whose rows lie there.
 
     LanceDB follows it: it writes there and, to free what old versions held, deletes what no table names.
     """
@@ -403,6 +406,22 @@ def _check_links(uri: str) -> None:
                     )
                 if entry.is_dir(follow_symlinks=False):
                     places.append(Path(entry.path))
+                elif entry.name.endswith(manifests.SUFFIX):
+                    _check_manifest(Path(entry.path))
+
+
+def _check_manifest(path: Path) -> None:
+    """Raises LibraryError where rows of its table lie elsewhere, be it in the network, or it has no end."""
+    try:
+        is_elsewhere = manifests.names_other_places(path)
+    except FileNotFoundError:  # another process has just freed this version
+        return
+    except OSError as error:
+        raise LibraryError(f"{path}: cannot be read ({error.strerror}); get the library again") from error
+    if is_elsewhere:
+        raise LibraryError(
+            f"{path}: has rows that lie elsewhere, as a shallow clone has; get a whole copy of the library"
+        )
 
 
 def _connected(uri: str) -> Any:

@@ -390,6 +390,14 @@ def test_the_cache_leaves_files_of_others(site: str, tmp_path: Path) -> None:
     (tmp_path / "holiday.mp4").write_bytes(bytes(5000))
     (tmp_path / "folder").mkdir()
     (tmp_path / ("0" * 32)).mkdir()  # named as ours
+    theirs = tmp_path / ".holiday.mp4.partial"  # of another program that downloads
+    theirs.write_bytes(bytes(5000))
+    ours = tmp_path / f".{'0' * 32}.0123abcd.partial"
+    ours.write_bytes(bytes(5000))
+    for path in (theirs, ours):
+        os.utime(path, (10**9, 10**9))
     fetched(f"{site}/1", DownloadSettings(cache=tmp_path, cache_bytes=1), resolve)
     assert (tmp_path / "holiday.mp4").exists()
     assert (tmp_path / "folder").is_dir()
+    assert theirs.exists()
+    assert not ours.exists()

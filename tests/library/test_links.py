@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+import lancedb
 import pyarrow as pa
 import pytest
 from helpers.catalogues import catalogue, take
 
+from echoreel.library.manifests import names_other_places
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.table_schemas import schemas
 from echoreel.library.tables import LibraryError, Store
@@ -41,6 +43,38 @@ def add_and_index(library: Path, path: Path) -> None:
     store = Store(library)
     take(store, path)
     store.index()
+
+
+def test_rows_of_a_library_do_not_lie_in_another(tmp_path: Path) -> None:
+    """A shallow clone names a place, which LanceDB reads, be it a folder or in the network."""
+    take(Store(tmp_path / "mine", create=True), catalogue(tmp_path, 3))
+    theirs = lancedb.connect(str(tmp_path / "theirs"))
+    theirs.clone_table("clips", str(tmp_path / "mine" / "clips.lance"), is_shallow=True)
+    assert len(theirs.open_table("clips").search().to_list()) == 3  # LanceDB reads them
+    with pytest.raises(LibraryError, match="has rows that lie elsewhere, as a shallow clone has; get"):
+        Store(tmp_path / "theirs")
+    mine = ReferenceLibrary.open(tmp_path / "own", create=True, embedder="none")
+    with pytest.raises(LibraryError, match="has rows that lie elsewhere"):
+        mine.add([tmp_path / "theirs"], quiet=True)
+    assert Store(tmp_path / "mine").count("clips") == 3
+
+
+def test_a_manifest_that_is_none_is_left_to_lancedb_and_one_without_end_is_told(tmp_path: Path) -> None:
+    Store(tmp_path / "L", create=True)
+    manifest = tmp_path / "L" / "clips.lance" / "_versions" / "7.manifest"
+    for noise in (
+        b"",
+        b"\xff" * 10**6,
+        b"\xff" * 40,
+        bytes(40),
+        b"\x07\0\0\0" + b"\x12\xff\xff\xff\x7f\x80\x80" + bytes(16),
+    ):
+        manifest.write_bytes(noise)
+        assert not names_other_places(manifest)
+    manifest.unlink()
+    os.mkfifo(manifest)
+    with pytest.raises(LibraryError, match="is a pipe or a device"):
+        Store(tmp_path / "L")
 
 
 def test_a_library_may_be_a_link_itself(tmp_path: Path) -> None:

@@ -180,6 +180,24 @@ def test_damaged_files_of_a_table_are_named(tmp_path: Path, part: str, damage: A
         use(place)
 
 
+def test_data_that_is_gone_is_told_wherever_rows_are_read_one_after_the_other(tmp_path: Path) -> None:
+    place = tmp_path / "library"
+    add_catalogue(place, tmp_path)
+    for file in (place / "clips.lance/data").iterdir():
+        file.unlink()
+    library = ReferenceLibrary.open(place, embedder="none")
+    mine = ReferenceLibrary.open(tmp_path / "mine", True, "none")
+    for work in (
+        library.clips,
+        library.update,
+        lambda: library.check(quiet=True),
+        lambda: library.export(tmp_path / "out", library.clips()),
+        lambda: mine.add([place], quiet=True),
+    ):
+        with pytest.raises(LibraryError, match=r"clips\.lance: .*; if it stays so"):
+            work()
+
+
 def add_catalogue(place: Path, folder: Path) -> None:
     (folder / "c.jsonl").write_text('{"path": "a.mp4", "caption": "a man is opening a box"}\n')
     ReferenceLibrary.open(place, True, "none").add([folder / "c.jsonl"], quiet=True)
