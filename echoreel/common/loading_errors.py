@@ -61,7 +61,7 @@ def hint_of(error: BaseException) -> str:
         keys = [".".join(map(str, each["loc"])) or "all of it" for each in error.errors()]
         return f"wrong or missing: {', '.join(dict.fromkeys(keys[:MOST_KEYS]))}"
     first = " ".join(next(iter(str(error).strip().splitlines()), "").split())
-    first = first.rstrip(".") or type(error).__name__
+    first = re.sub(r"^\[Errno \d+\] ", "", first).rstrip(".") or type(error).__name__
     return first if len(first) <= HINT else f"{first[:HINT].rsplit(' ', 1)[0]} …"
 
 
