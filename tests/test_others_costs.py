@@ -352,22 +352,22 @@ LONG_PROMPTS: dict[str, tuple[str, dict[str, Any], str]] = {  # they make gigaby
     "a text for a letter": (
         "tokenizer.json",
         {"normalizer": {"type": "Sequence", "normalizers": [put("a", "a" * 2000)] * 3}},
-        "makes over 256 letters of one",
+        "makes over 1024 letters of one",
     ),
     "two for one, again and again": (
         "tokenizer.json",
         {"normalizer": {"type": "Sequence", "normalizers": [put("e", "ee")] * 34}},
-        "makes over 256 letters of one",
+        "makes over 1024 letters of one",
     ),
     "a beginning": (
         "tokenizer.json",
-        {"normalizer": {"type": "Prepend", "prepend": "a" * 1000}},
-        "makes over 256 letters of one",
+        {"normalizer": {"type": "Prepend", "prepend": "a" * 2000}},
+        "makes over 1024 letters of one",
     ),
     "a table of letters": (
         "tokenizer.json",
-        {"normalizer": charsmap(b"a" * 1000)},
-        "makes over 256 letters of one",
+        {"normalizer": charsmap(b"a" * 2000)},
+        "makes over 1024 letters of one",
     ),
     "tokens around": (
         "tokenizer.json",

@@ -339,12 +339,16 @@ def local_folder(uri: str) -> Path | None:
 
 @contextmanager
 def unmade_if_empty(uri: str) -> Iterator[None]:
-    """If the block is refused, as by a full disk, remove the library that it made, unless that has a clip."""
+    """If the block is refused, as by a full disk, remove the library that it made, unless that has a clip.
+
+    Raises MissingExtra without LanceDB.
+    """
     folder = local_folder(uri)
     if folder is None or is_library(uri):
         yield
         return
-    places = [folder / f"{name}.lance" for name in (*schemas(), "vectors")]
+    with needs("lancedb", "a reference library"):
+        places = [folder / f"{name}.lance" for name in (*schemas(), "vectors")]
     made = absent((*places, folder / LOCK, folder, *folder.parents))
     try:
         yield
