@@ -14,6 +14,7 @@ from echoreel.media.decoding import SUFFIXES
 from echoreel.media.video_files import probe
 
 MANIFEST_LINE = 1_000_000  # characters read of the first line
+KEYS = {"path", "caption", "start", "action", "id"}  # of each line
 
 
 def export_videos(
@@ -75,7 +76,8 @@ def _is_ours(manifest: Path) -> bool:
     try:
         check_ends(manifest)
         with manifest.open(encoding="utf-8") as file:
-            told = json_value(file.readline(MANIFEST_LINE) or '{"path": "", "id": ""}')
+            line = file.readline(MANIFEST_LINE)
+            told = json_value(line) if line else dict.fromkeys(KEYS)
     except (OSError, ValueError):
         return False
-    return isinstance(told, dict) and {"path", "id"} <= told.keys()
+    return isinstance(told, dict) and told.keys() >= KEYS
