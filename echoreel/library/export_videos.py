@@ -1,5 +1,6 @@
 """Clips of a library as copies of their videos with a catalogue of them, manifest.jsonl."""
 
+import filecmp
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -54,7 +55,7 @@ def _exported(
             missing = not target.exists()
             if missing:
                 probe(source)  # what is no video is not copied, whatever the library's rows say
-            elif target.stat().st_size != source.stat().st_size:
+            elif not filecmp.cmp(target, source, shallow=False):  # of another size, or spoilt by a disk
                 raise OutputError(f"{target}: already exists, and is another file; choose another folder")
         except (EchoReelError, OSError) as error:
             problems.append((clip.place, str(error)))
