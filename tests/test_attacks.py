@@ -258,7 +258,7 @@ def test_a_video_names_no_other_file(clip: Path, kind: str, suffix: str) -> None
         ReferenceVideo.from_file(path)
 
 
-@pytest.mark.parametrize("text", ["mine", '{"path": 1}', "[1]", "\n"])
+@pytest.mark.parametrize("text", ["mine", '{"path": 1}', "[1]", "\n", '{"id": 7, "path": "my.mp4"}'])
 def test_an_export_keeps_a_manifest_of_others(clip: Path, tmp_path: Path, text: str) -> None:
     library = ReferenceLibrary.open(tmp_path / "library", create=True, embedder="none")
     library.add([clip], quiet=True)

@@ -235,6 +235,18 @@ def test_a_manifest_replaces_no_video_of_the_library(tmp_path: Path) -> None:
         write_manifest(pairs(tmp_path), tmp_path / "a.mp4")
 
 
+def test_a_manifest_replaces_none_that_was_written_by_hand(tmp_path: Path) -> None:
+    """What this command writes has its report beside it."""
+    manifest = tmp_path / "pairs.jsonl"
+    for _ in range(2):
+        write_manifest(pairs(tmp_path), manifest)
+    (tmp_path / "pairs.report.json").unlink()
+    before = manifest.read_text()
+    with pytest.raises(OutputError, match=r"pairs\.jsonl: already exists, .*without its pairs\.report\.json"):
+        write_manifest(pairs(tmp_path), manifest)
+    assert manifest.read_text() == before
+
+
 def test_clips_keep_captions_of_others(tmp_path: Path) -> None:
     (tmp_path / "theirs").write_text("mine")
     (tmp_path / "000001.txt").symlink_to(tmp_path / "theirs")

@@ -123,7 +123,14 @@ def test_weights_that_are_no_numbers_are_told(
 
 
 @pytest.mark.parametrize(
-    "settings", [{"hidden": 60_000}, {"widths": [60_000] * 3}, {"hidden": 10**12}, {"dilations": [1] * 10**5}]
+    "settings",
+    [
+        {"hidden": 60_000},
+        {"widths": [60_000] * 3},
+        {"hidden": 10**12},
+        {"dilations": [1] * 10**5},
+        {"dilations": [10**6, 2, 4]},  # it pads every video by as many frames
+    ],
 )
 def test_a_judge_takes_no_memory_for_what_its_config_says(tmp_path: Path, settings: dict[str, Any]) -> None:
     judge = shutil.copytree(ROOT / "echoreel" / "weights" / "judges", tmp_path / "judge")
@@ -306,6 +313,11 @@ def test_what_a_judge_says_of_itself_may_be_anything(tmp_path: Path) -> None:
     judge = shutil.copytree(ROOT / "echoreel" / "weights" / "judges", tmp_path / "judge")
     changed(judge / "judge.json", accuracy=[1])
     assert Judge.load(judge).accuracy == {}
+    count = len(Judge.load(judge).actions)
+    for actions in ([{}] * count, "x" * count):
+        changed(judge / "judge.json", actions=actions)
+        with pytest.raises(CheckpointError, match="is damaged"):
+            Judge.load(judge)
 
 
 def test_reading_a_library_makes_nothing(tmp_path: Path) -> None:

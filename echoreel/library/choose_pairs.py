@@ -17,7 +17,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field, NonNegativeInt
 
-from echoreel.common.errors import EchoReelError, VideoError
+from echoreel.common.errors import EchoReelError, OutputError, VideoError
 from echoreel.common.files import write_atomic
 from echoreel.common.places import check_own
 from echoreel.common.settings import Longest, Seconds, Settings, Share
@@ -135,7 +135,13 @@ def write_manifest(pairs: Pairs, path: Path) -> Path:
 def check_manifest(pairs: Pairs, path: Path) -> None:
     """Raises PairError when there is nothing to write, OutputError where another program's file is there."""
     check_own(path, ("target", "references"))
-    check_own(path.with_suffix(".report.json"), REPORT)
+    report = path.with_suffix(".report.json")
+    check_own(report, REPORT)
+    if os.path.lexists(path) and not os.path.lexists(report):
+        raise OutputError(
+            f"{path}: already exists, and without its {report.name} it may be written by hand; move it away, "
+            "or choose another name"
+        )
     if not pairs.chosen:
         reasons = ", ".join(f"{count} {reason}" for reason, count in pairs.dropped.most_common(3))
         raise PairError(

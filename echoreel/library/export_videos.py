@@ -1,5 +1,6 @@
 """Clips of a library as copies of their videos with a catalogue of them, manifest.jsonl."""
 
+import filecmp
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from echoreel.media.decoding import SUFFIXES
 from echoreel.media.video_files import probe
 
 MANIFEST_LINE = 1_000_000  # characters read of the first line
+KEYS = {"path", "caption", "start", "action", "id"}  # of each line
 
 
 def export_videos(
@@ -53,7 +55,7 @@ def _exported(
             missing = not target.exists()
             if missing:
                 probe(source)  # what is no video is not copied, whatever the library's rows say
-            elif target.stat().st_size != source.stat().st_size:
+            elif not filecmp.cmp(target, source, shallow=False):  # of another size, or spoilt by a disk
                 raise OutputError(f"{target}: already exists, and is another file; choose another folder")
         except (EchoReelError, OSError) as error:
             problems.append((clip.place, str(error)))
@@ -75,7 +77,8 @@ def _is_ours(manifest: Path) -> bool:
     try:
         check_ends(manifest)
         with manifest.open(encoding="utf-8") as file:
-            told = json_value(file.readline(MANIFEST_LINE) or '{"path": "", "id": ""}')
+            line = file.readline(MANIFEST_LINE)
+            told = json_value(line) if line else dict.fromkeys(KEYS)
     except (OSError, ValueError):
         return False
-    return isinstance(told, dict) and {"path", "id"} <= told.keys()
+    return isinstance(told, dict) and told.keys() >= KEYS

@@ -105,6 +105,8 @@ class OpenPart(NamedTuple):
         sums = self.sums.get(key_of(self.name, key))
         if sums and row_sums(found) != (*sums[first : first + len(found)],):
             raise _damaged(self.path, "its latents are not those that were written")
+        if not np.isfinite(found).all():
+            raise _damaged(self.path, "its latents hold NaN or infinite values")
         return found
 
     def holds(self, key: str) -> bool:
@@ -163,6 +165,8 @@ def _shape(file: Any, name: str) -> tuple[int, tuple[int, ...]]:
     kinds = {each.get_dtype() for each in slices}
     if kinds != {"F16"} or not references[0]:
         raise ValueError(f"{references[0]} pairs of {', '.join(sorted(kinds))}, need some, of F16")
+    if 0 in references:
+        raise ValueError(f"references {references} hold nothing")
     if (key := key_of(name, "cropped")) in file.keys():  # noqa: SIM118 - a file of safetensors is no dict
         shares = file.get_slice(key)
         if (*shares.get_shape(),) != (references[0], 1 + references[1]) or shares.get_dtype() != "F16":

@@ -270,11 +270,13 @@ def test_an_export_takes_no_file_of_others_for_its_own(library: ReferenceLibrary
     clip = library.clips()[0]
     out = tmp_path / "out"
     out.mkdir()
-    (out / f"{clip.video}.mp4").write_text("mine")
-    _, problems = library.export(out, [clip])
-    assert ["already exists, and is another file" in why for _, why in problems] == [True]
-    assert (out / f"{clip.video}.mp4").read_text() == "mine"
-    assert (out / "manifest.jsonl").read_text() == ""
+    size = (Path(clip.root) / clip.path).stat().st_size
+    for theirs in (b"mine", bytes(size)):  # of the same size it may be a copy that a disk spoilt
+        (out / f"{clip.video}.mp4").write_bytes(theirs)
+        _, problems = library.export(out, [clip])
+        assert ["already exists, and is another file" in why for _, why in problems] == [True]
+        assert (out / f"{clip.video}.mp4").read_bytes() == theirs
+        assert (out / "manifest.jsonl").read_text() == ""
 
 
 def test_an_export_to_a_full_disk_is_told(

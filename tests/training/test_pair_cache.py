@@ -1,5 +1,6 @@
 """Cached pairs: written by shards, read as written, every pair once per epoch."""
 
+import json
 from bisect import bisect
 from collections import Counter
 from pathlib import Path
@@ -160,6 +161,33 @@ def test_wrong_parts_and_damaged_files_are_named(folder: Path, tmp_path: Path) -
     save_file({"targets": targets}, folder / "shard-00000.safetensors")
     with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged"):
         PairSet.open(folder)
+
+
+@pytest.mark.parametrize("shape", [(2, 0, *SHAPE), (2, 1, 4, 0, 2, 2), (2, 1, 4, 3, 2, 0)])
+def test_pairs_without_numbers_are_told(folder: Path, shape: tuple[int, ...]) -> None:
+    clips = {
+        "targets": np.zeros((shape[0], *shape[2:]), np.float16),
+        "references": np.zeros(shape, np.float16),
+    }
+    save_file(clips, folder / "shard-00000.safetensors")
+    (folder / "shard-00000.captions.json").write_text(json.dumps([["a"] * (1 + shape[1])] * shape[0]))
+    with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged"):
+        PairSet([folder / "shard-00000.safetensors"])
+
+
+@pytest.mark.parametrize("key", ["targets", "references"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_latents_that_are_no_numbers_are_told(folder: Path, key: str, value: float) -> None:
+    """Another program may have written the shard: its pairs, held back, would only make a validation NaN."""
+    clips = {"targets": np.zeros((3, *SHAPE), np.float16), "references": np.zeros((3, 2, *SHAPE), np.float16)}
+    clips[key][1].flat[0] = value
+    save_file(clips, folder / "shard-00000.safetensors")
+    pairs = PairSet.open(folder)
+    pairs.batch([0])
+    with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged \(its latents hold NaN"):
+        pairs.batch([1])
+    with pytest.raises(PairSetError, match="its latents hold NaN"):
+        pairs.all_latents()
 
 
 def test_every_pair_comes_once_per_epoch_in_another_order() -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from einops import rearrange, repeat
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "top": TOPS,
 }
 EMBEDDED = Path(__file__).parents[2] / "weights" / "judges"
+_ACTIONS = TypeAdapter(tuple[str, ...])
 GROUPS = 8  # of channels, for normalisation
 DAMAGE = (OSError, LookupError, TypeError, AttributeError, ValueError, SafetensorError, RuntimeError)
 
@@ -54,7 +55,8 @@ class JudgeSettings(Settings):
     fine: Annotated[int, Field(ge=0, le=65_536)] = 0  # channels of a level that sees all pixels; the others
     # then see the means of 2x2; 0: there is none
     hidden: Width = 224  # of a frame's features and of the temporal layers
-    dilations: Annotated[tuple[PositiveInt, ...], Field(max_length=64)] = (1, 2, 4)  # one temporal layer each
+    dilations: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(max_length=64)] = (1, 2, 4)
+    # frames, of one temporal layer each, which pads a video by them
 
     @model_validator(mode="after")
     def _fits(self) -> "JudgeSettings":
@@ -193,7 +195,10 @@ class Judge(nn.Module):
         try:
             config = json_value(small_file(folder / "judge.json").decode())
             with torch.device("meta"):  # a config that asks for giants takes no memory
-                judge = cls(JudgeSettings.model_validate(config["settings"]), config.get("actions", ()))
+                judge = cls(
+                    JudgeSettings.model_validate(config["settings"]),
+                    _ACTIONS.validate_python(config.get("actions", ())),
+                )
             check_ends(folder / "judge.safetensors")
             state = load_file(folder / "judge.safetensors")
             if {part: tuple(classes) for part, classes in config["parts"].items()} != PARTS:
