@@ -1,4 +1,4 @@
-"""Pictures of the page in the docs: the example as one click makes it, on a desktop and on a phone.
+"""Pictures of the page in the docs: the example with its result, on a desktop and on a phone.
 
     python scripts/page_pictures.py [--out docs]
 
@@ -34,7 +34,7 @@ def shown(page: Page) -> None:
 
 
 def save(page: Page, file: Path) -> None:
-    """The screen as a small PNG, in all its colours: a palette changes those of the clothes."""
+    """The screen as a PNG in all its colours: a palette changes those of the clothes."""
     page.screenshot(path=file)
     with Image.open(file) as picture:
         whole = picture.convert("RGB")

@@ -26,6 +26,7 @@ from echoreel.bases.base import Base
 from echoreel.common.errors import EchoReelError
 from echoreel.common.exclusive import used_alone
 from echoreel.common.loading_errors import blamed
+from echoreel.common.progress import QUIET
 from echoreel.generation.continuing import WindowFolder, continued, seed_of_window
 from echoreel.generation.free_noise import free_noise
 from echoreel.generation.preview import Watch, watched
@@ -38,7 +39,6 @@ from echoreel.media.reference_windows import TimedReference, is_timed
 from echoreel.method.adapter import ActionAdapter
 
 LOG = logging.getLogger(__name__)
-QUIET = 30.0  # seconds between lines of progress where there is no terminal
 ADDED_NOISE = 20  # thousandths, in the frames that SkyReels goes on from: as its authors recommend
 LINE = "{desc}: {n_fmt} of {total_fmt} steps, {remaining} left\n"
 

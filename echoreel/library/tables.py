@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from random import random
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from echoreel.common.errors import EchoReelError
 from echoreel.common.extras import needs
-from echoreel.common.files import absent, check_lock
+from echoreel.common.files import absent, check_lock, undone
 from echoreel.common.places import at_home, resolved
 from echoreel.common.text import checked_text
 from echoreel.library import manifests
@@ -348,19 +348,16 @@ def unmade_if_empty(uri: str) -> Iterator[None]:
         yield
         return
     with needs("lancedb", "a reference library"):
-        places = [folder / f"{name}.lance" for name in (*schemas(), "vectors")]
-    made = absent((*places, folder / LOCK, folder, *folder.parents))
-    try:
-        yield
-    except EchoReelError:
-        if not _has_clips(folder):
-            for path in made:
-                with suppress(OSError):
-                    if path in places:
-                        shutil.rmtree(path)
-                    else:
-                        path.rmdir() if path.is_dir() else path.unlink()
-        raise
+        tables = absent(folder / f"{name}.lance" for name in (*schemas(), "vectors"))
+    around = absent((folder / LOCK, folder, *folder.parents))
+    with undone(around, lambda: _has_clips(folder)):
+        try:
+            yield
+        except EchoReelError:
+            if not _has_clips(folder):
+                for table in tables:
+                    shutil.rmtree(table, ignore_errors=True)
+            raise
 
 
 def _has_clips(folder: Path) -> bool:
