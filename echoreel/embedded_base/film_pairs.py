@@ -54,7 +54,7 @@ def _make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
             sources = sha256(f"{made.model_dump_json()} {motions} {shard}".encode()).hexdigest()
             before = writer.made_of(number)
             if before is None or before.sources != sources or not same_probe(before.probe, mark):
-                missing[number] = shard, Origin(sources, mark)
+                missing[number] = shard, Origin(sources, mark, recipe.actors.disturb > 0)
         if missing:
             _film(recipe, autoencoder, writer, missing)
         writer.keep(range(number + 1))

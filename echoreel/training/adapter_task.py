@@ -59,6 +59,11 @@ class AdapterTask:
                 f"task.references is {settings.references}, and each pair of {data.name} has "
                 f"{data.shape[0]}; prepare pairs with --references {settings.references}, or lower it"
             )
+        if settings.swap_roles and data.disturbed:
+            raise PairSetError(
+                f"the references of {data.name} are disturbed on purpose (actors.disturb), and "
+                "task.swap_roles would make targets of them, too; set task.swap_roles = false"
+            )
         for pairs in (data, validation) if validation else (data,):
             check_pairs(pairs, self.base, adapter.config["latent_channels"])
         for part in (v for v in self.base.pipe.components.values() if isinstance(v, torch.nn.Module)):

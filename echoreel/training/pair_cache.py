@@ -175,7 +175,9 @@ class PairSet:
         """`shards`: files of one folder, in order. Raises PairSetError."""
         self.name = str(shards[0].parent)
         self._parts = [part for path in shards for part in opened(path)]
-        self.probes = {origin_of(path).probe for path in shards}
+        origins = [origin_of(path) for path in shards]
+        self.probes = {origin.probe for origin in origins}
+        self.disturbed = any(origin.disturbed for origin in origins)
         self._ends = list(accumulate(len(part.captions) for part in self._parts))
         names = dict.fromkeys(part.name for part in self._parts)
         self.buckets = {name: self._bucket(name) for name in names}

@@ -62,6 +62,7 @@ class Origin:
 
     sources: str = ""  # a digest of settings, captions and video files
     probe: tuple[float, ...] = ()  # what the autoencoder makes of a test picture, see `autoencoder_probe`
+    disturbed: bool = False  # references hold what no target should, as `actors.disturb` makes them
 
     captions: str = ""  # a digest of the shard's captions, which the writer fills in
     rows: Mapping[str, tuple[int, ...]] = field(

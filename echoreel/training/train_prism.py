@@ -65,14 +65,17 @@ class PrismTask:
             torch.manual_seed(recipe.seed)
             self.module = Reader(self.adapter, data.shape[1])
         self._recipe, self._captions = recipe, CaptionTokens(base)
+        self._disturbed = data.disturbed
         self._pairs = TrainingPairs(data, validation, recipe.held_back, recipe.batch, recipe.seed)
         self._held_back = self._pairs.held_back
         parts = self._held_back.targets.mean(2), changing(self._held_back.targets)
         self._usual = [part.square().mean().clamp(min=1e-6).item() for part in parts]
 
     def batch(self, step: int) -> Pairs:
-        """Pairs number `step`, any clip of a pair as its target."""
-        return shuffled_roles(self._pairs.batch(step), 1, True, seeded(self._recipe.seed, 3, step))
+        """Pairs number `step`, any clip of a pair as its target, unless references are disturbed."""
+        return shuffled_roles(
+            self._pairs.batch(step), 1, not self._disturbed, seeded(self._recipe.seed, 3, step)
+        )
 
     def told(self, step: int) -> str:
         """Which pairs these are."""

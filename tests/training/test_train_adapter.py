@@ -33,7 +33,7 @@ from echoreel.training.adapter_task import AdapterTask
 from echoreel.training.loop import FitSettings, TrainingDiverged, fit
 from echoreel.training.memory import free_memory
 from echoreel.training.pair_cache import Pairs, PairSet, PairSetError, PairSetWriter
-from echoreel.training.pair_shards import Part
+from echoreel.training.pair_shards import Origin, Part
 from echoreel.training.prism_reader import Reader
 from echoreel.training.run_folder import RunFolder
 from echoreel.training.step_pairs import shuffled_roles
@@ -195,6 +195,23 @@ def test_batches_are_a_function_of_their_number(world: Path) -> None:
     counts = {task.batch(step).references.shape[1] for step in range(10)}
     assert counts == {1, 2}
     assert "" in [caption for step in range(4) for caption in task.batch(step).captions]
+
+
+def test_disturbed_references_are_no_targets(world: Path, tmp_path: Path) -> None:
+    """Targets are 0 here, references 1."""
+    clips = np.tile(np.arange(2.0).reshape(1, 2, 1, 1, 1, 1), (PAIRS, 1, 4, FRAMES, 8, 8)).astype(np.float16)
+    for disturbed in (False, True):
+        writer = PairSetWriter(tmp_path / str(disturbed) / "pairs")
+        writer.write(0, clips[:, 0], clips[:, 1:], [["a man"] * 2] * PAIRS, Origin(disturbed=disturbed))
+    recipe = PrismRecipe(folder=tmp_path, pairs=tmp_path, held_back=4, fit=FitSettings(steps=1))
+    pairs = (PairSet.open(tmp_path / name / "pairs") for name in ("False", "True"))
+    tasks = [PrismTask(toy_pipeline(), data, recipe) for data in pairs]
+    seen = [{*torch.cat([task.batch(step).targets for step in range(5)]).unique().tolist()} for task in tasks]
+    assert seen == [{0.0, 1.0}, {0.0}]
+    toy_task(tmp_path / "False", swap_roles=True)
+    toy_task(tmp_path / "True")
+    with pytest.raises(PairSetError, match=r"disturbed on purpose .*set task\.swap_roles = false"):
+        toy_task(tmp_path / "True", swap_roles=True)
 
 
 def test_held_back_pairs_are_never_trained_on(world: Path) -> None:
