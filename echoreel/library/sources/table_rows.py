@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 EXPORTED = r"(^|/)[0-9a-f]{16}\.[A-Za-z0-9]+$"  # paths of files that `export` wrote
 
+ROWS_OF_A_WRITE = 1_000_000  # of catalogues and libraries; some 200 MB of memory, some ten seconds of work
+BYTES_OF_A_WRITE = 256 * 2**20
+
 
 class Labelled(NamedTuple):
     """Rows of the table `clips`, and the distinct actions in them."""
@@ -77,6 +80,12 @@ class Intake:
     def waiting(self) -> int:
         """Rows that were taken and not written yet."""
         return sum(map(len, self._batches))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the rows that wait take so much memory that they are to be written."""
+        held = sum(batch.nbytes for batch in self._batches)
+        return self.waiting >= ROWS_OF_A_WRITE or held >= BYTES_OF_A_WRITE
 
     def has(self, id: int) -> bool:
         """Whether a clip is in the library, was taken, or was removed from it."""
