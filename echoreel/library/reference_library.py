@@ -23,7 +23,7 @@ from echoreel.library.actions.find_action import asked_action, find_action, othe
 from echoreel.library.actions.rank_actions import FITS
 from echoreel.library.candidates import nearest_rows
 from echoreel.library.check_clips import Checked, check_clips
-from echoreel.library.clips import Answer, Found, LibraryClip, Taken, stored
+from echoreel.library.clips import Answer, Found, LibraryClip, Taken, stored, without_place
 from echoreel.library.conditions import one_of
 from echoreel.library.downloads import DownloadSettings, fetched
 from echoreel.library.edit_clips import remove_clips, restore_clips, set_caption
@@ -213,7 +213,7 @@ class ReferenceLibrary:
             try:
                 reference = self.reference(clip)
             except (EchoReelError, OSError) as error:
-                problems.append((clip.place, _without_place(clip.place, str(error))))
+                problems.append((clip.place, without_place(clip.place, str(error))))
                 continue
             if skip_bad and (cuts := cut_times(reference.frames, reference.timestamps)):
                 problems.append((clip.place, f"the camera cuts at {cuts[0]:.1f} s"))
@@ -375,7 +375,7 @@ class ReferenceLibrary:
         Returns the videos written, and (place, what is wrong) of those that could not be.
 
         Raises:
-            OutputError: no export wrote the manifest that is there.
+            OutputError: no clip can be exported, or no export wrote the manifest that is there. It stays.
             OSError: the folder cannot be written.
         """
         return export_videos(folder, clips, self.file)
@@ -405,11 +405,6 @@ class ReferenceLibrary:
             "indexed": {"caption", "action", "verb"} <= self.store.indexed("clips"),
             "bytes": sum(path.stat().st_size for path in files) or None,
         }
-
-
-def _without_place(place: str, why: str) -> str:
-    """The reason without the file that it begins with."""
-    return why.removeprefix(f"{place}: ").removeprefix(f"{Path(place).name}: ")
 
 
 def _check_count(count: int) -> None:

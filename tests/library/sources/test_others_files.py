@@ -240,7 +240,7 @@ def test_equal_values_of_parquet_that_are_written_in_full_are_refused(tmp_path: 
     assert path.stat().st_size < 100_000
     batches, _ = read_catalogue(path)
     with pytest.raises(CatalogueError, match="bytes of text or more; this is not a table of captions"):
-        [*batches]
+        list(batches)
     lists = pa.table(
         {"path": ["a.mp4"] * 10, "caption": [[f"{RUN} {n} {'b' * 900}" for n in range(2_000)]] * 10}
     )
