@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +32,7 @@ from echoreel.library.export_videos import export_videos
 from echoreel.library.permissions import Permissions
 from echoreel.library.sources.add_sources import AddSettings, add_sources, check_sources, folders_named
 from echoreel.library.sources.added import Added
+from echoreel.library.sources.table_rows import others_of
 from echoreel.library.tables import ALL, LibraryError, Store, local_folder
 from echoreel.library.update_files import check_folders, update_files
 from echoreel.media.cuts import cut_times
@@ -99,17 +101,21 @@ class ReferenceLibrary:
         check_sources(sources, settings)
         self.permissions.allow(folders_named(sources, settings))
         added = add_sources(self.store, sources, settings, quiet)
-        self.finish(copies=self.store.count("clips") != rows + added.clips)
+        dropped = self.finish(copies=self.store.count("clips") != rows + added.clips)
+        dropped = min(dropped, added.clips)  # another writer added them, too
+        added.clips, added.known = added.clips - dropped, added.known + dropped
         return added
 
     def finish(self, copies: bool = True) -> int:
         """After rows were added: no clip twice, all actions embedded, indexes up to date.
 
+        Clips that two writers added at once are one, or one for each of their captions.
+
         Returns how many clips were there twice.
         """
         dropped = 0
         if copies:
-            dropped = self.store.drop_copies("clips", "id")
+            dropped = self.store.drop_copies("clips", "id", partial(others_of, self.store))
             self.store.drop_copies("actions", "action")
             self.store.drop_copies("files", "path")
         self.actions.embed()

@@ -29,6 +29,7 @@ from echoreel.common.files import absent, check_lock, undone
 from echoreel.common.places import at_home, resolved
 from echoreel.common.text import checked_text
 from echoreel.library import manifests
+from echoreel.library.conditions import one_of
 from echoreel.library.data_files import SUFFIX, TooLarge, check_data_file
 from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
 
@@ -39,6 +40,7 @@ ALL = 2**31 - 1  # rows; a search without a limit would have one
 LOCK = ".making.lock"  # in a library's folder, while a table is made
 ROWS_AT_ONCE = 512  # that LanceDB unpacks, each with values of up to 32 kB
 BATCH_BYTES = 16 * 2**20
+VALUES_OF_A_READ = 1000
 ROWS_AT_LEAST, BYTES_AT_LEAST = 65_536, 64 * 2**20  # that a table of any size may have
 RATIO = 500  # bytes unpacked from one; an id and a path of each row pack to a tenth
 TRIES = 10  # of a commit that another process was quicker with
@@ -215,10 +217,13 @@ class Store:
         """Delete the rows for which `where` holds. Raises LibraryError."""
         self._committed(name, lambda: self.table(name).delete(where))
 
-    def drop_copies(self, name: str, column: str) -> int:
+    def drop_copies(
+        self, name: str, column: str, apart: "Callable[[pa.Table], pa.Table] | None" = None
+    ) -> int:
         """Delete all but the first of rows with the same value, which two writers of one source may make.
 
-        Both may call this at once: they keep the same row. Returns how many were deleted.
+        Both may call this at once: they keep the same row. apart: of all rows that share values, in order,
+        those that are no copies, with values of their own. Returns how many fewer rows there are.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -231,6 +236,12 @@ class Store:
             copies = found.filter(pc.invert(pc.is_in(found["_rowid"], value_set=pa.chunked_array(first))))
             if not len(copies):
                 break
+            shared = pc.unique(copies[column]).to_pylist() if apart is not None else []
+            for at in range(0, len(shared), VALUES_OF_A_READ):
+                search = self.table(name).search().where(one_of(column, shared[at : at + VALUES_OF_A_READ]))
+                same = self._guarded(name, search.limit(ALL).with_row_id(True).to_arrow)
+                assert apart is not None
+                self.replace(name, apart(same.sort_by("_rowid").drop_columns(["_rowid"])), column)
             self.remove(name, f"_rowid IN ({','.join(map(str, copies['_rowid'].to_pylist()))})")
         return rows - self.count(name)
 

@@ -195,6 +195,25 @@ class Intake:
         self._batches = []
 
 
+def others_of(store: Store, same: "pa.Table") -> "pa.Table":
+    """Of clips that writers added at once, and that share ids, those with further captions; with own ids.
+
+    As `Intake.take` gives them where one writer comes after the other. same: rows, first those that stay.
+    """
+    import pyarrow as pa
+
+    users = {row["id"]: row["was"] for row in store.rows("captions").to_pylist()}
+    removed = {*store.rows("removed", columns=["id"])["id"].to_pylist()}
+    first, further = dict[int, str | None](), dict[int, int]()
+    for row, (id, caption) in enumerate(zip(*_lists(same, "id", "caption"), strict=True)):
+        kept = first.setdefault(id, caption)
+        if caption and caption not in (kept, users.get(id)):
+            further.setdefault(int(numbers([f"{id} {caption}"])[0]), row)
+    ids = [id for id in further if id not in removed]
+    rows = same.select(schemas()["clips"].names).take([further[id] for id in ids])
+    return rows.set_column(0, schemas()["clips"].field("id"), pa.array(ids, pa.int64()))
+
+
 def _labelled(
     batch: "pa.RecordBatch", video: NDArray[np.int64], seen: "tuple[pa.Array, pa.Array] | None" = None
 ) -> Labelled:
