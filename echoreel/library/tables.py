@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 ALL = 2**31 - 1  # rows; a search without a limit would have one
 LOCK = ".making.lock"  # in a library's folder, while a table is made
-ROWS_AT_ONCE = 512  # that LanceDB unpacks, each with values of up to 32 kB
+ROWS_AT_ONCE = 1024  # that LanceDB unpacks, each with values of up to 32 kB
 BATCH_BYTES = 16 * 2**20
 VALUES_OF_A_READ = 1000
 ROWS_AT_LEAST, BYTES_AT_LEAST = 65_536, 64 * 2**20  # that a table of any size may have
@@ -120,12 +120,13 @@ class Store:
         query = self.table(name).search().limit(ALL)
         query = query.select(columns) if columns else query
         query = query.where(where) if where else query
-        some: list[pa.RecordBatch] = []
+        some, held, size = list[pa.RecordBatch](), 0, 0
         for batch in self._each(name, self._guarded(name, query.to_batches, ROWS_AT_ONCE)):
             some.append(batch)
-            if sum(map(len, some)) >= rows or sum(each.nbytes for each in some) >= BATCH_BYTES:
+            held, size = held + len(batch), size + batch.nbytes
+            if held >= rows or size >= BATCH_BYTES:
                 yield pa.concat_batches(some)
-                some = []
+                some, held, size = [], 0, 0
         if some:
             yield pa.concat_batches(some)
 
