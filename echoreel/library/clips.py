@@ -1,9 +1,12 @@
 """Clips of a library as people meet them, and what a search answers."""
 
 import math
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from echoreel.common.errors import OutputError
 from echoreel.library.actions.find_action import Action
 from echoreel.library.tables import LibraryError
 from echoreel.media.reference_video import ReferenceVideo
@@ -110,6 +113,27 @@ class Taken:
     answer: Answer
     references: tuple[tuple[Found, ReferenceVideo], ...]
     problems: tuple[tuple[str, str], ...]
+
+
+def check_any(done: Sized, what: str, problems: Sequence[tuple[str, str]]) -> None:
+    """Raises OutputError where there are no clips, or all have problems, (place, what is wrong).
+
+    done: the others. what: such as "exported". An earlier output is then not replaced by an empty one.
+    """
+    if done:
+        return
+    if not problems:
+        raise OutputError(f"no clips to be {what}, so nothing is changed; add some, or ask for other ones")
+    place, why = problems[0]
+    told = f"{place}: {without_place(place, why)}"
+    raise OutputError(
+        f"none of {len(problems)} clips can be {what}, so nothing is changed; the first: {told}"
+    )
+
+
+def without_place(place: str, why: str) -> str:
+    """The reason without the file that it begins with."""
+    return why.removeprefix(f"{place}: ").removeprefix(f"{Path(place).name}: ")
 
 
 def shown(number: int) -> str:

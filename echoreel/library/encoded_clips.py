@@ -21,7 +21,7 @@ from echoreel.common.checksums import is_changed, with_sum
 from echoreel.common.errors import EchoReelError
 from echoreel.common.loading_errors import hint_of
 from echoreel.common.progress import tracked
-from echoreel.library.clips import LibraryClip
+from echoreel.library.clips import LibraryClip, check_any
 from echoreel.library.conditions import one_of, sql
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.table_schemas import schemas
@@ -49,14 +49,13 @@ def encode_library(library: ReferenceLibrary, base: BaseLike, size: tuple[int, i
     """Encode every clip that is a file of this machine at `size` (height, width) and store it.
 
     Stopped, the same call goes on. Clips that cannot be read are in the result; URLs are left out.
+    Raises OutputError where none is encoded in the end, and keeps those of other weights then.
     """
     store, base = library.store, base_of(base)
     maker, recipe = encoders_of(base, size), f"{model_name(base.pipe)} {size[0]}x{size[1]}"
     rows = store.rows("encoded", f"recipe = {sql(recipe)}", ["id", "maker"])
     done = {row["id"] for row in rows.to_pylist() if row["maker"] == maker}
     stored = Stored(known=len(done), stale=len(rows) - len(done))
-    if stored.stale:
-        store.remove("encoded", f"recipe = {sql(recipe)} AND maker <> {sql(maker)}")
     clips = [clip for batch in library.batches("root <> ''") for clip in batch if clip.number not in done]
     waiting: list[dict[str, Any]] = []
     for clip in tracked(clips, f"encoding {len(clips)} clips"):
@@ -74,6 +73,10 @@ def encode_library(library: ReferenceLibrary, base: BaseLike, size: tuple[int, i
         if len(waiting) == CLIPS_OF_A_WRITE:
             _write(library, waiting)
     _write(library, waiting)
+    if clips:
+        check_any(range(stored.known + stored.clips), "encoded", stored.problems)
+    if stored.stale:
+        store.remove("encoded", f"recipe = {sql(recipe)} AND maker <> {sql(maker)}")
     return stored
 
 

@@ -11,7 +11,7 @@ from echoreel.bases.lookup import base_of
 from echoreel.common.errors import EchoReelError
 from echoreel.common.files import absent, undone
 from echoreel.common.progress import tracked
-from echoreel.library.clips import LibraryClip
+from echoreel.library.clips import LibraryClip, check_any
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.media.reference_file import SUFFIX
 
@@ -26,7 +26,8 @@ def export_references(
     """Write a file for each clip, named by its action and id; with `base`, encoded for it.
 
     size: pixels (height, width) to encode at. Files that are there are left as they are. Returns those
-    written, and (place, what is wrong) of clips that could not be. Raises OSError for an impossible folder.
+    written, and (place, what is wrong) of clips that could not be. Raises OSError for an impossible folder,
+    OutputError where no clip can be written.
     """
     written, problems = list[Path](), list[tuple[str, str]]()
     with undone(absent((folder, *folder.parents)), lambda: bool(written)):
@@ -45,4 +46,5 @@ def export_references(
                 continue
             reference.save(target, overwrite=False)
             written.append(target)
+        check_any(range(len(clips) - len(problems)), "written", problems)
     return written, problems

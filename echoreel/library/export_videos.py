@@ -10,7 +10,7 @@ from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import absent, undone, why_not_written, write_atomic, written_beside
 from echoreel.common.places import check_ends
 from echoreel.common.text import json_value
-from echoreel.library.clips import LibraryClip
+from echoreel.library.clips import LibraryClip, check_any
 from echoreel.media.decoding import SUFFIXES
 from echoreel.media.video_files import probe
 
@@ -21,7 +21,7 @@ KEYS = {"path", "caption", "start", "action", "id"}  # of each line
 def export_videos(
     folder: Path, clips: Sequence[LibraryClip], file_of: Callable[[LibraryClip], Path]
 ) -> tuple[list[Path], list[tuple[str, str]]]:
-    """As `ReferenceLibrary.export`; raises OutputError for a full disk, too.
+    """As `ReferenceLibrary.export`; raises OutputError for a full disk, and if no clip can be exported, too.
 
     file_of: the video of a clip; raises EchoReelError, OSError.
     """
@@ -58,7 +58,8 @@ def _exported(
             elif not filecmp.cmp(target, source, shallow=False):  # of another size, or spoilt by a disk
                 raise OutputError(f"{target}: already exists, and is another file; choose another folder")
         except (EchoReelError, OSError) as error:
-            problems.append((clip.place, str(error)))
+            reason = isinstance(error, OSError) and error.strerror
+            problems.append((clip.place, f"cannot be read ({reason})" if reason else str(error)))
             continue
         if missing:
             with written_beside(target) as partial:
@@ -67,6 +68,7 @@ def _exported(
         end = {} if clip.end is None else {"end": clip.end}
         line = {"path": target.name, "caption": clip.caption, "start": clip.start, **end}
         lines.append(line | {"action": clip.phrase, "id": clip.id})
+    check_any(lines, "exported", problems)
     text = "".join(json.dumps(line) + "\n" for line in lines)
     write_atomic(manifest, text.encode())
     return problems

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +24,7 @@ from echoreel.library.actions.find_action import asked_action, find_action, othe
 from echoreel.library.actions.rank_actions import FITS
 from echoreel.library.candidates import nearest_rows
 from echoreel.library.check_clips import Checked, check_clips
-from echoreel.library.clips import Answer, Found, LibraryClip, Taken, stored
+from echoreel.library.clips import Answer, Found, LibraryClip, Taken, stored, without_place
 from echoreel.library.conditions import one_of
 from echoreel.library.downloads import DownloadSettings, fetched
 from echoreel.library.edit_clips import remove_clips, restore_clips, set_caption
@@ -31,6 +32,7 @@ from echoreel.library.export_videos import export_videos
 from echoreel.library.permissions import Permissions
 from echoreel.library.sources.add_sources import AddSettings, add_sources, check_sources, folders_named
 from echoreel.library.sources.added import Added
+from echoreel.library.sources.table_rows import others_of
 from echoreel.library.tables import ALL, LibraryError, Store, local_folder
 from echoreel.library.update_files import check_folders, update_files
 from echoreel.media.cuts import cut_times
@@ -99,17 +101,21 @@ class ReferenceLibrary:
         check_sources(sources, settings)
         self.permissions.allow(folders_named(sources, settings))
         added = add_sources(self.store, sources, settings, quiet)
-        self.finish(copies=self.store.count("clips") != rows + added.clips)
+        dropped = self.finish(copies=self.store.count("clips") != rows + added.clips)
+        dropped = min(dropped, added.clips)  # another writer added them, too
+        added.clips, added.known = added.clips - dropped, added.known + dropped
         return added
 
     def finish(self, copies: bool = True) -> int:
         """After rows were added: no clip twice, all actions embedded, indexes up to date.
 
+        Clips that two writers added at once are one, or one for each of their captions.
+
         Returns how many clips were there twice.
         """
         dropped = 0
         if copies:
-            dropped = self.store.drop_copies("clips", "id")
+            dropped = self.store.drop_copies("clips", "id", partial(others_of, self.store))
             self.store.drop_copies("actions", "action")
             self.store.drop_copies("files", "path")
         self.actions.embed()
@@ -213,7 +219,7 @@ class ReferenceLibrary:
             try:
                 reference = self.reference(clip)
             except (EchoReelError, OSError) as error:
-                problems.append((clip.place, _without_place(clip.place, str(error))))
+                problems.append((clip.place, without_place(clip.place, str(error))))
                 continue
             if skip_bad and (cuts := cut_times(reference.frames, reference.timestamps)):
                 problems.append((clip.place, f"the camera cuts at {cuts[0]:.1f} s"))
@@ -375,7 +381,7 @@ class ReferenceLibrary:
         Returns the videos written, and (place, what is wrong) of those that could not be.
 
         Raises:
-            OutputError: no export wrote the manifest that is there.
+            OutputError: no clip can be exported, or no export wrote the manifest that is there. It stays.
             OSError: the folder cannot be written.
         """
         return export_videos(folder, clips, self.file)
@@ -405,11 +411,6 @@ class ReferenceLibrary:
             "indexed": {"caption", "action", "verb"} <= self.store.indexed("clips"),
             "bytes": sum(path.stat().st_size for path in files) or None,
         }
-
-
-def _without_place(place: str, why: str) -> str:
-    """The reason without the file that it begins with."""
-    return why.removeprefix(f"{place}: ").removeprefix(f"{Path(place).name}: ")
 
 
 def _check_count(count: int) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 VERSION = "1"  # of the tables' columns
 LATER = {("files", "said")}  # (table, column) that libraries of earlier versions do not have
 LOOK_WIDTH = 24  # numbers that tell a look
+WIDEST = 16_384  # numbers of a vector, of any embedder
 
 
 @cache
@@ -47,6 +48,8 @@ def mismatch(name: str, found: "pa.Schema") -> str:
         vector = found.field("vector").type if "vector" in found.names else None
         if vector is None or not pa.types.is_fixed_size_list(vector) or "embedder" not in metadata:
             return "need vectors of one width and the name of their embedder"
+        if vector.list_size > WIDEST:
+            return f"has vectors of {vector.list_size} numbers, at most {WIDEST}"
         wanted = vectors_schema(metadata["embedder"], vector.list_size)
     else:
         wanted = schemas()[name]

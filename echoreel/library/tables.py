@@ -10,6 +10,7 @@ Over 300 lines since no other module knows LanceDB.
 import os
 import re
 import shutil
+import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -28,6 +29,8 @@ from echoreel.common.files import absent, check_lock, undone
 from echoreel.common.places import at_home, resolved
 from echoreel.common.text import checked_text
 from echoreel.library import manifests
+from echoreel.library.conditions import one_of
+from echoreel.library.data_files import SUFFIX, TooLarge, check_data_file
 from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
 
 if TYPE_CHECKING:
@@ -35,14 +38,22 @@ if TYPE_CHECKING:
 
 ALL = 2**31 - 1  # rows; a search without a limit would have one
 LOCK = ".making.lock"  # in a library's folder, while a table is made
+ROWS_AT_ONCE = 1024  # that LanceDB unpacks, each with values of up to 32 kB
+BATCH_BYTES = 16 * 2**20
+VALUES_OF_A_READ = 1000
+ROWS_AT_LEAST, BYTES_AT_LEAST = 65_536, 64 * 2**20  # that a table of any size may have
+RATIO = 500  # bytes unpacked from one; an id and a path of each row pack to a tenth
 TRIES = 10  # of a commit that another process was quicker with
 LONGEST_WAIT = 2.0  # seconds between two of them
 VECTOR_INDEX_FROM = 200_000  # distinct actions; fewer are compared one by one, exactly
+UNCHECKED = "encoded.lance"  # its values are long, and LanceDB packs those; few are read at a time
+FORM = {"new_table_data_storage_version": "2.2"}  # of data files: `data_files` knows how they are stored
 MADE_AGAIN = {"files": "library add", "vectors": "library add", "encoded": "library embed"}
 MADE_AGAIN |= {"removed": "library remove", "captions": "library caption"}
 NOT_WRITTEN = re.compile("Read-only file system|Permission denied|No space left on device")
 LANCE = re.compile(r"(lance error|LanceError\(\w+\)|Generic \S+ error|Wrapped error): ")
 FAILURES = (RuntimeError, ValueError, OSError)  # what LanceDB raises
+PANIC = "RustPanic"  # and where it does not look what a damaged file says; no module has the class
 Result = TypeVar("Result")
 
 
@@ -87,26 +98,59 @@ class Store:
         self, name: str, where: str | None = None, columns: list[str] | None = None, limit: int = ALL
     ) -> "pa.Table":
         """The rows of a table for which the SQL condition `where` holds. Raises LibraryError."""
+        import pyarrow as pa
+
         if not self.has(name):  # reading makes no table: the place may be read-only
             none = schemas()[name].empty_table()
             return none.select(columns) if columns else none
         query = self.table(name).search().limit(limit)
         query = query.where(where) if where else query
         query = query.select(columns) if columns else query
-        return self._guarded(name, query.to_arrow)
+        batches = self._guarded(name, query.to_batches, ROWS_AT_ONCE)
+        return pa.Table.from_batches(self._each(name, batches), batches.schema)
 
     def batches(
         self, name: str, where: str | None = None, rows: int = 65_536, columns: list[str] | None = None
     ) -> "Iterator[pa.RecordBatch]":
-        """The same for tables that memory may not hold."""
+        """The same for tables that memory may not hold; some `rows` at a time, fewer where they are long."""
+        import pyarrow as pa
+
         if not self.has(name):
             return
         query = self.table(name).search().limit(ALL)
         query = query.select(columns) if columns else query
         query = query.where(where) if where else query
-        batches = self._guarded(name, query.to_batches, rows)
-        while (batch := self._guarded(name, next, batches, None)) is not None:  # each is read only now
+        some, held, size = list[pa.RecordBatch](), 0, 0
+        for batch in self._each(name, self._guarded(name, query.to_batches, ROWS_AT_ONCE)):
+            some.append(batch)
+            held, size = held + len(batch), size + batch.nbytes
+            if held >= rows or size >= BATCH_BYTES:
+                yield pa.concat_batches(some)
+                some, held, size = [], 0, 0
+        if some:
+            yield pa.concat_batches(some)
+
+    def _each(self, name: str, batches: "pa.RecordBatchReader") -> "Iterator[pa.RecordBatch]":
+        """Batches, each unpacked only now. Raises LibraryError for more than a table's files can hold."""
+        rows, size, most_rows, most = 0, 0, ROWS_AT_LEAST, BYTES_AT_LEAST
+        while (batch := self._guarded(name, next, batches, None)) is not None:
+            rows, size = rows + len(batch), size + batch.nbytes
+            if rows > most_rows or size > most:
+                stored = self._stored(name)
+                most_rows, most = max(most_rows, stored), max(most, RATIO * stored)
+                if rows > most_rows or size > most:
+                    raise LibraryError(
+                        f"{self.uri}: {stored} bytes of its {name} unpack to {rows} rows and {size} bytes or "
+                        "more, which no library does; get it again, or leave it out"
+                    )
             yield batch
+
+    def _stored(self, name: str) -> int:
+        """Bytes of a table's data files; of a library elsewhere as many as there can be."""
+        folder = local_folder(self.uri)
+        if folder is None:
+            return ALL
+        return sum(path.stat().st_size for path in (folder / f"{name}.lance" / "data").glob("*"))
 
     def by_words(self, words: str, where: str, limit: int) -> "pa.Table":
         """Rows of clips for which `where` holds and whose caption has one of the words, best first."""
@@ -174,10 +218,13 @@ class Store:
         """Delete the rows for which `where` holds. Raises LibraryError."""
         self._committed(name, lambda: self.table(name).delete(where))
 
-    def drop_copies(self, name: str, column: str) -> int:
+    def drop_copies(
+        self, name: str, column: str, apart: "Callable[[pa.Table], pa.Table] | None" = None
+    ) -> int:
         """Delete all but the first of rows with the same value, which two writers of one source may make.
 
-        Both may call this at once: they keep the same row. Returns how many were deleted.
+        Both may call this at once: they keep the same row. apart: of all rows that share values, in order,
+        those that are no copies, with values of their own. Returns how many fewer rows there are.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -190,6 +237,12 @@ class Store:
             copies = found.filter(pc.invert(pc.is_in(found["_rowid"], value_set=pa.chunked_array(first))))
             if not len(copies):
                 break
+            shared = pc.unique(copies[column]).to_pylist() if apart is not None else []
+            for at in range(0, len(shared), VALUES_OF_A_READ):
+                search = self.table(name).search().where(one_of(column, shared[at : at + VALUES_OF_A_READ]))
+                same = self._guarded(name, search.limit(ALL).with_row_id(True).to_arrow)
+                assert apart is not None
+                self.replace(name, apart(same.sort_by("_rowid").drop_columns(["_rowid"])), column)
             self.remove(name, f"_rowid IN ({','.join(map(str, copies['_rowid'].to_pylist()))})")
         return rows - self.count(name)
 
@@ -287,7 +340,9 @@ class Store:
             return work(*arguments)
         except EchoReelError:
             raise
-        except FAILURES as error:
+        except Exception as error:
+            if not isinstance(error, FAILURES) and type(error).__name__ != PANIC:
+                raise
             raise self._failure(name, error) from error
 
     def _failure(self, name: str, error: Exception) -> LibraryError:
@@ -409,6 +464,8 @@ def _check_links(uri: str) -> None:
                     places.append(Path(entry.path))
                 elif entry.name.endswith(manifests.SUFFIX):
                     _check_manifest(Path(entry.path))
+                elif entry.name.endswith(SUFFIX):
+                    _check_data(Path(entry.path))
 
 
 def _check_manifest(path: Path) -> None:
@@ -425,6 +482,21 @@ def _check_manifest(path: Path) -> None:
         )
 
 
+def _check_data(path: Path) -> None:
+    """Raises LibraryError for a data file of which a few bytes are unpacked to gigabytes."""
+    if path.parent.name != "data" or path.parent.parent.name == UNCHECKED:
+        return
+    try:
+        check_data_file(path)
+    except FileNotFoundError:  # as of a manifest
+        return
+    except OSError as error:
+        raise LibraryError(f"{path}: cannot be read ({error.strerror}); get the library again") from error
+    except (TooLarge, IndexError, struct.error) as error:
+        wrong = f"{error}, which no library of EchoReel has" if isinstance(error, TooLarge) else "is damaged"
+        raise LibraryError(f"{path}: {wrong}; get it again, or add its videos to a new one") from error
+
+
 def _connected(uri: str) -> Any:
     """The database. Raises MissingExtra without LanceDB, LibraryError for places that cannot be."""
     os.environ.setdefault("LANCE_LOG", "error")  # else a note per search
@@ -432,7 +504,7 @@ def _connected(uri: str) -> Any:
         import lancedb
     folder = local_folder(uri)
     try:
-        return lancedb.connect(uri if folder is None else str(folder))
+        return lancedb.connect(uri if folder is None else str(folder), storage_options=FORM)
     except FAILURES as error:
         raise LibraryError(f"{uri}: cannot be opened: {_told(error)}") from error
 

@@ -16,6 +16,11 @@ from echoreel.cli import app
 from echoreel.library.export_references import export_references
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources.add_sources import AddSettings
+from echoreel.library.sources.add_videos import VideoIntake
+from echoreel.library.sources.added import Added
+from echoreel.library.sources.captions import Said
+from echoreel.library.sources.shots import ClipSettings
+from echoreel.library.sources.table_rows import Intake
 from echoreel.library.tables import LibraryError, Store
 from echoreel.media.cuts import cut_times
 from echoreel.media.reference_video import ReferenceVideo
@@ -179,6 +184,26 @@ def test_a_given_caption_stays_until_the_file_says_something_else(
         library.caption(clip.id, "  ")
     with pytest.raises(LibraryError, match="no such clip"):
         library.caption("0" * 16, "x")
+
+
+def test_a_caption_that_is_given_while_files_are_looked_at_stays(
+    library: ReferenceLibrary, videos: Path
+) -> None:
+    """By another process, after this one has read the users' captions."""
+    adding = VideoIntake(Intake(Store(library.store.uri)), ClipSettings(), Added())
+    given = {name: f"a man is juggling {name} balls" for name in ("one", "two")}
+    for clip in library.clips():
+        library.caption(clip.id, given[Path(clip.path).stem])
+    (videos / "one.mp4").rename(videos / "other.mp4")
+    (videos / "two.txt").write_text(f"{KICK}\n")
+    (videos / "one.txt").unlink()
+    contents = {name: adding.files.at(videos / f"{name}.mp4") for name in ("one", "two")}
+    assert contents["one"] is not None
+    assert contents["two"] is not None
+    adding.changes.moved(contents["one"].content, videos / "other.mp4")
+    adding.changes.said_anew(contents["two"].content, videos / "two.mp4", [Said(KICK)])
+    adding.write()
+    assert held(library) == {"other.mp4": given["one"], "two.mp4": given["two"]}
 
 
 def test_a_given_caption_stays_when_the_video_is_made_again(library: ReferenceLibrary, videos: Path) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from helpers.make_videos import counting, film
 
-from echoreel.common.errors import EchoReelError, SettingsError
+from echoreel.common.errors import EchoReelError, OutputError, SettingsError
 from echoreel.library.actions.text_embedder import load_embedder
 from echoreel.library.permissions import Permissions
 from echoreel.library.reference_library import ReferenceLibrary
@@ -39,18 +39,17 @@ def test_no_file_is_read_or_copied_from_a_folder_that_the_user_did_not_name(
     mine = ReferenceLibrary.open(tmp_path / "mine", create=True, embedder="none")
     mine.add([str(tmp_path / "theirs")], quiet=True)
     for each in (library, mine):
-        written, problems = each.export(tmp_path / "out", each.clips())
-        assert written == []
-        assert "not allowed yet" in problems[0][1]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.jsonl"]
+        with pytest.raises(OutputError, match=r"none of 1 clips can be exported, .* not allowed yet"):
+            each.export(tmp_path / "out", each.clips())
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_no_video_is_not_copied_from_an_allowed_folder_either(tmp_path: Path, secret: Path) -> None:
     library = foreign(tmp_path / "theirs", secret, "passwd")
     library.permissions.allow([secret])
-    written, problems = library.export(tmp_path / "out", library.clips())
-    assert written == []
-    assert "not a readable video" in problems[0][1]
+    with pytest.raises(OutputError, match="not a readable video"):
+        library.export(tmp_path / "out", library.clips())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_row_does_not_lead_out_of_its_folder(tmp_path: Path, secret: Path) -> None:

@@ -273,10 +273,35 @@ def test_an_export_takes_no_file_of_others_for_its_own(library: ReferenceLibrary
     size = (Path(clip.root) / clip.path).stat().st_size
     for theirs in (b"mine", bytes(size)):  # of the same size it may be a copy that a disk spoilt
         (out / f"{clip.video}.mp4").write_bytes(theirs)
-        _, problems = library.export(out, [clip])
-        assert ["already exists, and is another file" in why for _, why in problems] == [True]
+        with pytest.raises(OutputError, match="already exists, and is another file"):
+            library.export(out, [clip])
         assert (out / f"{clip.video}.mp4").read_bytes() == theirs
-        assert (out / "manifest.jsonl").read_text() == ""
+        assert not (out / "manifest.jsonl").exists()
+
+
+def test_what_cannot_be_read_replaces_no_earlier_output(
+    library: ReferenceLibrary, videos: Path, tmp_path: Path
+) -> None:
+    out, new, place, size = tmp_path / "out", tmp_path / "new", library.store.uri, (32, 32)
+    library.export(out, library.clips())
+    encode_library(library, base_of(toy_pipeline(1)), size)
+    before, encoded = (out / "manifest.jsonl").read_text(), library.store.count("encoded")
+    assert encoded == len(before.splitlines()) == 3
+    videos.rename(tmp_path / "away")  # a disk that is not there
+    try:
+        for arguments in ((place, out), (place, new), (place, new, "--references")):
+            done = run("export", *arguments)
+            assert (done.exit_code, "none of 3 clips can be" in done.stderr) == (2, True)
+            assert "no such file" in done.stderr.lower()
+        done = run("export", place, out, "--prompt", "a zebra is sleeping")
+        assert (done.exit_code, "no clips to be exported, so nothing" in done.stderr) == (2, True)
+        with pytest.raises(OutputError, match="none of 3 clips can be encoded, so nothing is changed"):
+            encode_library(library, base_of(toy_pipeline(2)), size)  # of other weights
+    finally:
+        (tmp_path / "away").rename(videos)
+    assert not new.exists()
+    assert (out / "manifest.jsonl").read_text() == before
+    assert library.store.count("encoded") == encoded
 
 
 def test_an_export_to_a_full_disk_is_told(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_rows import Intake, numbers, of_catalogue
 from echoreel.library.table_schemas import schemas
 from echoreel.library.tables import LOCK, LibraryError, Store, is_library, unmade_if_empty
+
+RUN, JUGGLE = "a man is running", "a woman is juggling"
 
 
 def test_a_missing_library_says_how_to_make_one(tmp_path: Path) -> None:
@@ -92,6 +95,44 @@ def test_copies_that_two_writers_made_are_dropped_but_one(tmp_path: Path) -> Non
     assert first.drop_copies("actions", "action") == 8
     second.refresh()
     assert second.drop_copies("clips", "id") == second.drop_copies("actions", "action") == 0
+
+
+def test_clips_that_two_writers_added_at_once_keep_the_captions_of_both(tmp_path: Path) -> None:
+    said = {"a": "a man is running", "b": "a woman is juggling", "c": "a man is running", "d": ""}
+    for name, caption in said.items():
+        lines = [json.dumps({"path": f"{n}.mp4", "caption": caption}) for n in range(1200)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    library = ReferenceLibrary.open(tmp_path / "library", True, "none")
+
+    def at_once(names: str) -> None:
+        """Each has looked at the library before the other ones write."""
+        intakes = [Intake(Store(tmp_path / "library", create=True)) for _ in names]
+        for name, intake in zip(names, intakes, strict=True):
+            for batch in read_catalogue(tmp_path / f"{name}.jsonl")[0]:
+                intake.take(of_catalogue(batch))
+            intake.write()
+        library.store.refresh()
+        library.finish()
+
+    def held() -> Counter[str]:
+        return Counter(library.store.rows("clips")["caption"].to_pylist())
+
+    at_once("dabc")
+    both = held()
+    assert {caption: both[caption] for caption in said.values() if caption} == {RUN: 1200, JUGGLE: 1200}
+    ids = library.store.ids()
+    assert len(np.unique(ids)) == len(ids)
+    assert [library.search(prompt).results[0].clip.caption for prompt in (RUN, JUGGLE)] == [RUN, JUGGLE]
+    at_once("ab")  # as one after the other would find them
+    assert held() == both
+    gone = [clip for clip in library.clips(5000) if clip.caption == JUGGLE][:2]
+    assert library.remove([clip.id for clip in gone]) == 2
+    at_once("ab")
+    assert held()[JUGGLE] == 1198
+    one = next(clip for clip in library.clips(5000) if clip.caption == RUN)
+    library.caption(one.id, "a dog is sleeping")
+    at_once("ab")
+    assert held() == both - Counter({JUGGLE: 2, RUN: 1}) + Counter({"a dog is sleeping": 1})
 
 
 def test_rows_of_another_form_are_refused(tmp_path: Path) -> None:

@@ -26,8 +26,6 @@ from echoreel.library.sources.table_rows import Intake, Labelled, of_catalogue
 from echoreel.library.table_schemas import schemas
 from echoreel.library.tables import LibraryError, Store, is_library
 
-ROWS_OF_A_WRITE = 1_000_000  # of catalogues; some 200 MB of memory, some ten seconds of work
-
 
 class AddSettings(Settings):
     """How sources are read."""
@@ -117,7 +115,7 @@ def _add_catalogue(intake: Intake, source: Path, settings: AddSettings, added: A
     for batch in batches:
         intake.take(intake.recognised(of_catalogue(batch)))
         tell.on(len(batch))
-        if intake.waiting >= ROWS_OF_A_WRITE:
+        if intake.is_full:
             intake.write()
     for why in refused.lines():
         added.problem(source, why, 0)
@@ -136,7 +134,7 @@ def _add_library(intake: Intake, source: Path, settings: AddSettings, added: Add
         actions = {text: known[text] for text in set(rows.column("action").to_pylist()) if text in known}
         intake.take(Labelled(rows, actions))
         tell.on(len(batch))
-        if intake.waiting >= ROWS_OF_A_WRITE:
+        if intake.is_full:
             intake.write()
 
 

@@ -31,7 +31,7 @@ class ClipChanges:
         self._said: dict[int, tuple[Path, Sequence[Said]]] = {}
         self._gone: set[int] = set()
         self._carried: list[Row] = []
-        self._users = {row["id"]: row for row in self._store.rows("captions").to_pylist()}
+        self._users = self._read_users()
 
     @property
     def waiting(self) -> int:
@@ -71,6 +71,9 @@ class ClipChanges:
         import pyarrow as pa
 
         contents = [*{*self._moved, *self._said}]
+        if contents:  # of others, too: a user may have given captions since
+            self._store.refresh()
+            self._users = self._read_users()
         before = self._store.rows("clips", one_of("video", contents)).to_pylist() if contents else []
         changed, stale, undone = self._changed(before)
         self._intake.write()
@@ -128,6 +131,10 @@ class ClipChanges:
         for row, action in zip(rows, found, strict=True):
             row |= {"action": action.phrase if action else "", "verb": action.verb if action else ""}
         self._intake.learn(action for action in found if action is not None)
+
+    def _read_users(self) -> dict[int, Row]:
+        """What users gave in place of a source's captions, by clip."""
+        return {row["id"]: row for row in self._store.rows("captions").to_pylist()}
 
     def _of(self, contents: set[int]) -> list[int]:
         """Ids of the clips of these videos."""

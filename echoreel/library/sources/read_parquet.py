@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ROWS = 131_072  # of a batch, fewer where they are long
 BATCH_BYTES = 64 * 2**20
 RATIO = 100  # bytes unpacked from one, at most; people's text packs to a tenth
+UNPACKED = 500  # where equal values are one, which are kept to some thousand characters
 VALUES = 10  # rows, or captions in their lists, in one byte, at most
 TIME_CHARACTERS = 40
 FACT_BYTES = 4 * 2**20  # of the footer: read, it takes some forty times as much memory
@@ -69,7 +70,6 @@ def read_parquet(path: Path, given: Mapping[str, str]) -> tuple[dict[str, str], 
 
 def _batches(path: Path, chosen: Mapping[str, str]) -> Iterator[Batch]:
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     number = 1
@@ -79,21 +79,42 @@ def _batches(path: Path, chosen: Mapping[str, str]) -> Iterator[Batch]:
         size = sum(part.total_uncompressed_size for part in parts)
         with pq.ParquetFile(path, read_dictionary=[*packed]) as file:
             rows = max(1, min(ROWS, BATCH_BYTES * file.metadata.num_rows // max(1, size)))
+            unpacked, most = 0, max(BATCH_BYTES, UNPACKED * path.stat().st_size)
             for batch in file.iter_batches(rows, columns=[*chosen.values()]):
-                caption, rows_of = batch.column(chosen["caption"]), None
-                if _is_list(caption.type):
-                    rows_of, caption = pc.list_parent_indices(caption), pc.list_flatten(caption)
-                    others = [name for name in batch.schema.names if name != chosen["caption"]]
-                    batch = batch.select(others).take(rows_of)  # not the list with each
-                start, end = (
-                    _seconds(batch.column(chosen[meant])) if meant in chosen else [None] * len(batch)
-                    for meant in TIMES
-                )
-                at = range(len(batch)) if rows_of is None else rows_of.to_pylist()
-                location = _text(batch.column(chosen["location"]), LOCATION_CHARACTERS + 1)
-                text = _text(caption, CAPTION_CHARACTERS + 1)
-                yield Batch([number + row for row in at], location, text, start, end)
-                number += len(batch) if rows_of is None else rows
+                for some in _unpacked(batch, chosen, number):
+                    unpacked += some.location.nbytes + some.caption.nbytes
+                    if unpacked > most:
+                        raise CatalogueError(
+                            f"{path.name}: {path.stat().st_size} bytes unpack to {unpacked} bytes of text or "
+                            "more; this is not a table of captions; export it again"
+                        )
+                    yield some
+                number += len(batch)
+
+
+def _unpacked(batch: "pa.RecordBatch", chosen: Mapping[str, str], number: int) -> Iterator[Batch]:
+    """Some rows at a time, fewer where their values are long: equal ones take no memory before."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    caption, rows_of = batch.column(chosen["caption"]), None
+    if _is_list(caption.type):
+        rows_of, caption = pc.list_parent_indices(caption), pc.list_flatten(caption)
+        others = [name for name in batch.schema.names if name != chosen["caption"]]
+        batch = batch.select(others)  # not the list with each
+    location = batch.column(chosen["location"])
+    longest = _longest(location, LOCATION_CHARACTERS) + _longest(caption, CAPTION_CHARACTERS)
+    step = max(1, BATCH_BYTES // longest)
+    for first in range(0, len(caption), step):
+        at = pa.array(range(first, min(first + step, len(caption))))
+        at = at if rows_of is None else rows_of.slice(first, step)
+        some = batch.slice(first, step) if rows_of is None else batch.take(at)
+        start, end = (
+            _seconds(some.column(chosen[meant])) if meant in chosen else [None] * len(some) for meant in TIMES
+        )
+        where = _text(some.column(chosen["location"]), LOCATION_CHARACTERS + 1)
+        text = _text(caption.slice(first, step), CAPTION_CHARACTERS + 1)
+        yield Batch([number + row for row in at.to_pylist()], where, text, start, end)
 
 
 def _check_cost(path: Path, metadata: Any, names: list[str]) -> None:
@@ -157,6 +178,20 @@ def _is_list(kind: "pa.DataType") -> bool:
     import pyarrow.types as types
 
     return bool(types.is_list(kind) or types.is_large_list(kind))
+
+
+def _longest(column: "pa.Array", most: int) -> int:
+    """Bytes of a column's longest value, of which `most` characters are kept."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = column.dictionary if isinstance(column, pa.DictionaryArray) else column
+    types = pa.types
+    if types.is_integer(values.type) or types.is_null(values.type):
+        return TIME_CHARACTERS
+    if types.is_string_view(values.type):
+        return 4 * most
+    return min(4 * most, 1 + (pc.max(pc.binary_length(values)).as_py() or 0))
 
 
 def _text(column: "pa.Array", most: int) -> "pa.Array":

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 EXPORTED = r"(^|/)[0-9a-f]{16}\.[A-Za-z0-9]+$"  # paths of files that `export` wrote
 
+ROWS_OF_A_WRITE = 1_000_000  # of catalogues and libraries; some 200 MB of memory, some ten seconds of work
+BYTES_OF_A_WRITE = 256 * 2**20
+
 
 class Labelled(NamedTuple):
     """Rows of the table `clips`, and the distinct actions in them."""
@@ -77,6 +80,12 @@ class Intake:
     def waiting(self) -> int:
         """Rows that were taken and not written yet."""
         return sum(map(len, self._batches))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the rows that wait take so much memory that they are to be written."""
+        held = sum(batch.nbytes for batch in self._batches)
+        return self.waiting >= ROWS_OF_A_WRITE or held >= BYTES_OF_A_WRITE
 
     def has(self, id: int) -> bool:
         """Whether a clip is in the library, was taken, or was removed from it."""
@@ -184,6 +193,25 @@ class Intake:
         if self.waiting:
             self.store.add("clips", self._batches)
         self._batches = []
+
+
+def others_of(store: Store, same: "pa.Table") -> "pa.Table":
+    """Of clips that writers added at once, and that share ids, those with further captions; with own ids.
+
+    As `Intake.take` gives them where one writer comes after the other. same: rows, first those that stay.
+    """
+    import pyarrow as pa
+
+    users = {row["id"]: row["was"] for row in store.rows("captions").to_pylist()}
+    removed = {*store.rows("removed", columns=["id"])["id"].to_pylist()}
+    first, further = dict[int, str | None](), dict[int, int]()
+    for row, (id, caption) in enumerate(zip(*_lists(same, "id", "caption"), strict=True)):
+        kept = first.setdefault(id, caption)
+        if caption and caption not in (kept, users.get(id)):
+            further.setdefault(int(numbers([f"{id} {caption}"])[0]), row)
+    ids = [id for id in further if id not in removed]
+    rows = same.select(schemas()["clips"].names).take([further[id] for id in ids])
+    return rows.set_column(0, schemas()["clips"].field("id"), pa.array(ids, pa.int64()))
 
 
 def _labelled(

@@ -234,6 +234,22 @@ def test_equal_long_values_of_parquet_are_cut_before_they_are_unpacked(tmp_path:
     assert pa.default_memory_pool().max_memory() < 2**30
 
 
+def test_equal_values_of_parquet_that_are_written_in_full_are_refused(tmp_path: Path) -> None:
+    table = pa.table({"path": ["x" * 1990 + ".mp4"] * 100_000, "caption": [RUN + "a" * 3_900] * 100_000})
+    pq.write_table(table, path := tmp_path / "c.parquet", compression="zstd")  # 600 MB
+    assert path.stat().st_size < 100_000
+    batches, _ = read_catalogue(path)
+    with pytest.raises(CatalogueError, match="bytes of text or more; this is not a table of captions"):
+        list(batches)
+    lists = pa.table(
+        {"path": ["a.mp4"] * 10, "caption": [[f"{RUN} {n} {'b' * 900}" for n in range(2_000)]] * 10}
+    )
+    pq.write_table(lists, path)
+    batches, refused = read_catalogue(path)
+    assert sum(map(len, batches)) == 20_000
+    assert not refused.lines()
+
+
 def test_parquet_of_several_captions_and_of_what_is_no_text(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"path": ["a.mp4", "x.mp4", "b.mp4"], "caption": [[RUN, DANCE], [], [DANCE]]}),
