@@ -35,6 +35,10 @@ class TooLarge(Exception):
     """A few bytes of a data file stand for more than anybody writes; says for what."""
 
 
+class OtherForm(TooLarge):
+    """Nobody can say for how much: it is stored as EchoReel does not, though a later LanceDB might."""
+
+
 class _Page(NamedTuple):
     rows: int
     starts: list[int]  # of its buffers, in the file
@@ -64,7 +68,7 @@ def _pages(file: BinaryIO) -> Iterator[_Page]:
     if magic != b"LANC":
         return
     if tuple(form) not in FORMS:
-        raise TooLarge(f"is a file of form {form[0]}.{form[1]} of Lance, which EchoReel does not write")
+        raise OtherForm(f"is a file of form {form[0]}.{form[1]} of Lance, which EchoReel does not write")
     if size - told > PAGES:
         raise TooLarge(f"has {size - told} bytes about its pages")
     _read(file, others_at, 16 * others)  # LanceDB takes the memory for as many before it looks
@@ -80,7 +84,7 @@ def _page(held: bytes) -> _Page:
     starts, sizes = (numbers(_bytes(values.get(name, b""))) for name in (1, 2))
     encoding = part(held, 4, 2, 1, 2)
     if encoding is None:
-        raise TooLarge("has a page that does not tell how it is stored")
+        raise OtherForm("has a page that does not tell how it is stored")
     layout, told = _first(encoding)
     rows = values.get(3, 0)
     return _Page(rows if isinstance(rows, int) else 0, starts, sizes, layout, told)
@@ -100,7 +104,7 @@ def _check(page: _Page, file: BinaryIO) -> None:
     elif page.layout == FULL_ZIP:
         _check_unpacked(_bytes(told.get(7, b"")))
     else:
-        raise TooLarge("has a page of blobs")
+        raise OtherForm("has a page of blobs")
     if longest > LONGEST_VALUE:
         raise TooLarge(f"repeats a value of {longest} bytes")
     stored = sum(page.sizes)
@@ -113,13 +117,13 @@ def _check_unpacked(encoding: bytes) -> None:
     for kind, told in fields(encoding):
         inner = _bytes(told)
         if kind == PACKED and _is_text(part(inner, 3)):
-            raise TooLarge("has texts that are packed")
+            raise OtherForm("has texts that are packed")
         if kind == TEXT and part(inner, 2):
-            raise TooLarge("has texts that are packed")
+            raise OtherForm("has texts that are packed")
         if kind == FSST:
             _check_unpacked(part(inner, 2) or b"")
         elif kind not in FIXED_WIDTH | {TEXT, PACKED}:
-            raise TooLarge(f"has values of an encoding ({kind}) which EchoReel does not write")
+            raise OtherForm(f"has values of an encoding ({kind}) which EchoReel does not write")
 
 
 def _is_text(encoding: bytes | None) -> bool:
@@ -138,10 +142,10 @@ def _longest_of(encoding: bytes, held: bytes) -> int:
     if kind in FIXED_WIDTH:
         return 0
     if kind not in (TEXT, FSST):
-        raise TooLarge(f"has a dictionary of an encoding ({kind}) which EchoReel does not write")
+        raise OtherForm(f"has a dictionary of an encoding ({kind}) which EchoReel does not write")
     width = held[0] // 8  # of an offset; these come first, after it and where the values begin
     if width not in (4, 8):
-        raise TooLarge(f"has a dictionary whose values are told by {held[0]} bits each")
+        raise OtherForm(f"has a dictionary whose values are told by {held[0]} bits each")
     stored = held[2 * width : int.from_bytes(held[width : 2 * width], "little")]
     offsets = np.frombuffer(stored[: len(stored) // width * width], f"<i{width}").astype(np.int64)
     return int(np.diff(offsets).max(initial=0)) * (FSST_RATIO if kind == FSST else 1)
@@ -151,7 +155,7 @@ def _unpacked(held: bytes, scheme: int | bytes) -> bytes:
     import pyarrow as pa
 
     if not isinstance(scheme, int) or scheme not in UNPACK:
-        raise TooLarge("has a dictionary that is packed in another way than EchoReel does")
+        raise OtherForm("has a dictionary that is packed in another way than EchoReel does")
     codec, before = UNPACK[scheme]
     size = int.from_bytes(held[:before], "little")
     if size > REPEATED:

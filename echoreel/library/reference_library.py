@@ -74,7 +74,8 @@ class ReferenceLibrary:
             LibraryError: there is no library, or it cannot be read.
             MissingExtra: the extra `library` is not installed.
         """
-        return cls(Store(uri, create), embedder, downloads or DownloadSettings())
+        store = Store(uri, create, is_mine=lambda: bool(Permissions(str(uri)).allowed.folders))
+        return cls(store, embedder, downloads or DownloadSettings())
 
     def add(
         self, sources: Sequence[Path | str], settings: AddSettings | None = None, quiet: bool = False

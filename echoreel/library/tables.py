@@ -30,7 +30,7 @@ from echoreel.common.places import at_home, resolved
 from echoreel.common.text import checked_text
 from echoreel.library import manifests
 from echoreel.library.conditions import one_of
-from echoreel.library.data_files import SUFFIX, TooLarge, check_data_file
+from echoreel.library.data_files import SUFFIX, OtherForm, TooLarge, check_data_file
 from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
 
 if TYPE_CHECKING:
@@ -64,8 +64,13 @@ class LibraryError(EchoReelError):
 class Store:
     """The tables of one library."""
 
-    def __init__(self, uri: str | Path, create: bool = False) -> None:
-        """`uri`: a folder, or s3://…, gs://…, az://…, memory://. Raises LibraryError, MissingExtra."""
+    def __init__(
+        self, uri: str | Path, create: bool = False, is_mine: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`uri`: a folder, or s3://…, gs://…, az://…, memory://. Raises LibraryError, MissingExtra.
+
+        is_mine: whether this user's own LanceDB wrote it, be it a later one that stores values otherwise.
+        """
         self.uri = str(uri)
         self._tables: dict[str, Any] = {}
         self._stale: set[str] = set()  # tables that are to be looked at again when they are next used
@@ -74,7 +79,7 @@ class Store:
         _check_place(self.uri)
         if not create and not is_library(self.uri):  # before LanceDB makes the folder
             raise LibraryError(missing)
-        _check_links(self.uri)
+        _check_links(self.uri, is_mine)
         self._db = _connected(self.uri)
         if not create and not self.has("clips"):
             raise LibraryError(missing)
@@ -442,7 +447,7 @@ def _check_place(uri: str) -> None:
         raise LibraryError(f"{uri}: is a file; give a folder for the library")
 
 
-def _check_links(uri: str) -> None:
+def _check_links(uri: str, is_mine: Callable[[], bool]) -> None:
     """Raises LibraryError for a link in the library that leads elsewhere, or a table whose rows lie there.
 
     LanceDB follows it: it writes there and, to free what old versions held, deletes what no table names.
@@ -465,7 +470,7 @@ def _check_links(uri: str) -> None:
                 elif entry.name.endswith(manifests.SUFFIX):
                     _check_manifest(Path(entry.path))
                 elif entry.name.endswith(SUFFIX):
-                    _check_data(Path(entry.path))
+                    _check_data(Path(entry.path), is_mine)
 
 
 def _check_manifest(path: Path) -> None:
@@ -482,7 +487,7 @@ def _check_manifest(path: Path) -> None:
         )
 
 
-def _check_data(path: Path) -> None:
+def _check_data(path: Path, is_mine: Callable[[], bool]) -> None:
     """Raises LibraryError for a data file of which a few bytes are unpacked to gigabytes."""
     if path.parent.name != "data" or path.parent.parent.name == UNCHECKED:
         return
@@ -493,6 +498,8 @@ def _check_data(path: Path) -> None:
     except OSError as error:
         raise LibraryError(f"{path}: cannot be read ({error.strerror}); get the library again") from error
     except (TooLarge, IndexError, struct.error) as error:
+        if isinstance(error, OtherForm) and is_mine():
+            return
         wrong = f"{error}, which no library of EchoReel has" if isinstance(error, TooLarge) else "is damaged"
         raise LibraryError(f"{path}: {wrong}; get it again, or add its videos to a new one") from error
 

@@ -1,6 +1,7 @@
 """A library of few bytes that LanceDB would unpack to gigabytes is told; what people write is read."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from helpers.catalogues import catalogue, take
 
 from echoreel.library import tables
 from echoreel.library.data_files import check_data_file
+from echoreel.library.permissions import Permissions
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources.table_rows import numbers
 from echoreel.library.table_schemas import schemas
@@ -83,6 +85,14 @@ def test_values_that_unpack_to_gigabytes_are_told_before_any_is(tmp_path: Path, 
     with pytest.raises(LibraryError, match=told):
         mine.add([place], quiet=True)
     assert mine.clips() == []
+
+
+def test_a_library_of_ones_own_may_be_stored_as_a_later_lancedb_does(tmp_path: Path) -> None:
+    for form, captions, fits in (("2.0", [RUN], True), ("2.2", [RUN + LONG] * 256, False)):
+        place = theirs(tmp_path / form, captions, form=form)
+        Permissions(str(place)).allow([tmp_path])  # as `library add` notes
+        with nullcontext() if fits else pytest.raises(LibraryError, match="repeats a value"):
+            assert [clip.caption for clip in ReferenceLibrary.open(place).clips()] == captions
 
 
 def test_rows_that_unpack_to_more_than_their_files_may_hold_are_told(tmp_path: Path) -> None:
