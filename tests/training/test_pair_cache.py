@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.damage import full_disk
 from pydantic import PositiveInt
 from safetensors.numpy import save_file
 
 from echoreel.common.errors import CheckpointError, OutputError
-from echoreel.common.files import write_atomic
 from echoreel.common.settings import Settings
-from echoreel.training import pair_cache
 from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetWriter
 from echoreel.training.pair_shards import Part
 from echoreel.training.step_pairs import TrainingPairs, step_indices
@@ -85,18 +84,15 @@ def test_a_killed_preparation_goes_on(folder: Path, caplog: pytest.LogCaptureFix
     assert (folder / "holiday.mp4.partial").exists()
 
 
-def test_a_disk_that_is_full_after_the_captions_leaves_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, data: bytes) -> None:
-        if path.suffix == ".safetensors":
-            raise OutputError("no space left")
-        write_atomic(path, data)
-
-    monkeypatch.setattr(pair_cache, "write_atomic", full)
-    with pytest.raises(OutputError, match="no space left"):
+def test_a_disk_that_is_full_after_the_captions_leaves_none(tmp_path: Path) -> None:
+    with full_disk(8), pytest.raises(OutputError, match="No space left"):
         write_shard(PairSetWriter(tmp_path), 0, 1)
     assert [*tmp_path.iterdir()] == []
+    write_shard(PairSetWriter(tmp_path), 0, 1)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with full_disk(300), pytest.raises(OutputError, match="No space left"):
+        write_shard(PairSetWriter(tmp_path), 0, 2)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_shard_says_what_it_was_made_of(folder: Path) -> None:
