@@ -128,7 +128,7 @@ SKETCHES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"scaling_factor": float("inf")},
         "vae has scaling_factor inf, need a finite",
     ),
-    "no autoencoder": ("model_index.json", {"vae": [None, None]}, "has no vae that diffusers|expected"),
+    "no autoencoder": ("model_index.json", {"vae": [None, None]}, "names no vae, need AutoencoderKL; get"),
     "a model": ("model_index.json", {"_class_name": "CogVideoXTransformer3DModel"}, "is not a pipeline"),
     "modules": (
         "unet/config.json",
