@@ -12,6 +12,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from echoreel.bases.base import Base
+from echoreel.bases.finite import check_small_parts
 from echoreel.bases.known_bases import KNOWN, known_base
 from echoreel.bases.lookup import base_of
 from echoreel.bases.loras import denoiser_of_lora, lora_here
@@ -28,17 +29,18 @@ from echoreel.bases.part_sizes import (
 )
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
-from echoreel.bases.quantize import Quantize, checked_quantize, names_of, quantization, store_as_fp8
+from echoreel.bases.quantize import (
+    Quantize,
+    checked_quantize,
+    for_denoisers,
+    names_of,
+    quantization,
+    store_as_fp8,
+)
 from echoreel.bases.single_file import SUFFIXES, denoiser_name, denoiser_of, parts_around, single_file
 from echoreel.bases.token_ids import check_token_lists, check_tokenizers
 from echoreel.common.checksums import check_packaged
-from echoreel.common.errors import (
-    BaseUnsupported,
-    CheckpointError,
-    EchoReelError,
-    MissingExtra,
-    SettingsError,
-)
+from echoreel.common.errors import BaseUnsupported, EchoReelError, MissingExtra, SettingsError
 from echoreel.common.exclusive import one_at_a_time
 from echoreel.common.extras import needs
 from echoreel.common.loading_errors import why_not_loaded
@@ -158,9 +160,11 @@ def load_parts(
                 if file is not None and denoiser_name(config) not in without:
                     read |= denoiser_of(file, source, config, dtype, few)
                 read |= dict.fromkeys(without)
-                more = {} if few is None else {"quantization_config": _for_denoisers(few, wanted)}
+                more = {} if few is None else {"quantization_config": for_denoisers(few, wanted)}
                 pipe = kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **read, **more)
             check_complete(pipe.components)
+            if source != WEIGHTS / "base":  # which has checksums
+                check_small_parts(pipe.components)
             check_tokenizers(pipe.components)
             for each in pipe.components.values():
                 check_pictures(each)
@@ -179,26 +183,20 @@ def load_parts(
     return pipe
 
 
-def _for_denoisers(few: Any, parts: Mapping[str, Any]) -> Any:
-    """What diffusers loads a pipeline with, so that its denoisers alone are quantised."""
-    own: Any = diffusers
-    return own.PipelineQuantizationConfig(quant_mapping=dict.fromkeys(names_of(parts), few))
-
-
 def pipeline_class(config: Mapping[str, Any]) -> Any:
     """By its own class: DiffusionPipeline would load its optional parts again, not take those that are read.
 
-    Raises CheckpointError for a class that is not a pipeline.
+    Raises EchoReelError for a class that is not a pipeline.
     """
     name = config.get("_class_name")
     if not isinstance(name, str):
-        raise CheckpointError(
+        raise EchoReelError(
             f"its model_index.json says {name!r:.80} of `_class_name`, need the name of a pipeline; get the "
             "base's files again"
         )
     found = PIPELINES.get(name, getattr(diffusers, name, DiffusionPipeline))
     if not (isinstance(found, type) and issubclass(found, DiffusionPipeline)):
-        raise CheckpointError(
+        raise EchoReelError(
             f"{name} is not a pipeline; give a folder that save_pretrained of a pipeline wrote"
         )
     return found

@@ -71,7 +71,7 @@ def _faults(index: Mapping[str, Any], pipeline: Any) -> Iterator[str]:
 def _faults_of_part(part: str, entry: Any, classes: list[type], need: str) -> Iterator[str]:
     names = entry[:2] if isinstance(entry, list | tuple) else ()
     if len(names) < 2 or not all(isinstance(name, str) for name in names):
-        yield f"says {_short(entry)} of {part}, which is no package and class; {need}"
+        yield f"says {_short(entry)} of {part}, not a package and a class; {need}"
         return
     package, name = names
     found = getattr(LIBRARIES.get(package), name, None)

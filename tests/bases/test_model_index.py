@@ -13,7 +13,7 @@ from echoreel.common.errors import BaseUnsupported
 
 UNET = "need UNet2DConditionModel or UNetMotionModel; get the base's files again"
 WRONG: dict[str, tuple[str, Any, str]] = {
-    "a number": ("unet", 7, f"says 7 of unet, which is no package and class; {UNET}"),
+    "a number": ("unet", 7, f"says 7 of unet, not a package and a class; {UNET}"),
     "no class": ("unet", ["diffusers", 7], f"says ['diffusers', 7] of unet, .*; {UNET}"),
     "no package": ("vae", [7, "AutoencoderKL"], "says [7, 'AutoencoderKL'] of vae, .*; need AutoencoderKL"),
     "one name": (
@@ -21,7 +21,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
         ["transformers"],
         "says ['transformers'] of text_encoder, .*; need CLIPText",
     ),
-    "a list": ("scheduler", [["diffusers"], []], "of scheduler, which is no package and class; need"),
+    "a list": ("scheduler", [["diffusers"], []], "of scheduler, not a package and a class; need"),
     "none": ("unet", [None, None], f"names no unet, {UNET}"),
     "an unknown class": (
         "unet",
