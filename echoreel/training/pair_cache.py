@@ -24,6 +24,7 @@ from echoreel.common.errors import CheckpointError, EchoReelError
 from echoreel.common.files import absent, locked, remove_leftovers, remove_lock, turn, undone, write_together
 from echoreel.common.settings import Settings
 from echoreel.training.pair_shards import (
+    ForeignShard,
     Latents,
     OpenPart,
     Origin,
@@ -89,7 +90,7 @@ class PairSetWriter:
     def bind(self, settings: Settings) -> None:
         """Store what the pairs are made with.
 
-        Raises CheckpointError if earlier ones were made otherwise, or by another program.
+        Raises CheckpointError if earlier ones were made otherwise, ForeignShard if another program made one.
         """
         file, shards = self.folder / "settings.json", shards_in(self.folder)
         if shards and not file.exists():
@@ -97,6 +98,8 @@ class PairSetWriter:
                 f"{self.folder} has {shards[0].name}, but no settings.json of a preparation that wrote it; "
                 "move it, or choose another folder"
             )
+        for path in shards:
+            self.made_of(int(path.stem.removeprefix("shard-")))
         bind_settings(file, settings, compare=bool(shards))
 
     def check_bound(self, settings: Settings) -> None:
@@ -122,9 +125,14 @@ class PairSetWriter:
                 raise
 
     def made_of(self, number: int) -> Origin | None:
-        """What shard `number` was made of; None when there is no such shard, or a damaged one."""
+        """What shard `number` was made of; None when there is no such shard, or a damaged one.
+
+        Raises ForeignShard for one of another program, which is not to be replaced.
+        """
         try:
             return origin_of(self._path(number))
+        except ForeignShard:
+            raise
         except PairSetError:
             return None
 
