@@ -19,7 +19,7 @@ from helpers.toy_models import save_toys, toy_adapter, toy_pipeline, toy_tokens
 from safetensors import numpy as tensors_of
 
 from comfyui.adapters import load_adapter as load_nodes_adapter
-from echoreel.bases.encoding import encoders_of
+from echoreel.bases.encoding import encoded_for, encoders_of
 from echoreel.bases.loading import load_base
 from echoreel.cli.library_answers import write_sheet
 from echoreel.cli.output import Answer
@@ -416,6 +416,32 @@ def test_what_a_reference_file_holds_for_a_base_has_to_be_of_it(
     )
     with pytest.raises(VideoError, match="what is stored for this base is damaged"):
         generate("a man", stored, base=pipe, adapter=toy_adapter(pipe), settings=QUICK)
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, 1e30, np.nan])
+@pytest.mark.parametrize("where", ["latents", "caption"])
+def test_numbers_of_a_reference_that_no_encoder_makes_are_its_own_fault(
+    clip: Path, tmp_path: Path, where: str, value: float
+) -> None:
+    pipe = toy_pipeline()
+    made = encoded_for(pipe, ReferenceVideo.from_file(clip), SIZE, "toy")
+    getattr(made.encoded[0], where).flat[0] = value
+    told = f"{where if where == 'latents' else 'a caption'} with (values up to|NaN)"
+    with pytest.raises(VideoError, match=rf"clip\.mp4: what is stored for this base is damaged \({told}"):
+        generate("a man", made, base=pipe, adapter=toy_adapter(pipe), settings=QUICK)
+    made.save(tmp_path / "made.safetensors")
+    with pytest.raises(VideoError, match=rf"made\.safetensors: not a reference file .*encoded\.0 has {told}"):
+        generate("a man", tmp_path / "made.safetensors", base=pipe, adapter=toy_adapter(pipe), settings=QUICK)
+
+
+def test_an_adapter_that_makes_nan_of_a_reference_is_told(clip: Path) -> None:
+    pipe = toy_pipeline()
+    adapter = toy_adapter(pipe)
+    with torch.no_grad():
+        for parameter in adapter.prism.parameters():
+            parameter.fill_(torch.nan)
+    with pytest.raises(AdapterMismatch, match=r"the adapter made NaN or infinite values of clip\.mp4 in tor"):
+        generate("a man", clip, base=pipe, adapter=adapter, settings=QUICK)
 
 
 def test_no_output_replaces_what_it_was_made_from(clip: Path, tmp_path: Path) -> None:

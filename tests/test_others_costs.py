@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.damage import full_disk
 from helpers.toy_models import changed, toy_lvdm_pipeline
 from helpers.toy_transformers import toy_wan
 from huggingface_hub import ModelCard
@@ -127,7 +128,7 @@ SKETCHES: dict[str, tuple[str, dict[str, Any], str]] = {
         {"scaling_factor": float("inf")},
         "vae has scaling_factor inf, need a finite",
     ),
-    "no autoencoder": ("model_index.json", {"vae": [None, None]}, "has no vae that diffusers|expected"),
+    "no autoencoder": ("model_index.json", {"vae": [None, None]}, "names no vae, need AutoencoderKL; get"),
     "a model": ("model_index.json", {"_class_name": "CogVideoXTransformer3DModel"}, "is not a pipeline"),
     "modules": (
         "unet/config.json",
@@ -227,6 +228,16 @@ def test_prepare_replaces_only_its_own_files(tmp_path: Path, name: str, text: st
         write()
     assert (tmp_path / name).is_symlink()
     assert (tmp_path / "theirs").read_text() == text
+
+
+@pytest.mark.parametrize("room", [0, 100, 250, 400, 600])
+def test_a_full_disk_leaves_no_half_of_a_manifest_or_data_set(tmp_path: Path, room: int) -> None:
+    both = DatasetPairs(pairs(tmp_path), pairs(tmp_path), heldout_actions=("run",))
+    with full_disk(min(room, 200)), pytest.raises(OutputError, match="No space left"):
+        write_manifest(pairs(tmp_path), tmp_path / "new" / "a.jsonl")
+    with full_disk(room), pytest.raises(OutputError, match="No space left"):
+        write_dataset(both, tmp_path / "new" / "data")
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_manifest_replaces_no_video_of_the_library(tmp_path: Path) -> None:

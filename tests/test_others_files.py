@@ -243,7 +243,9 @@ def test_nothing_is_written_where_a_folder_of_others_leads(tmp_path: Path) -> No
     "origin", ["5", '"x"', "[1]", "[" * 100_000, "{", '{"probe": [1e999]}', '{"sources": [1]}', '{"more": 1}']
 )
 def test_what_a_shard_says_of_itself_may_be_anything(tmp_path: Path, origin: str) -> None:
-    with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged"):
+    with pytest.raises(
+        PairSetError, match=r"shard-00000\.safetensors is not .*: another program made it, or"
+    ):
         PairSet.open(shard(tmp_path / "pairs", origin))
 
 

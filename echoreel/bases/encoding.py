@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from echoreel.bases.base import Base, BaseLike
+from echoreel.bases.finite import check_made
 from echoreel.bases.lookup import base_of
+from echoreel.bases.missing_tensors import is_finite
 from echoreel.common.errors import VideoError, VideoUnreadable
 from echoreel.common.loading_errors import blamed
 from echoreel.media.images import fitted
-from echoreel.media.reference_file import EncodedFrames
+from echoreel.media.reference_file import EncodedFrames, wrong_numbers
 from echoreel.media.reference_video import ReferenceVideo
 
 CAPTION_MEMORY = 2**30  # bytes of text tokens that `CaptionTokens` keeps
@@ -29,7 +31,8 @@ def encode_video(base: BaseLike, frames: NDArray[np.uint8]) -> Tensor:
     """Frames (T, H, W, 3) or (B, T, H, W, 3) uint8 -> latents (B, C, T, h, w), times the scaling factor.
 
     The mean of the autoencoder's distribution, so the same frames always give the same latents.
-    Raises VideoError for frames of another shape or type, BaseUnsupported for a base without autoencoder.
+    Raises VideoError for frames of another shape or type, BaseUnsupported for a base without autoencoder,
+    EchoReelError for one that makes NaN.
     """
     if frames.dtype != np.uint8 or frames.ndim not in (4, 5) or frames.shape[-1] != 3:
         raise VideoError(
@@ -39,15 +42,19 @@ def encode_video(base: BaseLike, frames: NDArray[np.uint8]) -> Tensor:
     frames = frames[None] if frames.ndim == 4 else frames
     pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "b t h w c -> b c t h w")
     pixels = pixels.to(base.device, base.pipe.vae.dtype) / 127.5 - 1
-    return base.encode_video(pixels)
+    latents = base.encode_video(pixels)
+    check_made(base, latents, "autoencoder")
+    return latents
 
 
 @torch.no_grad()
 @blamed("the base's")
 def decode_video(base: BaseLike, latents: Tensor) -> NDArray[np.uint8]:
-    """Latents (B, C, T, h, w) -> frames (B, T, H, W, 3) uint8. Raises BaseUnsupported."""
+    """Latents (B, C, T, h, w) -> frames (B, T, H, W, 3) uint8. Raises as `encode_video`."""
     base = base_of(base).whole()
     pixels = base.decode_video(latents.to(base.device, base.pipe.vae.dtype))
+    if is_finite(latents):
+        check_made(base, pixels, "autoencoder")
     pixels = ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     frames: NDArray[np.uint8] = rearrange(pixels, "b c t h w -> b t h w c").cpu().numpy()
     return frames
@@ -56,8 +63,11 @@ def decode_video(base: BaseLike, latents: Tensor) -> NDArray[np.uint8]:
 @torch.no_grad()
 @blamed("the base's")
 def encode_captions(base: BaseLike, captions: Sequence[str]) -> Tensor:
-    """B captions -> text tokens (B, L, D), as the base's prompts are encoded. Raises BaseUnsupported."""
-    return base_of(base).whole().encode_captions(captions)
+    """B captions -> text tokens (B, L, D), as the base's prompts are encoded. Raises as `encode_video`."""
+    base = base_of(base).whole()
+    tokens = base.encode_captions(captions)
+    check_made(base, tokens, "text encoder")
+    return tokens
 
 
 def encoders_of(base: BaseLike, size: tuple[int, int]) -> str:
@@ -143,10 +153,11 @@ def _check_stored(base: Base, name: str, stored: EncodedFrames) -> None:
     shapes = stored.latents.shape, stored.caption.shape
     ranks = tuple(map(len, shapes))
     fits = ranks == (4, 2) and (shapes[0][0], shapes[1][1]) == (base.latent_channels, base.caption_width)
-    if not fits or not (np.isfinite(stored.latents).all() and np.isfinite(stored.caption).all()):
+    wrong = f"latents {shapes[0]}, caption {shapes[1]}"
+    if not fits or (wrong := wrong_numbers(stored.latents, stored.caption)):
         raise VideoUnreadable(
-            f"{name}: what is stored for this base is damaged (latents {shapes[0]}, caption {shapes[1]}); "
-            "make it again with `echoreel reference save` or `echoreel library embed`"
+            f"{name}: what is stored for this base is damaged ({wrong}); make it again with `echoreel "
+            "reference save` or `echoreel library embed`"
         )
 
 

@@ -12,10 +12,12 @@ import torch
 from diffusers import DiffusionPipeline
 
 from echoreel.bases.base import Base
+from echoreel.bases.finite import check_small_parts
 from echoreel.bases.known_bases import KNOWN, known_base
 from echoreel.bases.lookup import base_of
 from echoreel.bases.loras import denoiser_of_lora, lora_here
 from echoreel.bases.missing_tensors import check_complete, transformers_parts
+from echoreel.bases.model_index import blamed_on_index
 from echoreel.bases.noise_schedule import check_noise
 from echoreel.bases.part_sizes import (
     check_layers,
@@ -27,7 +29,14 @@ from echoreel.bases.part_sizes import (
 )
 from echoreel.bases.ports.lvdm_pipeline import LVDMPipeline
 from echoreel.bases.ports.videocrafter_pipelines import VideoCrafterImagePipeline, VideoCrafterPipeline
-from echoreel.bases.quantize import Quantize, checked_quantize, names_of, quantization, store_as_fp8
+from echoreel.bases.quantize import (
+    Quantize,
+    checked_quantize,
+    for_denoisers,
+    names_of,
+    quantization,
+    store_as_fp8,
+)
 from echoreel.bases.single_file import SUFFIXES, denoiser_name, denoiser_of, parts_around, single_file
 from echoreel.bases.token_ids import check_token_lists, check_tokenizers
 from echoreel.common.checksums import check_packaged
@@ -134,56 +143,60 @@ def load_parts(
         kind = pipeline_class(config)
         own = {} if file is None else {denoiser_name(config): (str(source), file)}
         folder = _folder(source, kind, {*own, *without})
-        check_schedule(folder, config)
-        check_layers(folder)
-        for each in {path.parent for path in folder.glob("*/*.json")}:
-            check_token_lists(each)
-        wanted = {part: entry for part, entry in config.items() if part not in without}
-        check_no_adapter(*(folder / part for part in wanted))
-        if source == WEIGHTS / "base":
-            check_packaged("base")
-        else:
-            check_parts(folder, wanted, own)
-        few = None if quantize is None else quantization(quantize, dtype, device)
-        with _any_text_encoder():
-            read = dict(transformers_parts(folder, wanted, dtype))
-            if file is not None and denoiser_name(config) not in without:
-                read |= denoiser_of(file, source, config, dtype, few)
-            read |= dict.fromkeys(without)
-            more = {} if few is None else {"quantization_config": _for_denoisers(few, wanted)}
-            pipe = kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **read, **more)
-        check_complete(pipe.components)
-        check_tokenizers(pipe.components)
-        for each in pipe.components.values():
-            check_pictures(each)
-        if pipe.components.get("scheduler"):
-            check_noise(pipe.scheduler)
+        with blamed_on_index(folder, config, kind):
+            check_schedule(folder, config)
+            check_layers(folder)
+            for each in {path.parent for path in folder.glob("*/*.json")}:
+                check_token_lists(each)
+            wanted = {part: entry for part, entry in config.items() if part not in without}
+            check_no_adapter(*(folder / part for part in wanted))
+            if source == WEIGHTS / "base":
+                check_packaged("base")
+            else:
+                check_parts(folder, wanted, own)
+            few = None if quantize is None else quantization(quantize, dtype, device)
+            with _any_text_encoder():
+                read = dict(transformers_parts(folder, wanted, dtype))
+                if file is not None and denoiser_name(config) not in without:
+                    read |= denoiser_of(file, source, config, dtype, few)
+                read |= dict.fromkeys(without)
+                more = {} if few is None else {"quantization_config": for_denoisers(few, wanted)}
+                pipe = kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **read, **more)
+            check_complete(pipe.components)
+            if source != WEIGHTS / "base":  # which has checksums
+                check_small_parts(pipe.components)
+            check_tokenizers(pipe.components)
+            for each in pipe.components.values():
+                check_pictures(each)
+            if pipe.components.get("scheduler"):
+                check_noise(pipe.scheduler)
+            if has_denoiser := not {*names_of(config)} & {*without}:
+                base_of(pipe)
     except (MissingExtra, SettingsError):
         raise
     except Exception as error:  # the hub, the disk or any class that the folder names: no common type
         raise BaseUnsupported(why_not_loaded("base", file or source, error)) from error
     pipe.register_to_config(_name_or_path=str(file or source))
-    if quantize == "fp8-storage" and not {*names_of(config)} & {*without}:
+    if quantize == "fp8-storage" and has_denoiser:
         base = base_of(pipe)
         store_as_fp8(base.denoisers, base.checkpoints or base.sites, dtype)
     return pipe
 
 
-def _for_denoisers(few: Any, parts: Mapping[str, Any]) -> Any:
-    """What diffusers loads a pipeline with, so that its denoisers alone are quantised."""
-    own: Any = diffusers
-    return own.PipelineQuantizationConfig(quant_mapping=dict.fromkeys(names_of(parts), few))
-
-
 def pipeline_class(config: Mapping[str, Any]) -> Any:
     """By its own class: DiffusionPipeline would load its optional parts again, not take those that are read.
 
-    Raises BaseUnsupported for a class that is not a pipeline.
+    Raises EchoReelError for a class that is not a pipeline.
     """
-    name = config["_class_name"]
+    name = config.get("_class_name")
+    if not isinstance(name, str):
+        raise EchoReelError(
+            f"its model_index.json says {name!r:.80} of `_class_name`, need the name of a pipeline; get the "
+            "base's files again"
+        )
     found = PIPELINES.get(name, getattr(diffusers, name, DiffusionPipeline))
     if not (isinstance(found, type) and issubclass(found, DiffusionPipeline)):
-        raise BaseUnsupported(
+        raise EchoReelError(
             f"{name} is not a pipeline; give a folder that save_pretrained of a pipeline wrote"
         )
     return found

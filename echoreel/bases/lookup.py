@@ -62,6 +62,6 @@ def base_of(given: BaseLike) -> Base:
         if issubclass(type(denoiser), family.denoiser_type):
             return family(denoiser, pipe)
     known = "; ".join(f"{family.name} ({family.denoiser_type.__name__})" for family in FAMILIES)
-    raise BaseUnsupported(
-        f"got {type(given).__name__}, need a diffusers pipeline or denoiser of a supported family: {known}"
-    )
+    found = [type(each).__name__ for name in ("transformer", "unet") if (each := getattr(pipe, name, None))]
+    got = f"{type(given).__name__} with a {found[0]}" if found else type(given).__name__
+    raise BaseUnsupported(f"got {got}, need a diffusers pipeline or denoiser of a supported family: {known}")

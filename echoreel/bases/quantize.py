@@ -71,3 +71,9 @@ def names_of(
 ) -> list[str]:
     """The denoisers among the parts of a `model_index.json`."""
     return [name for name in names if isinstance(parts.get(name), list | tuple) and parts[name][0]]
+
+
+def for_denoisers(few: Any, parts: Mapping[str, Any]) -> Any:
+    """What diffusers loads a pipeline with, so that its denoisers alone are quantised."""
+    own: Any = diffusers
+    return own.PipelineQuantizationConfig(quant_mapping=dict.fromkeys(names_of(parts), few))

@@ -11,6 +11,7 @@ from echoreel.bases.base import Base
 from echoreel.bases.known_bases import known_base
 from echoreel.bases.loading import PIPELINES, device_of, find_model, load_base, load_parts, pipeline_class
 from echoreel.bases.lookup import base_of
+from echoreel.bases.model_index import blamed_on_index
 from echoreel.bases.part_sizes import check_schedule, is_part, made_empty
 from echoreel.bases.single_file import parts_around, single_file
 from echoreel.common.errors import BaseUnsupported, EchoReelError
@@ -39,11 +40,12 @@ def sketched(name: str) -> tuple[Base, str]:
         if source == WEIGHTS / "base" or pipeline.__name__ in PIPELINES:
             return base_of(load_base(source, device="cpu")), name
         check_schedule(source, config)
-        parts = {k: made_empty(str(source), k, *value) for k, value in config.items() if is_part(value)}
-        if parts.get("vae") is None:  # the pipeline would take usual sizes in its place
-            raise BaseUnsupported(f"base {name}: has no vae that diffusers knows; get the files again")
-        settings = {k: v for k, v in config.items() if not k.startswith("_") and not isinstance(v, list)}
-        return _plain(pipeline(**parts, **settings), str(source)), name
+        with blamed_on_index(source if isinstance(source, Path) else None, config, pipeline):
+            parts = {k: made_empty(str(source), k, *value) for k, value in config.items() if is_part(value)}
+            if parts.get("vae") is None:  # the pipeline would take usual sizes in its place
+                raise BaseUnsupported(f"base {name}: has no vae that diffusers knows; get the files again")
+            settings = {k: v for k, v in config.items() if not k.startswith("_") and not isinstance(v, list)}
+            return _plain(pipeline(**parts, **settings), str(source)), name
     except BaseUnsupported:
         raise
     except Exception as error:  # as in load_base

@@ -6,8 +6,8 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from zlib import crc32
@@ -26,11 +26,12 @@ NAME_KEPT = 40  # characters of a file's name in the name it has while it is wri
 def written_beside(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """A new name beside `path`, to write a file or a folder to; it takes the place of `path` in the end.
 
-    If the block raises, what it wrote is removed and `path` stays as it was; a block that writes nothing
-    changes nothing. A folder replaces only a folder without other files than its own. Raises OutputError for
-    a full disk, a missing permission and the like and, without `overwrite`, for a file that is there.
+    If the block raises, what it wrote is removed, folders made for it too, and `path` stays as it was; a
+    block that writes nothing changes nothing. A folder replaces only a folder without other files than its
+    own. Raises OutputError for a full disk, a missing permission and the like and, without `overwrite`, for
+    a file that is there.
     """
-    partial = _new_name(path)
+    partial, around = _new_name(path), absent(path.parents)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -46,12 +47,24 @@ def written_beside(path: Path, overwrite: bool = True) -> Iterator[Path]:
         raise OutputError(f"{path}: cannot be written: {why_not_written(error)}") from error
     finally:
         _remove(partial)
+        _remove_each(around)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write beside, flush, rename. Raises OutputError."""
-    with written_beside(path) as partial:
-        partial.write_bytes(data)
+    write_together({path: data})
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """All of them, or none where one cannot be written; the last one takes its place first.
+
+    Raises OutputError.
+    """
+    with ExitStack() as all_or_none:
+        for path, data in files.items():
+            partial = all_or_none.enter_context(written_beside(path))
+            partial.write_bytes(data)
+            flush(partial)
 
 
 def remove_leftovers(folder: Path, names: str) -> None:
@@ -93,9 +106,7 @@ def undone(made: Collection[Path], is_kept: Callable[[], bool]) -> Iterator[None
     try:
         yield
     except EchoReelError:
-        for path in () if is_kept() else made:
-            with suppress(OSError):
-                path.rmdir() if path.is_dir() else path.unlink()
+        _remove_each(() if is_kept() else made)
         raise
 
 
@@ -112,20 +123,27 @@ def check_lock(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path, taken: str) -> Iterator[None]:
-    """Hold a lock file for this process. Raises OutputError, saying `taken`, when another one does."""
+    """Hold a lock file for this process. Raises OutputError, saying `taken`, when another one does.
+
+    A file that was not there is removed in the end, and folders made for it in which nothing is.
+    """
     check_lock(path)
-    lock = FileLock(path, timeout=0)
+    lock, new, around = FileLock(path, timeout=0), absent([path]), absent(path.parents)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise OutputError(f"{taken}; wait for it or choose another folder") from error
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {why_not_written(error)}") from error
-    try:
-        yield
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as error:
+            raise OutputError(f"{taken}; wait for it or choose another folder") from error
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {why_not_written(error)}") from error
+        try:
+            yield
+        finally:
+            _remove_each(new)  # while it is held: who opened it meanwhile finds that it is gone
+            lock.release()
     finally:
-        lock.release()
+        _remove_each(around)
 
 
 @contextmanager
@@ -141,20 +159,33 @@ def turn(path: Path, number: int, wait: bool = False) -> Iterator[bool]:
     except ImportError as error:  # Windows
         raise OutputError(f"{path}: this system has no such locks; use Linux or macOS") from error
     check_lock(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {why_not_written(error)}") from error
-    with file:  # closed, it is given back
+    while True:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, number)
-            mine = True
-        except (BlockingIOError, PermissionError):
-            mine = False
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab")
         except OSError as error:
-            raise OutputError(f"{path}: cannot be locked: {why_not_written(error)}") from error
-        yield mine
+            raise OutputError(f"{path}: cannot be written: {why_not_written(error)}") from error
+        with file:  # closed, it is given back
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, number)
+                mine = True
+            except (BlockingIOError, PermissionError):
+                mine = False
+            except OSError as error:
+                raise OutputError(f"{path}: cannot be locked: {why_not_written(error)}") from error
+            if os.fstat(file.fileno()).st_nlink:  # else another process was refused meanwhile, and removed it
+                yield mine
+                return
+
+
+def remove_lock(path: Path) -> None:
+    """Remove the lock file of `turn`, unless another process has one."""
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        with path.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 @contextmanager
@@ -239,6 +270,13 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     elif os.path.lexists(path):
         path.unlink()
+
+
+def _remove_each(made: Iterable[Path]) -> None:
+    """But for folders in which something is."""
+    for path in made:
+        with suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 def _put(partial: Path, path: Path, overwrite: bool) -> None:

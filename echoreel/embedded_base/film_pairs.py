@@ -43,7 +43,7 @@ def _make_pairs(recipe: BaseRecipe, autoencoder: Any) -> PairSet:
     writer = PairSetWriter(folder)
     made = PairsMade.model_validate(recipe.model_dump(include={*PairsMade.model_fields}))
     motions = motions_digest(recipe.motions)
-    with writer.locked():
+    with writer.undone(), writer.locked():
         writer.bind(made)
         mark = probe(
             lambda frames: torch.from_numpy(next(_encoded(frames[None, None], autoencoder, precision)))

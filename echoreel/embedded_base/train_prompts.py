@@ -20,6 +20,7 @@ from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerF
 from echoreel.actors.looks import COLOURS, HAIRS, PLACES, TOPS, full_caption, sample_caption, sample_look
 from echoreel.actors.motion_library import MotionLibrary
 from echoreel.bases.loading import load_base
+from echoreel.common.files import written_beside
 from echoreel.common.settings import Settings
 from echoreel.embedded_base.prompts import LETTERS, UNKNOWN_ACTION, Prompt, sample_prompt
 from echoreel.embedded_base.tokenizer import MAX_TOKENS, load_tokenizer
@@ -139,9 +140,10 @@ def train_prompts(recipe: PromptRecipe) -> Path:
     parts = base.components | {"text_encoder": task.module.eval(), "tokenizer": task.tokenizer}
     finished = recipe.folder / "base"
     recommended = Path(base.name_or_path) / "generation.json"
-    type(base)(**parts).to(dtype=torch.float16).save_pretrained(finished)  # anew: the path is not saved
-    if recommended.is_file():
-        (finished / recommended.name).write_bytes(recommended.read_bytes())
+    with written_beside(finished) as partial:
+        type(base)(**parts).to(dtype=torch.float16).save_pretrained(partial)  # anew: the path is not saved
+        if recommended.is_file():
+            (partial / recommended.name).write_bytes(recommended.read_bytes())
     return finished
 
 

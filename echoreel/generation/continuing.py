@@ -12,7 +12,6 @@ from zlib import crc32
 
 import numpy as np
 
-from echoreel.common.errors import OutputError
 from echoreel.common.files import write_atomic
 from echoreel.common.places import check_ends
 from echoreel.generation.windows import Plan
@@ -62,12 +61,6 @@ class WindowFolder:
         file = io.BytesIO()
         np.save(file, frames)
         file.write(self._sum(number, frames))
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{self._folder}: cannot be made ({error.strerror}); choose another place"
-            ) from error
         write_atomic(self._file(number), file.getvalue())
 
     def remove(self) -> None:

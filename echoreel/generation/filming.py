@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 
 from echoreel.bases.base import Base
+from echoreel.bases.finite import not_finite
 from echoreel.common.errors import EchoReelError
 from echoreel.common.exclusive import used_alone
 from echoreel.common.loading_errors import blamed
@@ -227,8 +228,7 @@ def _called(
                 "out of GPU memory; ask for fewer or smaller frames, or a smaller base"
             ) from error
     if not np.isfinite(video).all():
-        advice = "get its files again" if pipe.dtype == torch.float32 else "load it in float32"
-        raise EchoReelError(f"the base produced NaN or infinite values in {pipe.dtype}; {advice}")
+        raise not_finite(base, "autoencoder")
     frames: Frames = np.round(video * 255).astype(np.uint8)
     if watch is not None:
         watch.finished(frames[0])
@@ -285,11 +285,12 @@ def _progress(base: Base, description: str | None, told: Told | None) -> Iterato
     named |= before
     pipe.set_progress_bar_config(**(before | {"disable": True} if description is None else named))
     try:
-        if told is None:
-            yield None
-        else:
-            with watched(base) as watch, _counting(pipe, told, watch.look):
-                yield watch
+        with watched(base) as watch:
+            if told is None:
+                yield None
+            else:
+                with _counting(pipe, told, watch.look):
+                    yield watch
     finally:
         pipe.set_progress_bar_config(**before)
 

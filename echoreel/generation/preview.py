@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from echoreel.bases.base import Base
 from echoreel.bases.encoding import decode_video
+from echoreel.bases.finite import check_made
 from echoreel.common.threads import is_small
 from echoreel.media.images import Frames, fitted
 
@@ -88,9 +89,12 @@ def _rows(latents: Tensor) -> Tensor:
 
 @contextmanager
 def watched(base: Base) -> Iterator[Watch]:
-    """Within, the pipeline's steps are remembered, so that one can look at the video between two of them."""
+    """Within, the pipeline's steps are remembered, so that one can look at the video between two of them.
+
+    A step of NaN is the last one: raises EchoReelError.
+    """
     scheduler = base.pipe.scheduler
-    scheduler.step = steps = _Steps(scheduler)
+    scheduler.step = steps = _Steps(scheduler, base)
     try:
         yield Watch(base, steps)
     finally:
@@ -100,14 +104,16 @@ def watched(base: Base) -> Iterator[Watch]:
 class _Steps:
     """A scheduler's `step` that remembers what came of the last one."""
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(self, scheduler: Any, base: Base) -> None:
         self.latest: Tensor | None = None
+        self._base = base
         self._scheduler, self._step = scheduler, scheduler.step
         update_wrapper(self, scheduler.step)  # pipelines look at its signature
 
     def __call__(self, *values: Any, **named: Any) -> Any:
         told = self._step(*values, **named)
         self.latest = _shown(told)
+        check_made(self._base, self.latest, "denoiser")
         return told
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MethodType:

@@ -1,16 +1,19 @@
 """A folder of results, each in a folder of its own, and of the references they were made with."""
 
+import filecmp
+import os
 import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from echoreel.common.errors import OutputError
-from echoreel.common.files import write_atomic, written_beside
+from echoreel.common.files import written_beside
 from echoreel.common.text import NO_TEXT, printable
 from echoreel.generation.notes import VIDEO_SUFFIXES, is_notes, read_details, tells_of
 from echoreel.generation.progress import Progress
@@ -72,7 +75,7 @@ class ResultsFolder:
     def keep(self, upload: Path, caption: str | None = None) -> Path:
         """Copy a video to `references/`, once for each content, and its caption beside it.
 
-        Raises VideoError for anything but a video.
+        Raises VideoError for anything but a video, OutputError where another file has its name.
         """
         probe(upload)
         with upload.open("rb") as stream:
@@ -81,11 +84,14 @@ class ResultsFolder:
                 digest.update(block)
         stem = _plain(re.sub(r"-[0-9a-f]{8}$", "", upload.stem)) or "reference"
         kept = self.folder / "references" / f"{stem}-{digest.hexdigest()}{upload.suffix.lower()}"
-        if not kept.exists():
-            with written_beside(kept) as partial:
-                shutil.copyfile(upload, partial)
-        if caption is not None:
-            write_atomic(kept.with_suffix(".txt"), caption.encode())
+        if kept.exists() and not filecmp.cmp(kept, upload, shallow=False):
+            raise OutputError(f"{kept}: is not the video that was uploaded; move it away")
+        with ExitStack() as all_or_none:
+            if caption is not None:
+                beside = all_or_none.enter_context(written_beside(kept.with_suffix(".txt")))
+                beside.write_bytes(caption.encode())
+            if not os.path.lexists(kept):
+                shutil.copyfile(upload, all_or_none.enter_context(written_beside(kept)))
         return kept
 
     def restored(self, path: Path) -> tuple[GenerationRequest, list[str]]:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field, NonNegativeInt
 
 from echoreel.common.errors import EchoReelError, OutputError, VideoError
-from echoreel.common.files import write_atomic
+from echoreel.common.files import write_together
 from echoreel.common.places import check_own
 from echoreel.common.settings import Longest, Seconds, Settings, Share
 from echoreel.library.actions.find_action import find_action
@@ -122,14 +122,19 @@ def write_manifest(pairs: Pairs, path: Path) -> Path:
     program's file is there.
     """
     check_manifest(pairs, path)
+    root, files = manifest_files(pairs, path)
+    write_together(files)
+    return root
+
+
+def manifest_files(pairs: Pairs, path: Path) -> tuple[Path, dict[Path, bytes]]:
+    """The root folder, and what the manifest and its report hold. Raises PairError as `write_manifest`."""
     files = {_file(clip) for target, others in pairs.chosen for clip in (target, *others) if clip.root}
     root = _common(files, path.absolute().parent)
     lines = [json.dumps(_line(*pair, root), ensure_ascii=False) for pair in pairs.chosen]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report = pairs.details() | {"root": str(root)}
-    write_atomic(path.with_suffix(".report.json"), (json.dumps(report, indent=2) + "\n").encode())
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
-    return root
+    report = json.dumps(pairs.details() | {"root": str(root)}, indent=2) + "\n"
+    held = {path: "\n".join(lines) + "\n", path.with_suffix(".report.json"): report}
+    return root, {file: text.encode() for file, text in held.items()}
 
 
 def check_manifest(pairs: Pairs, path: Path) -> None:

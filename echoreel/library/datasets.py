@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any, cast
 
 from echoreel.common.errors import EchoReelError, OutputError, VideoError
-from echoreel.common.files import write_atomic
+from echoreel.common.files import write_together
 from echoreel.common.places import check_own
 from echoreel.library.choose_pairs import (
     Pairs,
@@ -24,7 +24,7 @@ from echoreel.library.choose_pairs import (
     check_manifest,
     choose_pairs,
     looks_apart,
-    write_manifest,
+    manifest_files,
 )
 from echoreel.library.sources.layouts import LAYOUTS, NEED, READERS, DatasetClip, Layout
 from echoreel.library.sources.shots import LOOK_SIZE, look_of, motion_of
@@ -146,9 +146,10 @@ def write_dataset(made: DatasetPairs, out: Path) -> dict[Path, Path]:
             f"{heldout}: is of actions that were held out before and are trained now; remove it, or choose "
             "another folder"
         )
-    roots = {path: write_manifest(pairs, path) for path, pairs in parts.items()}
-    write_atomic(report, (json.dumps(made.details(), indent=2) + "\n").encode())
-    return roots
+    made_of = {path: manifest_files(pairs, path) for path, pairs in parts.items()}
+    told = {report: (json.dumps(made.details(), indent=2) + "\n").encode()}
+    write_together({file: data for _, files in made_of.values() for file, data in files.items()} | told)
+    return {path: root for path, (root, _) in made_of.items()}
 
 
 def _merge(into: Pairs, more: Pairs) -> None:

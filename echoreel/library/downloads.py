@@ -67,7 +67,6 @@ def fetched(url: str, settings: DownloadSettings | None = None, resolve: Resolve
     if path.exists():
         os.utime(path)
         return path
-    folder.mkdir(parents=True, exist_ok=True)
     with written_beside(path) as partial:
         _Download(url, partial, settings, resolve or public_address).run()
     _make_room(folder, settings.cache_bytes, keep=path)

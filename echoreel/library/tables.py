@@ -310,15 +310,16 @@ class Store:
         if self.has(name):
             return self._tables[name]
         folder = local_folder(self.uri)
-        for _ in range(TRIES):
-            try:
-                with nullcontext() if folder is None else _lock(folder / LOCK):
-                    if self.has(name):
-                        return self._tables[name]
-                    return self._db.create_table(name, schema=schema)
-            except FAILURES as error:
-                missing = error
-        raise self._failure(name, missing) from missing
+        with undone(absent([] if folder is None else [folder / LOCK]), lambda: False):
+            for _ in range(TRIES):
+                try:
+                    with nullcontext() if folder is None else _lock(folder / LOCK):
+                        if self.has(name):
+                            return self._tables[name]
+                        return self._db.create_table(name, schema=schema)
+                except FAILURES as error:
+                    missing = error
+            raise self._failure(name, missing) from missing
 
     def _found(self, name: str) -> Any:
         """The table, or None where there is none. Raises LibraryError for one that is damaged."""

@@ -37,6 +37,7 @@ LONGEST_SIDE = 4096  # of what is read
 MOST_FRAMES = 4096
 HEADER_BYTES = 2**20
 FILE_BYTES = 2**29
+MOST_LATENT, MOST_TOKEN = 65504.0, 1e9  # float16's most; text models make some hundred thousand
 THUMBNAIL = 4, 96  # frames, pixels high
 
 Sized = Annotated[int, Field(gt=0, le=2**16)]
@@ -259,8 +260,8 @@ def _stored(facts: _Facts, tensors: dict[str, NDArray[Any]]) -> StoredReference:
     encoded = []
     for number, told in enumerate(facts.encoded):
         latents, caption = (tensors[f"encoded.{number}.{part}"] for part in ("latents", "caption"))
-        if not (np.isfinite(latents).all() and np.isfinite(caption).all()):
-            raise ValueError(f"encoded.{number} with NaN or infinite values")
+        if wrong := wrong_numbers(latents, caption):
+            raise ValueError(f"encoded.{number} has {wrong}")
         encoded.append(EncodedFrames(latents, caption, told.maker, told.family, told.base, told.size))
     return StoredReference(
         frames=tensors["frames"],
@@ -274,6 +275,16 @@ def _stored(facts: _Facts, tensors: dict[str, NDArray[Any]]) -> StoredReference:
         align=align,
         speed=speed,
     )
+
+
+def wrong_numbers(latents: NDArray[Any], caption: NDArray[Any]) -> str:
+    """What no base would have encoded so; empty where there is nothing."""
+    for name, values, most in (("latents", latents, MOST_LATENT), ("a caption", caption, MOST_TOKEN)):
+        found = max(float(values.max()), -float(values.min())) if values.size else math.nan
+        if not found <= most:
+            told = f"values up to {found:.3g}" if math.isfinite(found) else "NaN or infinite values"
+            return f"{name} with {told}"
+    return ""
 
 
 def _thumbnail(frames: Frames) -> str:

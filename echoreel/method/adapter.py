@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from echoreel.bases.base import Base, BaseLike
 from echoreel.bases.encoding import encode_captions, encode_references
 from echoreel.bases.lookup import base_of
+from echoreel.bases.missing_tensors import is_finite
 from echoreel.common.errors import AdapterMismatch, SettingsError
 from echoreel.common.exclusive import check_mine, used_alone
 from echoreel.media.reference_video import Reference, ReferenceVideo, as_references
@@ -189,7 +190,13 @@ class ActionAdapter(AdapterNetworks):
         parts = []
         for column in columns:
             latents, shown = zip(*(encoded[id(each)] for each in column), strict=True)
-            parts.append(self.encode(torch.cat(latents * times), torch.cat(shown * times), asked))
+            tokens = self.encode(torch.cat(latents * times), torch.cat(shown * times), asked)
+            if not is_finite(tokens):  # else the base would be told to make NaN
+                raise AdapterMismatch(
+                    f"the adapter made NaN or infinite values of {column[0].name} in {tokens.dtype}; load "
+                    "the base in float32, or encode the reference again"
+                )
+            parts.append(tokens)
         strengths = [column[0].strength for column in columns]
         during = [column[0].during for column in columns]
         return self._reference_set(parts, strengths, bool(negatives), during)

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from echoreel.bases.base import Base
 from echoreel.bases.encoding import CaptionTokens
+from echoreel.bases.finite import fault_of_weights, not_finite
+from echoreel.bases.missing_tensors import is_finite
 from echoreel.bases.noise_schedule import NoiseSchedule, sample_levels
 from echoreel.common.randomness import noise_like
 from echoreel.method.adapter import ActionAdapter
@@ -30,6 +32,7 @@ class FrozenBase:
         self.adapter, self.base = adapter, base
         self._schedule = NoiseSchedule(base.pipe.scheduler)
         self._captions = CaptionTokens(base, stored)
+        self._seen = set[ModelMixin]()
         boundary = base.boundary if len(base.denoisers) > 1 else None
         self._spans: list[tuple[ModelMixin, Span]] = [(base.denoiser, (0.0, 1.0))]
         if boundary is not None:
@@ -81,7 +84,15 @@ class FrozenBase:
             condition = self.base.condition(pairs.targets.to(denoiser.dtype))
         noisy = mixed.noisy.to(denoiser.dtype)
         prediction = self.base.predict(denoiser, noisy, mixed.timesteps, captions, condition)
+        if denoiser not in self._seen:  # at its first step alone: to look is to wait for it
+            self._seen.add(denoiser)
+            self._check_base(prediction)
         return prediction.float() - mixed.target
+
+    def _check_base(self, prediction: Tensor) -> None:
+        """Raises EchoReelError for NaN that is in the base's own weights; of others `fit` tells."""
+        if not is_finite(prediction.detach()) and fault_of_weights(self.base.pipe.components):
+            raise not_finite(self.base, "denoiser")
 
     def _at(self, levels: Tensor) -> tuple[ModelMixin, Span]:
         """The denoiser of these noise levels, and all levels of its own."""

@@ -64,7 +64,7 @@ class CaptionStore:
                 raise CheckpointError("a caption's tokens are not those that were written")
             check_finite({"a caption": tokens})
         except CheckpointError as error:
-            raise CheckpointError(f"{self.folder}: {error}; delete it and run the same command") from None
+            raise CheckpointError(f"{self.folder}: {error}; move it away and run the same command") from None
         return F.pad(tokens, (0, 0, 0, length - len(tokens)))
 
     def write(self, tokens: dict[str, Tensor]) -> None:
@@ -88,7 +88,8 @@ class CaptionStore:
                 self._files |= dict.fromkeys(file.keys(), (file, length, sums))
             except (OSError, SafetensorError, KeyError, ValueError) as error:
                 raise CheckpointError(
-                    f"{path} is damaged ({hint_of(error)}); delete it and run the same command"
+                    f"{path} is damaged, or of another program ({hint_of(error)}); move it away and run the "
+                    "same command"
                 ) from error
             self._read.add(path)
 

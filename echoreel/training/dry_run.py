@@ -194,7 +194,6 @@ def _sheet(base: Base, source: str, recipe: AdapterRecipe, data: PairSet) -> str
     if decoder is None:
         return None
     path = recipe.folder / "first-batch.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, contact_sheet(_rows(decoder, first, task.sheet_pairs)))
     return str(path)
 

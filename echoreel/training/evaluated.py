@@ -80,5 +80,7 @@ def evaluated(run: Path) -> Evaluated | None:
     try:
         found = Evaluated.model_validate(json_value(small_file(file).decode()))
     except (OSError, ValueError) as error:
-        raise EchoReelError(f"{file} is damaged; delete it, or run `echoreel evaluate` again") from error
+        raise EchoReelError(
+            f"{file} is damaged, or of another program; move it away and run `echoreel evaluate` again"
+        ) from error
     return found if found.weights.get("adapter") == weights_of(load_adapter(run / "adapter")) else None

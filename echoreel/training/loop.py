@@ -118,7 +118,8 @@ def fit(task: Task, settings: FitSettings, folder: Path) -> int:
         log_with=[*settings.trackers] or None,
         project_dir=run.path,
     )
-    with run.locked() if accelerator.is_main_process else nullcontext():
+    first = accelerator.is_main_process
+    with run.undone() if first else nullcontext(), run.locked() if first else nullcontext():
         if accelerator.is_main_process:
             run.check_steps(settings.steps, settings.checkpoint_every)
             run.bind(settings, free=FREE)

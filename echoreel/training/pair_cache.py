@@ -20,10 +20,11 @@ import torch
 from safetensors.numpy import save
 from torch import Tensor
 
-from echoreel.common.errors import CheckpointError, OutputError
-from echoreel.common.files import absent, locked, remove_leftovers, turn, undone, write_atomic
+from echoreel.common.errors import CheckpointError, EchoReelError
+from echoreel.common.files import absent, locked, remove_leftovers, remove_lock, turn, undone, write_together
 from echoreel.common.settings import Settings
 from echoreel.training.pair_shards import (
+    ForeignShard,
     Latents,
     OpenPart,
     Origin,
@@ -64,8 +65,8 @@ class PairSetWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        own = (self.folder / "settings.json", self._lock, self.folder, *self.folder.parents)
-        self._new = absent(own)
+        own = (self.folder / "settings.json", self.folder, *self.folder.parents)
+        self._new, self._has_lock = absent(own), not absent([self._lock])
 
     @property
     def _lock(self) -> Path:
@@ -89,7 +90,7 @@ class PairSetWriter:
     def bind(self, settings: Settings) -> None:
         """Store what the pairs are made with.
 
-        Raises CheckpointError if earlier ones were made otherwise, or by another program.
+        Raises CheckpointError if earlier ones were made otherwise, ForeignShard if another program made one.
         """
         file, shards = self.folder / "settings.json", shards_in(self.folder)
         if shards and not file.exists():
@@ -97,6 +98,8 @@ class PairSetWriter:
                 f"{self.folder} has {shards[0].name}, but no settings.json of a preparation that wrote it; "
                 "move it, or choose another folder"
             )
+        for path in shards:
+            self.made_of(int(path.stem.removeprefix("shard-")))
         bind_settings(file, settings, compare=bool(shards))
 
     def check_bound(self, settings: Settings) -> None:
@@ -109,14 +112,27 @@ class PairSetWriter:
         if not file.exists():
             bind_settings(file, settings)
 
-    def undone(self) -> AbstractContextManager[None]:
-        """If the block is refused before there is a shard, remove what was not here before this writer."""
-        return undone(self._new, lambda: bool(shards_in(self.folder)))
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """If the block is refused, remove the lock and, before there is a shard, all that was not here before
+        this writer."""
+        with undone(self._new, lambda: bool(shards_in(self.folder))):
+            try:
+                yield
+            except EchoReelError:
+                if not self._has_lock:
+                    remove_lock(self._lock)
+                raise
 
     def made_of(self, number: int) -> Origin | None:
-        """What shard `number` was made of; None when there is no such shard, or a damaged one."""
+        """What shard `number` was made of; None when there is no such shard, or a damaged one.
+
+        Raises ForeignShard for one of another program, which is not to be replaced.
+        """
         try:
             return origin_of(self._path(number))
+        except ForeignShard:
+            raise
         except PairSetError:
             return None
 
@@ -147,13 +163,8 @@ class PairSetWriter:
         told = json.dumps([list(row) for row in captions]).encode()
         rows = {key: row_sums(tensor) for key, tensor in arrays.items()}
         marked = replace(origin or Origin(), captions=sha256(told).hexdigest(), rows=rows)
-        write_atomic(captions_path(path), told)
-        try:
-            write_atomic(path, save(arrays, marked.metadata()))
-        except OutputError:
-            if not path.exists():  # captions alone would look like pairs that a disk lost
-                captions_path(path).unlink(missing_ok=True)
-            raise
+        # Together, tensors last: captions alone would look like pairs that a disk lost.
+        write_together({path: save(arrays, marked.metadata()), captions_path(path): told})
 
     def keep(self, numbers: Collection[int]) -> int:
         """Remove all other shards, which earlier preparations made of more pairs. Returns how many."""

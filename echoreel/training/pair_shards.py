@@ -36,6 +36,8 @@ from echoreel.common.text import json_value
 Latents: TypeAlias = NDArray[np.float16]
 
 TARGETS = "targets"
+ORIGIN = "origin"  # of a shard's metadata
+HEAD = 12  # bytes that tell what kind of file one is
 NEED = "a shard of pairs, or move it away"
 _SHARD = re.compile(
     r"shard-([0-9]{5}|[1-9][0-9]{5,})\.safetensors"
@@ -45,6 +47,10 @@ _CAPTIONS = TypeAdapter(list[list[str]])
 
 class PairSetError(EchoReelError):
     """A folder of pairs is missing, damaged, or does not fit what is asked of it."""
+
+
+class ForeignShard(PairSetError):
+    """A file has the name of a shard, and is of another program."""
 
 
 class Part(NamedTuple):
@@ -72,11 +78,11 @@ class Origin:
     @classmethod
     def of(cls, metadata: Mapping[str, str] | None) -> "Origin":
         """From a shard's metadata. Raises ValueError for what is none of ours."""
-        return _ORIGIN.validate_python(json_value((metadata or {}).get("origin", "{}")))
+        return _ORIGIN.validate_python(json_value((metadata or {}).get(ORIGIN, "{}")))
 
     def metadata(self) -> dict[str, str]:
         """As a shard's file has it: one entry, since safetensors writes several in any order."""
-        return {"origin": json.dumps(asdict(self), sort_keys=True)}
+        return {ORIGIN: json.dumps(asdict(self), sort_keys=True)}
 
 
 _ORIGIN = TypeAdapter(Origin)
@@ -105,9 +111,9 @@ class OpenPart(NamedTuple):
     def _checked(self, key: str, first: int, found: Latents) -> Latents:
         sums = self.sums.get(key_of(self.name, key))
         if sums and row_sums(found) != (*sums[first : first + len(found)],):
-            raise _damaged(self.path, "its latents are not those that were written")
+            raise _refused(self.path, "its latents are not those that were written")
         if not np.isfinite(found).all():
-            raise _damaged(self.path, "its latents hold NaN or infinite values")
+            raise _refused(self.path, "its latents hold NaN or infinite values")
         return found
 
     def holds(self, key: str) -> bool:
@@ -125,13 +131,16 @@ def shards_in(folder: Path) -> list[Path]:
 
 
 def origin_of(shard: Path) -> Origin:
-    """What a shard was made of. Raises PairSetError when it is missing or damaged."""
+    """What a shard was made of. Raises PairSetError when it is missing or damaged, ForeignShard."""
     regular_file(shard, PairSetError, NEED)
     try:
         with safe_open(shard, framework="np") as file:
-            return Origin.of(file.metadata())
+            metadata = file.metadata() or {}
+            if ORIGIN not in metadata and not any(key.endswith(TARGETS) for key in file.keys()):  # noqa: SIM118
+                raise ValueError("it holds no targets")
+            return Origin.of(metadata)
     except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise _damaged(shard, error) from error
+        raise _refused(shard, error) from error
 
 
 def opened(path: Path) -> list[OpenPart]:
@@ -146,14 +155,14 @@ def opened(path: Path) -> list[OpenPart]:
         captions = _CAPTIONS.validate_json(stored)
         origin = Origin.of(file.metadata())
     except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise _damaged(path, error) from error
+        raise _refused(path, error) from error
     parts, end = list[OpenPart](), 0
     for name, (count, shape) in zip(names, shapes, strict=True):
         told = captions[end : (end := end + count)]
         parts.append(OpenPart(path, file, name, shape, told, origin.rows))
     fits = all({*map(len, part.captions)} == {1 + part.shape[0]} for part in parts)
     if len(captions) != end or not fits or origin.captions not in ("", sha256(stored).hexdigest()):
-        raise _damaged(path, "its captions are not those that it was made with")
+        raise _refused(path, "its captions are not those that it was made with")
     return parts
 
 
@@ -200,9 +209,34 @@ def key_of(name: str, key: str) -> str:
     return f"{name}/{key}" if name else key
 
 
-def _damaged(shard: Path, why: Exception | str) -> PairSetError:
+def _refused(shard: Path, why: Exception | str) -> PairSetError:
+    """A shard of ours is damaged; another file is none, and not to be deleted."""
     reason = why if isinstance(why, str) else hint_of(why)
+    if told := _other_maker(shard):
+        return ForeignShard(
+            f"{shard} is not a shard of pairs that EchoReel prepared ({reason}): {told}; move it away, or "
+            "choose another folder"
+        )
     return PairSetError(f"{shard} is damaged ({reason}); delete it and run the same preparation again")
+
+
+def _other_maker(shard: Path) -> str | None:
+    """Who made the file, as far as it tells; None where we did, or its head is lost."""
+    try:
+        with safe_open(shard, framework="np") as file:
+            metadata, names = file.metadata() or {}, sorted(file.keys())
+    except (OSError, SafetensorError, ValueError):
+        with shard.open("rb") as opened_file:
+            head = opened_file.read(HEAD)
+        is_ours = len(head) < HEAD or not head.strip(b"\0") or head[8:9] == b"{"  # half of one, or lost
+        return None if is_ours else f"it is no file of safetensors, since it begins with {head!r}"
+    try:
+        Origin.of(metadata)
+    except ValueError:
+        return "another program made it, or another version of EchoReel"
+    if ORIGIN in metadata:
+        return None
+    return f"another program made it, or EchoReel before 0.2, of {', '.join(names[:3])[:80] or 'no tensors'}"
 
 
 def captions_path(shard: Path) -> Path:

@@ -15,7 +15,7 @@ Over 300 lines since what is written, checked and taken over of a checkpoint lie
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -29,12 +29,14 @@ from torch import Tensor, nn
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.errors import CheckpointError, OutputError
 from echoreel.common.files import (
+    absent,
     check_only,
     file_sum,
     files_in,
     locked,
     remove_folder,
     remove_leftovers,
+    undone,
     write_atomic,
     written_beside,
 )
@@ -87,10 +89,15 @@ class RunFolder:
             remove_leftovers(self.path / "sheets", r"step-\d+")
             yield
 
-    def beginnings(self) -> list[Path]:
-        """What a training makes before its first step, as `common.files.undone` takes it."""
-        names = ("recipe.json", "settings.json", "run.lock")
-        return [*(self.path / name for name in names), self.path, *self.path.parents]
+    def undone(self) -> AbstractContextManager[None]:
+        """If the block is refused before there is a line of the log, remove what was not here before."""
+        log = self.path / "metrics.jsonl"
+        made = [self.path / "recipe.json", self.path / "settings.json", log, self.path, *self.path.parents]
+
+        def has_begun() -> bool:
+            return self.latest() is not None or (log.is_file() and log.stat().st_size > 0)
+
+        return undone(absent(made), has_begun)
 
     def check_result(self, name: str) -> Path:
         """The folder that the result goes to. Raises OutputError when another program or run filled it."""

@@ -11,7 +11,7 @@ from echoreel.bases.base import BaseLike
 from echoreel.bases.lookup import base_of
 from echoreel.bases.quantize import Quantize
 from echoreel.common.errors import SettingsError
-from echoreel.common.files import absent, check_only, files_in, undone, written_beside
+from echoreel.common.files import check_only, files_in, written_beside
 from echoreel.common.places import resolved
 from echoreel.common.settings import Settings, load_settings
 from echoreel.method.adapter import ActionAdapter
@@ -123,7 +123,7 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
     recipe = recipe if isinstance(recipe, AdapterRecipe) else load_settings(recipe, AdapterRecipe)
     first, run, weights = first_process(), RunFolder(recipe.folder), recipe.weights()
     weights.check(recipe.task.gradient_checkpointing)
-    with undone(absent(run.beginnings()), lambda: run.latest() is not None) if first else nullcontext():
+    with run.undone() if first else nullcontext():
         if first:
             with run.locked():
                 check_run(run, recipe.fit)
@@ -142,9 +142,8 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
         check = None if recipe.start is None else adapter_for
         loaded = load_frozen(weights, captions, recipe.folder, check)
         adapter = adapter_for(loaded.base)
-    adapter.prism.requires_grad_(not recipe.freeze_prism)
-    task = AdapterTask(adapter, loaded, data, recipe.task, validation)
-    fit(task, recipe.fit, recipe.folder)
+        adapter.prism.requires_grad_(not recipe.freeze_prism)
+        fit(AdapterTask(adapter, loaded, data, recipe.task, validation), recipe.fit, recipe.folder)
     adapter.detach()
     load_trained(recipe.folder, adapter)
     if first:

@@ -1,15 +1,29 @@
 """Files are whole or not there, and only what EchoReel wrote is ever removed."""
 
 import errno
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.damage import full_disk
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from echoreel.common.errors import OutputError
-from echoreel.common.files import remove_folder, remove_leftovers, write_atomic, written_beside
+from echoreel.common.files import (
+    locked,
+    remove_folder,
+    remove_leftovers,
+    remove_lock,
+    turn,
+    write_atomic,
+    write_together,
+    written_beside,
+)
 
 
 def names(folder: Path) -> set[str]:
@@ -99,3 +113,66 @@ def test_only_our_own_leftovers_are_removed(tmp_path: Path) -> None:
     remove_leftovers(tmp_path, r"step-\d+|settings")
     assert names(tmp_path) == mine
     remove_leftovers(tmp_path / "nowhere", "any")
+
+
+@pytest.mark.parametrize("room", [0, 4, 9])
+def test_files_that_belong_together_are_all_written_or_none(tmp_path: Path, room: int) -> None:
+    files = {tmp_path / "new" / "deep" / "a.json": b"12345", tmp_path / "new" / "other" / "b.json": b"12345"}
+    with full_disk(room), pytest.raises(OutputError, match=r"No space left on device; free some space"):
+        write_together(files)
+    assert names(tmp_path) == set()
+    write_together(files)
+    with full_disk(room), pytest.raises(OutputError, match="No space left"):
+        write_together(dict.fromkeys(files, b"67890"))
+    assert {path: path.read_bytes() for path in files} == files
+    assert [path.name for path in sorted(tmp_path.rglob("*.json"))] == ["a.json", "b.json"]
+
+
+@pytest.mark.parametrize("error", [None, OutputError("refused")])
+def test_a_lock_leaves_only_what_was_there(tmp_path: Path, error: Exception | None) -> None:
+    """Of a folder that was made meanwhile, what others put there."""
+    for name in ("new/deep", "."):
+        lock, more = tmp_path / name / "run.lock", tmp_path / name / "more"
+        for keep in (False, True):
+            refused = nullcontext() if error is None else pytest.raises(OutputError, match="refused")
+            with refused, locked(lock, "taken"):
+                with pytest.raises(OutputError, match="taken; wait for it"), locked(lock, "taken"):
+                    pass
+                if keep:
+                    more.touch()
+                if error is not None:
+                    raise error
+            assert more.parent.exists() == (keep or name == ".")
+            assert not lock.exists()
+    lock.touch()
+    with locked(lock, "taken"):
+        pass
+    assert lock.exists()  # it was there before
+
+
+HOLDER = """
+import sys; from pathlib import Path; from echoreel.common.files import turn
+print("begun", flush=True)
+with turn(Path(sys.argv[1]), 1, wait=True):
+    print("mine", flush=True); sys.stdin.read()
+"""
+
+
+def test_a_lock_is_not_removed_while_others_have_it_and_who_waits_gets_the_next(tmp_path: Path) -> None:
+    lock = tmp_path / "pairs.lock"
+    with turn(lock, 1):
+        command = [sys.executable, "-c", HOLDER, str(lock)]
+        other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert other.stdout is not None
+        assert other.stdout.readline() == "begun\n"
+        time.sleep(0.3)  # it waits
+        lock.unlink()  # as a refused one does
+    assert other.stdout.readline() == "mine\n"
+    remove_lock(lock)
+    assert lock.exists()
+    with turn(lock, 1) as mine:
+        assert not mine
+    other.communicate()
+    remove_lock(lock)
+    assert names(tmp_path) == set()
+    remove_lock(lock)  # none

@@ -254,6 +254,23 @@ def test_a_refused_preparation_leaves_nothing(manifest: Path, tmp_path: Path, ol
     assert (tmp_path / old / "settings.json").exists()
 
 
+@pytest.mark.parametrize("wrong", ["no settings", "other settings"])
+def test_a_preparation_that_is_refused_by_pairs_leaves_no_lock(
+    manifest: Path, tmp_path: Path, wrong: str
+) -> None:
+    folder, settings = tmp_path / "pairs", SETTINGS
+    prepare_pairs(toy_pipeline(), manifest, folder, SETTINGS)
+    (folder / "pairs.lock").unlink()  # such as of a copy
+    if wrong == "no settings":
+        (folder / "settings.json").unlink()
+    else:
+        settings = SETTINGS.model_copy(update={"fps": 3.0})
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    with pytest.raises(CheckpointError, match="settings"):
+        prepare_pairs(toy_pipeline(), manifest, folder, settings)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
 def test_too_few_references_and_missing_manifests_are_named(manifest: Path, tmp_path: Path) -> None:
     with pytest.raises(PairSetError, match="line 1: got 1 references, need 2"):
         read_manifest(manifest, references=2)

@@ -132,7 +132,7 @@ def test_what_was_encoded_before_a_kill_is_not_encoded_again(tmp_path: Path) -> 
     assert torch.equal(store("caption 7"), torch.tensor([[7.0, 0.1], [0.0, 0.0]]))
     encode_ahead(store, captions, lambda: pytest.fail("nothing is missing"), 0, 1)
     next(tmp_path.glob("tokens-*")).write_bytes(b"broken")
-    with pytest.raises(CheckpointError, match=r"tokens-\w+\.safetensors is damaged .*; delete it"):
+    with pytest.raises(CheckpointError, match=r"tokens-\w+\.safetensors is damaged, .*; move it"):
         CaptionStore(tmp_path)
 
 
@@ -157,10 +157,10 @@ def test_captions_that_others_encoded_are_checked(
     (file,) = tmp_path.glob("tokens-*")
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(CheckpointError, match="not those that were written; delete it"):
+    with pytest.raises(CheckpointError, match="not those that were written; move it"):
         CaptionStore(tmp_path, width=4)("a")
     save_file(dict.fromkeys(load_file(file), tokens), file, {"length": str(length)})
-    with pytest.raises(CheckpointError, match=f"{why}.*; delete it and run the same command"):
+    with pytest.raises(CheckpointError, match=f"{why}.*; move it away and run the same command"):
         CaptionStore(tmp_path, width=4)("a")
 
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import pytest
 import safetensors.torch
 import torch
+from helpers.damage import full_disk
 from helpers.forks import code_of, forked, wait_until
 from helpers.toy_training_task import SETTINGS, ToyTask
 from safetensors import SafetensorError
@@ -151,7 +152,7 @@ def test_leftovers_are_cleared_and_old_checkpoints_pruned(tmp_path: Path) -> Non
     (tmp_path / ".settings.0123abcd.partial.json").write_bytes(b"{")
     fit(ToyTask(), SETTINGS.model_copy(update={"sheet_every": 6}), tmp_path)
     left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.parent.name[:4] != "step"}
-    files = {"metrics.jsonl", "run.lock", "settings.json"}
+    files = {"metrics.jsonl", "settings.json"}
     sheets = {"sheets", "sheets/step-000006.png", "sheets/step-000012.png"}
     assert left == files | sheets | {"step-000009", "step-000012"}
 
@@ -294,14 +295,15 @@ def test_a_full_disk_ends_in_a_sentence_and_the_run_resumes(
             OutputError, match=r"step-000006: cannot be written: No space left.*free some space"
         ):
             fit(ToyTask(), SETTINGS, tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {
-        "metrics.jsonl",
-        "run.lock",
-        "settings.json",
-        "step-000003",
-    }
+    assert {p.name for p in tmp_path.iterdir()} == {"metrics.jsonl", "settings.json", "step-000003"}
     fit(ToyTask(), SETTINGS, tmp_path)
     assert_same(newest(tmp_path), newest(uninterrupted))
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing(tmp_path: Path) -> None:
+    with full_disk(8), pytest.raises(OutputError, match="cannot be written: No space left"):
+        fit(ToyTask(), SETTINGS, tmp_path / "new" / "run")
+    assert [*tmp_path.iterdir()] == []
 
 
 def damaged_optimizer(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Cached pairs: written by shards, read as written, every pair once per epoch."""
 
 import json
+import re
 from bisect import bisect
 from collections import Counter
 from pathlib import Path
@@ -8,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.damage import full_disk
 from pydantic import PositiveInt
 from safetensors.numpy import save_file
 
 from echoreel.common.errors import CheckpointError, OutputError
-from echoreel.common.files import write_atomic
 from echoreel.common.settings import Settings
-from echoreel.training import pair_cache
 from echoreel.training.pair_cache import Origin, PairSet, PairSetError, PairSetWriter
 from echoreel.training.pair_shards import Part
 from echoreel.training.step_pairs import TrainingPairs, step_indices
@@ -85,18 +85,15 @@ def test_a_killed_preparation_goes_on(folder: Path, caplog: pytest.LogCaptureFix
     assert (folder / "holiday.mp4.partial").exists()
 
 
-def test_a_disk_that_is_full_after_the_captions_leaves_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, data: bytes) -> None:
-        if path.suffix == ".safetensors":
-            raise OutputError("no space left")
-        write_atomic(path, data)
-
-    monkeypatch.setattr(pair_cache, "write_atomic", full)
-    with pytest.raises(OutputError, match="no space left"):
+def test_a_disk_that_is_full_after_the_captions_leaves_none(tmp_path: Path) -> None:
+    with full_disk(8), pytest.raises(OutputError, match="No space left"):
         write_shard(PairSetWriter(tmp_path), 0, 1)
     assert [*tmp_path.iterdir()] == []
+    write_shard(PairSetWriter(tmp_path), 0, 1)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with full_disk(300), pytest.raises(OutputError, match="No space left"):
+        write_shard(PairSetWriter(tmp_path), 0, 2)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_shard_says_what_it_was_made_of(folder: Path) -> None:
@@ -159,7 +156,7 @@ def test_wrong_parts_and_damaged_files_are_named(folder: Path, tmp_path: Path) -
         with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged"):
             PairSet.open(folder)
     save_file({"targets": targets}, folder / "shard-00000.safetensors")
-    with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged"):
+    with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is not a shard of pairs that"):
         PairSet.open(folder)
 
 
@@ -171,7 +168,7 @@ def test_pairs_without_numbers_are_told(folder: Path, shape: tuple[int, ...]) ->
     }
     save_file(clips, folder / "shard-00000.safetensors")
     (folder / "shard-00000.captions.json").write_text(json.dumps([["a"] * (1 + shape[1])] * shape[0]))
-    with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged"):
+    with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is not a shard of pairs that"):
         PairSet([folder / "shard-00000.safetensors"])
 
 
@@ -184,10 +181,55 @@ def test_latents_that_are_no_numbers_are_told(folder: Path, key: str, value: flo
     save_file(clips, folder / "shard-00000.safetensors")
     pairs = PairSet.open(folder)
     pairs.batch([0])
-    with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged \(its latents hold NaN"):
+    with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is not .*\(its latents hold NaN"):
         pairs.batch([1])
     with pytest.raises(PairSetError, match="its latents hold NaN"):
         pairs.all_latents()
+
+
+OTHERS: dict[str, tuple[dict[str, np.ndarray] | bytes, dict[str, str] | None, str]] = {
+    "a LoRA": ({"lora.up": np.zeros(2, np.float32)}, {"format": "pt"}, "or EchoReel before 0.2, of lora.up;"),
+    "other latents": ({"latents": np.zeros((2, *SHAPE), np.float16)}, None, "before 0.2, of latents;"),
+    "other facts": ({"targets": np.zeros(2, np.float16)}, {"origin": "a webpage"}, "or another version of"),
+    "text": (
+        b"pairs of a man and a woman",
+        None,
+        "no file of safetensors, since it begins with b'pairs of a",
+    ),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1", None, "it begins with b'version http'"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_shard_of_another_program_is_not_called_damaged_and_stays(folder: Path, kind: str) -> None:
+    held, metadata, told = OTHERS[kind]
+    path, writer = folder / "shard-00000.safetensors", PairSetWriter(folder)
+    (folder / "settings.json").write_text(MakerSettings().model_dump_json())
+    if isinstance(held, bytes):
+        path.write_bytes(held)
+    else:
+        save_file(held, path, metadata)
+    before = path.read_bytes()
+    told = rf"shard-00000\.safetensors is not a shard .*: .*{re.escape(told)}.*move it away, or choose"
+    for use in (
+        lambda: PairSet.open(folder),
+        lambda: writer.made_of(0),
+        lambda: PairSetWriter(folder).bind(MakerSettings()),
+    ):
+        with pytest.raises(PairSetError, match=told):
+            use()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("left", [0, 5, 60, -9])
+def test_a_part_of_a_shard_is_damaged(folder: Path, left: int) -> None:
+    path, writer = folder / "shard-00000.safetensors", PairSetWriter(folder)
+    whole = path.read_bytes()
+    for spoilt in (whole[:left], bytes(len(whole)), whole[:20] + b"}" + whole[21:]):
+        path.write_bytes(spoilt)
+        with pytest.raises(PairSetError, match=r"shard-00000\.safetensors is damaged .*; delete it and run"):
+            PairSet.open(folder)
+        assert writer.made_of(0) is None
 
 
 def test_every_pair_comes_once_per_epoch_in_another_order() -> None:
@@ -229,5 +271,5 @@ def test_buckets_of_a_folder(tmp_path: Path) -> None:
     assert steps.held_back.captions == ["target 2", "target 3"]
     assert {*steps.numbers(0), *steps.numbers(1)} <= {2, 3, 4, 5}
     save_file({"x/targets": np.zeros((1, 4, 1, 2, 2), np.float16)}, tmp_path / "shard-00002.safetensors")
-    with pytest.raises(PairSetError, match=r"shard-00002\.safetensors is damaged"):
+    with pytest.raises(PairSetError, match=r"shard-00002\.safetensors is not a shard of pairs that"):
         PairSet.open(tmp_path)

@@ -99,9 +99,7 @@ def test_a_card_shows_an_evaluation_of_these_weights_alone(run: Path, tmp_path: 
         assert published_facts(tmp_path / adapter) is not None
         assert str(run) not in (tmp_path / adapter / "training.json").read_text()
     (run / "evaluation/report.json").write_text("{}")
-    with pytest.raises(
-        EchoReelError, match=r"report\.json is damaged; delete it, or run `echoreel evaluate`"
-    ):
+    with pytest.raises(EchoReelError, match=r"report\.json is damaged, or of another program; move it away"):
         publish(run, "a", "mit", tmp_path / "out")
     shutil.rmtree(run / "evaluation")
 

@@ -385,9 +385,13 @@ def test_a_step_names_its_pairs(world: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", ["pairs=none", "base=none", "start=none"])
 def test_a_refused_training_leaves_nothing(world: Path, tmp_path: Path, wrong: str) -> None:
     (tmp_path / "here").mkdir()
+    prism = {"base": str(world / "base"), "pairs": world / "pairs", "fit": {"steps": 1}}
+    name, value = wrong.split("=")
     for folder in ("new/run", "here"):
         with pytest.raises(EchoReelError, match="none"):
             train(recipe(world, tmp_path / folder, wrong))
+        with pytest.raises(EchoReelError, match="none"):
+            train_prism(PrismRecipe.model_validate(prism | {name: value, "folder": tmp_path / folder}))
     assert [*tmp_path.rglob("*")] == [tmp_path / "here"]
 
 

@@ -29,7 +29,7 @@ from echoreel.actors.motion_library import JOINTS, Joints
 from echoreel.bases.missing_tensors import check_finite
 from echoreel.common.checksums import check_packaged, check_sum, with_sum
 from echoreel.common.errors import CheckpointError, SettingsError
-from echoreel.common.files import write_atomic
+from echoreel.common.files import write_together
 from echoreel.common.places import check_ends, small_file
 from echoreel.common.settings import Pixels, Settings, Width
 from echoreel.common.text import json_value
@@ -173,16 +173,16 @@ class Judge(nn.Module):
         return Reading(np.concatenate(joints), tuple(looks), actions, features, consistency)
 
     def save(self, folder: Path) -> None:
-        """Write `judge.safetensors` (float16) and `judge.json`, each beside and renamed."""
+        """Write `judge.safetensors` (float16) and `judge.json`, both or none. Raises OutputError."""
         weights = {name: t.detach().half().cpu().contiguous() for name, t in self.state_dict().items()}
-        write_atomic(folder / "judge.safetensors", with_sum(save(weights)))
         described = {
             "settings": self.settings.model_dump(mode="json"),
             "parts": PARTS,
             "actions": self.actions,
             "accuracy": self.accuracy,
         }
-        write_atomic(folder / "judge.json", (json.dumps(described, indent=1) + "\n").encode())
+        told = (json.dumps(described, indent=1) + "\n").encode()
+        write_together({folder / "judge.json": told, folder / "judge.safetensors": with_sum(save(weights))})
 
     @classmethod
     def load(cls, folder: Path | str | None = None) -> "Judge":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from echoreel.common.errors import OutputError
-from echoreel.common.files import write_atomic
+from echoreel.common.files import write_together
 from echoreel.common.places import check_below, check_own
 from echoreel.evaluation.intervals import Interval, table_line, without_nan
 
@@ -98,8 +98,8 @@ class EvaluationReport:
     def write(self) -> list[Path]:
         """Write report.json and report.md into the folder. Returns the files."""
         files = [self.folder / "report.json", self.folder / "report.md"]
-        write_atomic(files[0], (json.dumps(self.details(), indent=1) + "\n").encode())
-        write_atomic(files[1], self.markdown().encode())
+        told = (json.dumps(self.details(), indent=1) + "\n").encode()
+        write_together({files[1]: self.markdown().encode(), files[0]: told})
         return files
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from echoreel.common.errors import OutputError
-from echoreel.common.files import PARTIAL, write_atomic
+from echoreel.common.files import PARTIAL, write_together
 from echoreel.common.places import check_below, check_outputs, check_own
 from echoreel.evaluation.intervals import Interval, table_line, without_nan
 
@@ -113,8 +113,10 @@ class HeldoutReport:
 
     def write(self) -> None:
         """Write report.json, which says whose folder it is, then report.md."""
-        write_atomic(self.folder / "report.json", (json.dumps(self.details(), indent=1) + "\n").encode())
-        write_atomic(self.folder / "report.md", self.markdown().encode())
+        told = (json.dumps(self.details(), indent=1) + "\n").encode()
+        write_together(
+            {self.folder / "report.md": self.markdown().encode(), self.folder / "report.json": told}
+        )
 
 
 def _mean(row: HeldoutRow, measure: str) -> float:
