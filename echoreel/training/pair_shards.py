@@ -229,7 +229,7 @@ def _other_maker(shard: Path) -> str | None:
         with shard.open("rb") as opened_file:
             head = opened_file.read(HEAD)
         is_ours = len(head) < HEAD or not head.strip(b"\0") or head[8:9] == b"{"  # half of one, or lost
-        return None if is_ours else f"it is no file of safetensors, since it begins with {head!r}"
+        return None if is_ours else f"it is not a file of safetensors, since it begins with {head!r}"
     try:
         Origin.of(metadata)
     except ValueError:

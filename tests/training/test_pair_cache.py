@@ -191,11 +191,7 @@ OTHERS: dict[str, tuple[dict[str, np.ndarray] | bytes, dict[str, str] | None, st
     "a LoRA": ({"lora.up": np.zeros(2, np.float32)}, {"format": "pt"}, "or EchoReel before 0.2, of lora.up;"),
     "other latents": ({"latents": np.zeros((2, *SHAPE), np.float16)}, None, "before 0.2, of latents;"),
     "other facts": ({"targets": np.zeros(2, np.float16)}, {"origin": "a webpage"}, "or another version of"),
-    "text": (
-        b"pairs of a man and a woman",
-        None,
-        "no file of safetensors, since it begins with b'pairs of a",
-    ),
+    "text": (b"pairs of a man and a woman", None, "file of safetensors, since it begins with b'pairs of a"),
     "a pointer": (b"version https://git-lfs.github.com/spec/v1", None, "it begins with b'version http'"),
 }
 
