@@ -97,6 +97,15 @@ def test_copies_that_two_writers_made_are_dropped_but_one(tmp_path: Path) -> Non
     assert second.drop_copies("clips", "id") == second.drop_copies("actions", "action") == 0
 
 
+def test_copies_of_one_source_with_the_same_captions_are_dropped(tmp_path: Path) -> None:
+    library = ReferenceLibrary.open(tmp_path / "library", True, "none")
+    library.add([catalogue(tmp_path, 40)], quiet=True)
+    library.store.add("clips", library.store.rows("clips"))
+    assert library.store.count("clips") == 80
+    library.finish()
+    assert len(np.unique(library.store.ids())) == library.store.count("clips") == 40
+
+
 def test_clips_that_two_writers_added_at_once_keep_the_captions_of_both(tmp_path: Path) -> None:
     said = {"a": "a man is running", "b": "a woman is juggling", "c": "a man is running", "d": ""}
     for name, caption in said.items():

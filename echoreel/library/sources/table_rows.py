@@ -210,7 +210,7 @@ def others_of(store: Store, same: "pa.Table") -> "pa.Table":
         if caption and caption not in (kept, users.get(id)):
             further.setdefault(int(numbers([f"{id} {caption}"])[0]), row)
     ids = [id for id in further if id not in removed]
-    rows = same.select(schemas()["clips"].names).take([further[id] for id in ids])
+    rows = same.select(schemas()["clips"].names).take(pa.array([further[id] for id in ids], pa.int64()))
     return rows.set_column(0, schemas()["clips"].field("id"), pa.array(ids, pa.int64()))
 
 
