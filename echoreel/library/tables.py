@@ -118,22 +118,13 @@ class Store:
         self, name: str, where: str | None = None, rows: int = 65_536, columns: list[str] | None = None
     ) -> "Iterator[pa.RecordBatch]":
         """The same for tables that memory may not hold; some `rows` at a time, fewer where they are long."""
-        import pyarrow as pa
-
         if not self.has(name):
             return
         query = self.table(name).search().limit(ALL)
         query = query.select(columns) if columns else query
         query = query.where(where) if where else query
-        some, held, size = list[pa.RecordBatch](), 0, 0
-        for batch in self._each(name, self._guarded(name, query.to_batches, ROWS_AT_ONCE)):
-            some.append(batch)
-            held, size = held + len(batch), size + batch.nbytes
-            if held >= rows or size >= BATCH_BYTES:
-                yield pa.concat_batches(some)
-                some, held, size = [], 0, 0
-        if some:
-            yield pa.concat_batches(some)
+        each = self._each(name, self._guarded(name, query.to_batches, ROWS_AT_ONCE))
+        yield from joined(each, rows, BATCH_BYTES)
 
     def _each(self, name: str, batches: "pa.RecordBatchReader") -> "Iterator[pa.RecordBatch]":
         """Batches, each unpacked only now. Raises LibraryError for more than a table's files can hold."""
@@ -383,6 +374,21 @@ class Store:
                     raise
                 self.refresh()
                 time.sleep(random() * min(0.05 * 2**attempt, LONGEST_WAIT))
+
+
+def joined(batches: "Iterable[pa.RecordBatch]", rows: int, most: int) -> "Iterator[pa.RecordBatch]":
+    """Small ones together: so many rows at a time, fewer where these have `most` bytes."""
+    import pyarrow as pa
+
+    some, held, size = list[pa.RecordBatch](), 0, 0
+    for batch in batches:
+        some.append(batch)
+        held, size = held + len(batch), size + batch.nbytes
+        if held >= rows or size >= most:
+            yield pa.concat_batches(some)
+            some, held, size = [], 0, 0
+    if some:
+        yield pa.concat_batches(some)
 
 
 def is_library(uri: str) -> bool:

@@ -19,6 +19,7 @@ from helpers.catalogues import VERBS, catalogue, take
 
 from echoreel.library.conditions import one_of, sql
 from echoreel.library.reference_library import ReferenceLibrary
+from echoreel.library.sources import table_rows
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_rows import Intake, numbers, of_catalogue
 from echoreel.library.table_schemas import schemas
@@ -77,6 +78,22 @@ def test_parts_of_one_video_have_ids_of_their_own_that_stay(tmp_path: Path) -> N
     ]
     assert len(both) == 2
     assert both == {*alone}
+
+
+def test_an_intake_is_full_until_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (batch,) = read_catalogue(catalogue(tmp_path, 40))[0]
+    intake = Intake(Store(tmp_path / "library", create=True))
+    size = of_catalogue(batch).rows.nbytes
+    monkeypatch.setattr(table_rows, "BYTES_OF_A_WRITE", size // 2)
+    filled = list[bool]()
+    for row in range(40):
+        intake.take(of_catalogue(batch.slice(row, 1)))
+        filled.append(intake.is_full)
+    assert filled == sorted(filled)
+    assert 15 < sum(filled) < 25
+    assert intake.waiting == 40
+    intake.write()
+    assert (intake.waiting, intake.is_full) == (0, False)
 
 
 def test_copies_that_two_writers_made_are_dropped_but_one(tmp_path: Path) -> None:
