@@ -30,7 +30,7 @@ from echoreel.common.places import at_home, resolved
 from echoreel.common.text import checked_text
 from echoreel.library import manifests
 from echoreel.library.conditions import one_of
-from echoreel.library.data_files import SUFFIX, OtherForm, TooLarge, check_data_file
+from echoreel.library.data_files import OtherForm, TooLarge, check_data_file
 from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
 
 if TYPE_CHECKING:
@@ -476,7 +476,7 @@ def _check_links(uri: str, is_mine: Callable[[], bool]) -> None:
                     places.append(Path(entry.path))
                 elif entry.name.endswith(manifests.SUFFIX):
                     _check_manifest(Path(entry.path))
-                elif entry.name.endswith(SUFFIX):
+                elif _is_data(Path(entry.path).relative_to(top)):
                     _check_data(Path(entry.path), is_mine)
 
 
@@ -494,17 +494,21 @@ def _check_manifest(path: Path) -> None:
         )
 
 
+def _is_data(path: Path) -> bool:
+    """Whether a file of the library may be one of data, by its folders: a table may give it any name."""
+    table, *folders = (folder.lower() for folder in path.parts[:-1] or ("",))
+    return table.endswith(".lance") and "data" in folders and path.parts[0] != UNCHECKED
+
+
 def _check_data(path: Path, is_mine: Callable[[], bool]) -> None:
     """Raises LibraryError for a data file of which a few bytes are unpacked to gigabytes."""
-    if path.parent.name != "data" or path.parent.parent.name == UNCHECKED:
-        return
     try:
         check_data_file(path)
     except FileNotFoundError:  # as of a manifest
         return
     except OSError as error:
         raise LibraryError(f"{path}: cannot be read ({error.strerror}); get the library again") from error
-    except (TooLarge, IndexError, struct.error) as error:
+    except (TooLarge, IndexError, RecursionError, struct.error) as error:
         if isinstance(error, OtherForm) and is_mine():
             return
         wrong = f"{error}, which no library of EchoReel has" if isinstance(error, TooLarge) else "is damaged"
