@@ -31,6 +31,7 @@ from echoreel.common.text import checked_text
 from echoreel.library import manifests
 from echoreel.library.conditions import one_of
 from echoreel.library.data_files import OtherForm, TooLarge, check_data_file
+from echoreel.library.deletion_files import check_deletion_file
 from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
 
 if TYPE_CHECKING:
@@ -476,8 +477,8 @@ def _check_links(uri: str, is_mine: Callable[[], bool]) -> None:
                     places.append(Path(entry.path))
                 elif entry.name.endswith(manifests.SUFFIX):
                     _check_manifest(Path(entry.path))
-                elif _is_data(Path(entry.path).relative_to(top)):
-                    _check_data(Path(entry.path), is_mine)
+                elif check := _check_of(Path(entry.path).relative_to(top)):
+                    _check_data(Path(entry.path), is_mine, check)
 
 
 def _check_manifest(path: Path) -> None:
@@ -494,16 +495,20 @@ def _check_manifest(path: Path) -> None:
         )
 
 
-def _is_data(path: Path) -> bool:
-    """Whether a file of the library may be one of data, by its folders: a table may give it any name."""
+def _check_of(path: Path) -> Callable[[Path], None] | None:
+    """How a file in the library is looked at, by its folders: a table may give it any name."""
     table, *folders = (folder.lower() for folder in path.parts[:-1] or ("",))
-    return table.endswith(".lance") and "data" in folders and path.parts[0] != UNCHECKED
+    if not table.endswith(".lance"):
+        return None
+    if "_deletions" in folders:
+        return check_deletion_file
+    return check_data_file if "data" in folders and path.parts[0] != UNCHECKED else None
 
 
-def _check_data(path: Path, is_mine: Callable[[], bool]) -> None:
-    """Raises LibraryError for a data file of which a few bytes are unpacked to gigabytes."""
+def _check_data(path: Path, is_mine: Callable[[], bool], check: Callable[[Path], None]) -> None:
+    """Raises LibraryError for a file of data or deletions of which a few bytes are unpacked to gigabytes."""
     try:
-        check_data_file(path)
+        check(path)
     except FileNotFoundError:  # as of a manifest
         return
     except OSError as error:

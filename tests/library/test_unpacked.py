@@ -145,6 +145,33 @@ def test_what_lies_at_one_place_is_not_read_again_and_again(tmp_path: Path) -> N
         check_data_file(data_file(place, held * 100, each))
 
 
+def test_deleted_rows_that_unpack_to_gigabytes_are_told_and_others_read(tmp_path: Path) -> None:
+    store = Store(theirs(tmp_path / "theirs", [RUN] * 60_000))
+    left = 60_000
+    for where, count in (("id = 3", 1), ("id > 9 AND id < 4010", 4_000), ("id > 20000", 39_999)):
+        store.remove("clips", where)
+        left -= count
+        assert Store(store.uri).count("clips") == left
+    kinds = {path.suffix: path for path in (tmp_path / "theirs/clips.lance/_deletions").iterdir()}
+    assert kinds.keys() == {".arrow", ".bin"}
+    with pa.ipc.open_file(kinds[".arrow"]) as file:
+        schema = file.schema
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.OSFile(str(kinds[".arrow"]), "wb") as out, pa.ipc.new_file(out, schema, options=options) as file:
+        file.write_batch(pa.record_batch([np.full(2**22 + 1, 3, np.uint32)], schema=schema))
+    with pytest.raises(LibraryError, match=r"has deleted rows of 167772[0-9]+ bytes, which no library"):
+        Store(store.uri)
+    whole = kinds[".arrow"].read_bytes()
+    size = struct.pack("<q", 4 * 2**22 + 4)
+    assert whole.count(size) == 1
+    kinds[".arrow"].write_bytes(whole.replace(size, struct.pack("<q", 64)))
+    with pytest.raises(LibraryError, match="has deleted rows that are not of 64 bytes"):
+        Store(store.uri)
+    kinds[".arrow"].write_bytes(whole[9:])
+    with pytest.raises(LibraryError, match="; get it again"):
+        Store(store.uri)
+
+
 def test_a_library_of_ones_own_may_be_stored_as_a_later_lancedb_does(tmp_path: Path) -> None:
     for form, captions, fits in (("2.0", [RUN], True), ("2.2", [RUN + LONG] * 256, False)):
         place = theirs(tmp_path / form, captions, form=form)
