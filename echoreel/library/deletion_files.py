@@ -1,6 +1,7 @@
 """What a file of deleted rows unpacks to, of which LanceDB reads the whole.
 
-It is an Arrow file with one batch of numbers, which are packed by zstd. Places in it are told by flatbuffers.
+It is an Arrow file with one batch of numbers, which are packed by zstd, its places told by flatbuffers; or,
+where they are many, a bitmap of Roaring.
 """
 
 import struct
@@ -15,6 +16,7 @@ BLOCK, BUFFER = struct.Struct("<qi4xq"), struct.Struct("<qq")
 DICTIONARIES, BATCHES = 2, 3  # fields of the footer
 HEADER, BUFFERS, PACKED = 2, 2, 3  # of a message, and of a batch
 ZSTD = 1
+RUNS, BITMAP = 12347, 8192  # how a bitmap with runs begins; bytes of 65,536 rows of it
 LARGEST, RATIO = 2**20, 20  # bytes of numbers, of a file of any size; from one byte
 
 
@@ -24,6 +26,10 @@ def check_deletion_file(path: Path) -> None:
     if (size := path.stat().st_size) > PAGES:
         raise TooLarge(f"has {size} bytes about deleted rows")
     held = path.read_bytes()
+    cookie = int.from_bytes(held[:4], "little")
+    unpacked = BITMAP * ((cookie >> 16) + 1)  # of runs each
+    if cookie & 0xFFFF == RUNS and unpacked > max(LARGEST, RATIO * size):
+        raise TooLarge(f"has deleted rows of {unpacked} bytes")
     if held[-len(MAGIC) :] != MAGIC:
         return
     length = _read("<i", held, len(held) - END)

@@ -170,6 +170,10 @@ def test_deleted_rows_that_unpack_to_gigabytes_are_told_and_others_read(tmp_path
     kinds[".arrow"].write_bytes(whole[9:])
     with pytest.raises(LibraryError, match="; get it again"):
         Store(store.uri)
+    kinds[".arrow"].unlink()
+    kinds[".bin"].write_bytes(struct.pack("<HH", 12347, 65_535) + bytes(900_000))
+    with pytest.raises(LibraryError, match="has deleted rows of 536870912 bytes"):
+        Store(store.uri)
 
 
 def test_a_library_of_ones_own_may_be_stored_as_a_later_lancedb_does(tmp_path: Path) -> None:
