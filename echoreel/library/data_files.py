@@ -16,7 +16,6 @@ import numpy as np
 from echoreel.common.places import check_ends
 from echoreel.library.protobuf import fields, numbers, part
 
-SUFFIX = ".lance"
 LONGEST_VALUE = 32_768  # bytes; a caption of 4,000 characters has 16,000
 REPEATED = 64 * 2**20  # bytes of a dictionary, or of the same words in lists
 ITEMS, RATIO = 2**20, 100  # words in the lists of a page of any size; bytes of them that one stands for
@@ -54,10 +53,17 @@ def check_data_file(path: Path) -> None:
     """
     check_ends(path)
     with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size < FOOTER.size:
+        size = os.fstat(file.fileno()).st_size
+        if size < FOOTER.size:
             return
+        stored = unpacked = 0
         for page in _pages(file):
-            _check(page, file)
+            stored += sum(page.sizes)
+            if stored > size:
+                raise TooLarge("has pages that lie at one place")
+            unpacked += _check(page, file)
+            if unpacked > max(REPEATED, RATIO * size):
+                raise TooLarge(f"has dictionaries of {unpacked} bytes")
 
 
 def _pages(file: BinaryIO) -> Iterator[_Page]:
@@ -69,11 +75,14 @@ def _pages(file: BinaryIO) -> Iterator[_Page]:
         return
     if tuple(form) not in FORMS:
         raise OtherForm(f"is a file of form {form[0]}.{form[1]} of Lance, which EchoReel does not write")
-    if size - told > PAGES:
-        raise TooLarge(f"has {size - told} bytes about its pages")
+    if (about := max(size - told, 16 * columns)) > PAGES:
+        raise TooLarge(f"has {about} bytes about its pages")
     _read(file, others_at, 16 * others)  # LanceDB takes the memory for as many before it looks
-    places = struct.iter_unpack("<QQ", _read(file, columns_at, 16 * columns))
-    for column in [_read(file, *place) for place in places]:
+    read = 0
+    for place in struct.iter_unpack("<QQ", _read(file, columns_at, 16 * columns)):
+        column = _read(file, *place)
+        if (read := read + len(column)) > PAGES:
+            raise TooLarge("has columns that lie at one place")
         for name, page in fields(column):
             if name == 2 and isinstance(page, bytes):
                 yield _page(page)
@@ -90,15 +99,16 @@ def _page(held: bytes) -> _Page:
     return _Page(rows if isinstance(rows, int) else 0, starts, sizes, layout, told)
 
 
-def _check(page: _Page, file: BinaryIO) -> None:
-    told, longest, items = dict(fields(page.told)), 0, 0
+def _check(page: _Page, file: BinaryIO) -> int:
+    """How many bytes a page's dictionary has, unpacked. Raises as `check_data_file`."""
+    told, longest, items, unpacked = dict(fields(page.told)), 0, 0, 0
     if page.layout == CONSTANT:
         longest = page.sizes[0] if page.sizes else len(_bytes(told.get(6, b"")))
         items = page.sizes[1] // 2 if len(page.sizes) > 1 else 0
     elif page.layout == MINI_BLOCKS:
         _check_unpacked(_bytes(told.get(3, b"")))
         if dictionary := _bytes(told.get(4, b"")):
-            longest = _longest_of(dictionary, _read(file, page.starts[2], page.sizes[2]))
+            longest, unpacked = _longest_of(dictionary, _read(file, page.starts[2], page.sizes[2]))
         if told.get(8) and isinstance(count := told.get(9, 0), int):  # lists
             items = count
     elif page.layout == FULL_ZIP:
@@ -110,6 +120,7 @@ def _check(page: _Page, file: BinaryIO) -> None:
     stored = sum(page.sizes)
     if items > max(ITEMS, stored) or items * longest > max(REPEATED, RATIO * stored):
         raise TooLarge(f"repeats words {items} times in lists")
+    return unpacked
 
 
 def _check_unpacked(encoding: bytes) -> None:
@@ -131,8 +142,9 @@ def _is_text(encoding: bytes | None) -> bool:
     return encoding is None or any(kind not in FIXED_WIDTH for kind, _ in fields(encoding))
 
 
-def _longest_of(encoding: bytes, held: bytes) -> int:
-    """Bytes of the longest value of a dictionary that is stored as `held`; 0 if all are of one width."""
+def _longest_of(encoding: bytes, held: bytes) -> tuple[int, int]:
+    """Bytes of the longest value of a dictionary that is stored as `held` (0 if all are of one width), and of
+    all that was unpacked."""
     kind, told = _first(encoding)
     if kind == PACKED:
         scheme = dict(fields(part(told, 1) or b"")).get(1, 0)
@@ -140,7 +152,7 @@ def _longest_of(encoding: bytes, held: bytes) -> int:
         if kind not in FIXED_WIDTH:
             held = _unpacked(held, scheme)
     if kind in FIXED_WIDTH:
-        return 0
+        return 0, 0
     if kind not in (TEXT, FSST):
         raise OtherForm(f"has a dictionary of an encoding ({kind}) which EchoReel does not write")
     width = held[0] // 8  # of an offset; these come first, after it and where the values begin
@@ -148,7 +160,7 @@ def _longest_of(encoding: bytes, held: bytes) -> int:
         raise OtherForm(f"has a dictionary whose values are told by {held[0]} bits each")
     stored = held[2 * width : int.from_bytes(held[width : 2 * width], "little")]
     offsets = np.frombuffer(stored[: len(stored) // width * width], f"<i{width}").astype(np.int64)
-    return int(np.diff(offsets).max(initial=0)) * (FSST_RATIO if kind == FSST else 1)
+    return int(np.diff(offsets).max(initial=0)) * (FSST_RATIO if kind == FSST else 1), len(held)
 
 
 def _unpacked(held: bytes, scheme: int | bytes) -> bytes:

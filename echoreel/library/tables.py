@@ -30,7 +30,8 @@ from echoreel.common.places import at_home, resolved
 from echoreel.common.text import checked_text
 from echoreel.library import manifests
 from echoreel.library.conditions import one_of
-from echoreel.library.data_files import SUFFIX, OtherForm, TooLarge, check_data_file
+from echoreel.library.data_files import OtherForm, TooLarge, check_data_file
+from echoreel.library.deletion_files import check_deletion_file
 from echoreel.library.table_schemas import mismatch, schemas, vectors_schema
 
 if TYPE_CHECKING:
@@ -118,22 +119,13 @@ class Store:
         self, name: str, where: str | None = None, rows: int = 65_536, columns: list[str] | None = None
     ) -> "Iterator[pa.RecordBatch]":
         """The same for tables that memory may not hold; some `rows` at a time, fewer where they are long."""
-        import pyarrow as pa
-
         if not self.has(name):
             return
         query = self.table(name).search().limit(ALL)
         query = query.select(columns) if columns else query
         query = query.where(where) if where else query
-        some, held, size = list[pa.RecordBatch](), 0, 0
-        for batch in self._each(name, self._guarded(name, query.to_batches, ROWS_AT_ONCE)):
-            some.append(batch)
-            held, size = held + len(batch), size + batch.nbytes
-            if held >= rows or size >= BATCH_BYTES:
-                yield pa.concat_batches(some)
-                some, held, size = [], 0, 0
-        if some:
-            yield pa.concat_batches(some)
+        each = self._each(name, self._guarded(name, query.to_batches, ROWS_AT_ONCE))
+        yield from joined(each, rows, BATCH_BYTES)
 
     def _each(self, name: str, batches: "pa.RecordBatchReader") -> "Iterator[pa.RecordBatch]":
         """Batches, each unpacked only now. Raises LibraryError for more than a table's files can hold."""
@@ -385,6 +377,21 @@ class Store:
                 time.sleep(random() * min(0.05 * 2**attempt, LONGEST_WAIT))
 
 
+def joined(batches: "Iterable[pa.RecordBatch]", rows: int, most: int) -> "Iterator[pa.RecordBatch]":
+    """Small ones together: so many rows at a time, fewer where these have `most` bytes."""
+    import pyarrow as pa
+
+    some, held, size = list[pa.RecordBatch](), 0, 0
+    for batch in batches:
+        some.append(batch)
+        held, size = held + len(batch), size + batch.nbytes
+        if held >= rows or size >= most:
+            yield pa.concat_batches(some)
+            some, held, size = [], 0, 0
+    if some:
+        yield pa.concat_batches(some)
+
+
 def is_library(uri: str) -> bool:
     """Whether there is a library; a place on no disk of this machine is taken for one."""
     folder = local_folder(uri)
@@ -470,8 +477,8 @@ def _check_links(uri: str, is_mine: Callable[[], bool]) -> None:
                     places.append(Path(entry.path))
                 elif entry.name.endswith(manifests.SUFFIX):
                     _check_manifest(Path(entry.path))
-                elif entry.name.endswith(SUFFIX):
-                    _check_data(Path(entry.path), is_mine)
+                elif check := _check_of(Path(entry.path).relative_to(top)):
+                    _check_data(Path(entry.path), is_mine, check)
 
 
 def _check_manifest(path: Path) -> None:
@@ -488,17 +495,25 @@ def _check_manifest(path: Path) -> None:
         )
 
 
-def _check_data(path: Path, is_mine: Callable[[], bool]) -> None:
-    """Raises LibraryError for a data file of which a few bytes are unpacked to gigabytes."""
-    if path.parent.name != "data" or path.parent.parent.name == UNCHECKED:
-        return
+def _check_of(path: Path) -> Callable[[Path], None] | None:
+    """How a file in the library is looked at, by its folders: a table may give it any name."""
+    table, *folders = (folder.lower() for folder in path.parts[:-1] or ("",))
+    if not table.endswith(".lance"):
+        return None
+    if "_deletions" in folders:
+        return check_deletion_file
+    return check_data_file if "data" in folders and path.parts[0] != UNCHECKED else None
+
+
+def _check_data(path: Path, is_mine: Callable[[], bool], check: Callable[[Path], None]) -> None:
+    """Raises LibraryError for a file of data or deletions of which a few bytes are unpacked to gigabytes."""
     try:
-        check_data_file(path)
+        check(path)
     except FileNotFoundError:  # as of a manifest
         return
     except OSError as error:
         raise LibraryError(f"{path}: cannot be read ({error.strerror}); get the library again") from error
-    except (TooLarge, IndexError, struct.error) as error:
+    except (TooLarge, IndexError, RecursionError, struct.error) as error:
         if isinstance(error, OtherForm) and is_mine():
             return
         wrong = f"{error}, which no library of EchoReel has" if isinstance(error, TooLarge) else "is damaged"

@@ -19,6 +19,7 @@ from helpers.catalogues import VERBS, catalogue, take
 
 from echoreel.library.conditions import one_of, sql
 from echoreel.library.reference_library import ReferenceLibrary
+from echoreel.library.sources import table_rows
 from echoreel.library.sources.catalogues import read_catalogue
 from echoreel.library.sources.table_rows import Intake, numbers, of_catalogue
 from echoreel.library.table_schemas import schemas
@@ -79,6 +80,22 @@ def test_parts_of_one_video_have_ids_of_their_own_that_stay(tmp_path: Path) -> N
     assert both == {*alone}
 
 
+def test_an_intake_is_full_until_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (batch,) = read_catalogue(catalogue(tmp_path, 40))[0]
+    intake = Intake(Store(tmp_path / "library", create=True))
+    size = of_catalogue(batch).rows.nbytes
+    monkeypatch.setattr(table_rows, "BYTES_OF_A_WRITE", size // 2)
+    filled = list[bool]()
+    for row in range(40):
+        intake.take(of_catalogue(batch.slice(row, 1)))
+        filled.append(intake.is_full)
+    assert filled == sorted(filled)
+    assert 15 < sum(filled) < 25
+    assert intake.waiting == 40
+    intake.write()
+    assert (intake.waiting, intake.is_full) == (0, False)
+
+
 def test_copies_that_two_writers_made_are_dropped_but_one(tmp_path: Path) -> None:
     first, second = Store(tmp_path / "library", create=True), Store(tmp_path / "library")
     path = catalogue(tmp_path, 40)
@@ -95,6 +112,15 @@ def test_copies_that_two_writers_made_are_dropped_but_one(tmp_path: Path) -> Non
     assert first.drop_copies("actions", "action") == 8
     second.refresh()
     assert second.drop_copies("clips", "id") == second.drop_copies("actions", "action") == 0
+
+
+def test_copies_of_one_source_with_the_same_captions_are_dropped(tmp_path: Path) -> None:
+    library = ReferenceLibrary.open(tmp_path / "library", True, "none")
+    library.add([catalogue(tmp_path, 40)], quiet=True)
+    library.store.add("clips", library.store.rows("clips"))
+    assert library.store.count("clips") == 80
+    library.finish()
+    assert len(np.unique(library.store.ids())) == library.store.count("clips") == 40
 
 
 def test_clips_that_two_writers_added_at_once_keep_the_captions_of_both(tmp_path: Path) -> None:

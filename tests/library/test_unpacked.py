@@ -1,5 +1,6 @@
 """A library of few bytes that LanceDB would unpack to gigabytes is told; what people write is read."""
 
+import struct
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from helpers.catalogues import catalogue, take
 
 from echoreel.library import tables
-from echoreel.library.data_files import check_data_file
+from echoreel.library.data_files import TooLarge, check_data_file
 from echoreel.library.permissions import Permissions
 from echoreel.library.reference_library import ReferenceLibrary
 from echoreel.library.sources.table_rows import numbers
@@ -85,6 +86,94 @@ def test_values_that_unpack_to_gigabytes_are_told_before_any_is(tmp_path: Path, 
     with pytest.raises(LibraryError, match=told):
         mine.add([place], quiet=True)
     assert mine.clips() == []
+
+
+def test_a_data_file_of_any_name_is_looked_at(tmp_path: Path) -> None:
+    place = theirs(tmp_path / "theirs", [RUN + LONG] * 256)
+    (file,) = (place / "clips.lance" / "data").iterdir()
+    name = f"{file.stem}.lancE"
+    file.rename(file.with_name(name))
+    for told in [*place.glob("clips.lance/_versions/*"), *place.glob("clips.lance/_transactions/*")]:
+        told.write_bytes(told.read_bytes().replace(file.name.encode(), name.encode()))
+    with pytest.raises(LibraryError, match="repeats a value"):
+        Store(place)
+
+
+def message(*told: tuple[int, int | bytes]) -> bytes:
+    """Of protobuf, of so many fields."""
+    held = b""
+    for name, value in told:
+        kind, number = (0, value) if isinstance(value, int) else (2, len(value))
+        for each in (name << 3 | kind, number):
+            while each > 127:
+                held, each = held + bytes([each & 127 | 128]), each >> 7
+            held += bytes([each])
+        held += b"" if isinstance(value, int) else value
+    return held
+
+
+def data_file(place: Path, stored: bytes, pages: bytes, columns: int = 1) -> Path:
+    """Columns that all have the same pages."""
+    table = struct.pack("<QQ", len(stored), len(pages)) * columns
+    at = len(stored) + len(pages)
+    foot = struct.pack("<QQQIIHH4s", len(stored), at, at + len(table), 0, columns, 2, 2, b"LANC")
+    place.write_bytes(stored + pages + table + foot)
+    return place
+
+
+def dictionary_page(dictionary: bytes, at: int) -> bytes:
+    """A page with a dictionary of texts that is packed by zstd."""
+    text = message((2, message((1, message((1, b""))))))
+    told = message((10, message((1, message((1, 2))), (3, text))))
+    layout = message((1, message((3, message((1, b""))), (4, told))))
+    encoding = message((2, message((1, message((2, layout))))))
+    starts, sizes = (b"\0\0" + message((1, number))[1:] for number in (at, len(dictionary)))
+    return message((2, message((1, starts), (2, sizes), (3, 1), (4, encoding))))
+
+
+def test_what_lies_at_one_place_is_not_read_again_and_again(tmp_path: Path) -> None:
+    place = tmp_path / "x.lance"
+    with pytest.raises(TooLarge, match="has columns that lie at one place"):
+        check_data_file(data_file(place, b"", b"\x22\0" * 150_000, 20_000))
+    raw = struct.pack("<II", 32, 8) + bytes(2**26 - 8)
+    held = struct.pack("<Q", 2**26) + pa.Codec("zstd").compress(raw).to_pybytes()
+    check_data_file(data_file(place, held, dictionary_page(held, 0)))
+    with pytest.raises(TooLarge, match="has pages that lie at one place"):
+        check_data_file(data_file(place, held, dictionary_page(held, 0) * 2))
+    each = b"".join(dictionary_page(held, n * len(held)) for n in range(100))
+    with pytest.raises(TooLarge, match="has dictionaries of 134217728 bytes"):
+        check_data_file(data_file(place, held * 100, each))
+
+
+def test_deleted_rows_that_unpack_to_gigabytes_are_told_and_others_read(tmp_path: Path) -> None:
+    store = Store(theirs(tmp_path / "theirs", [RUN] * 60_000))
+    left = 60_000
+    for where, count in (("id = 3", 1), ("id > 9 AND id < 4010", 4_000), ("id > 20000", 39_999)):
+        store.remove("clips", where)
+        left -= count
+        assert Store(store.uri).count("clips") == left
+    kinds = {path.suffix: path for path in (tmp_path / "theirs/clips.lance/_deletions").iterdir()}
+    assert kinds.keys() == {".arrow", ".bin"}
+    with pa.ipc.open_file(kinds[".arrow"]) as file:
+        schema = file.schema
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.OSFile(str(kinds[".arrow"]), "wb") as out, pa.ipc.new_file(out, schema, options=options) as file:
+        file.write_batch(pa.record_batch([np.full(2**22 + 1, 3, np.uint32)], schema=schema))
+    with pytest.raises(LibraryError, match=r"has deleted rows of 167772[0-9]+ bytes, which no library"):
+        Store(store.uri)
+    whole = kinds[".arrow"].read_bytes()
+    size = struct.pack("<q", 4 * 2**22 + 4)
+    assert whole.count(size) == 1
+    kinds[".arrow"].write_bytes(whole.replace(size, struct.pack("<q", 64)))
+    with pytest.raises(LibraryError, match="has deleted rows that are not of 64 bytes"):
+        Store(store.uri)
+    kinds[".arrow"].write_bytes(whole[9:])
+    with pytest.raises(LibraryError, match="; get it again"):
+        Store(store.uri)
+    kinds[".arrow"].unlink()
+    kinds[".bin"].write_bytes(struct.pack("<HH", 12347, 65_535) + bytes(900_000))
+    with pytest.raises(LibraryError, match="has deleted rows of 536870912 bytes"):
+        Store(store.uri)
 
 
 def test_a_library_of_ones_own_may_be_stored_as_a_later_lancedb_does(tmp_path: Path) -> None:

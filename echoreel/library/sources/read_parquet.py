@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from echoreel.library.sources.table_values import (
     choose_columns,
     reading,
 )
+from echoreel.library.tables import joined
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,7 +82,9 @@ def _batches(path: Path, chosen: Mapping[str, str]) -> Iterator[Batch]:
         with pq.ParquetFile(path, read_dictionary=[*packed]) as file:
             rows = max(1, min(ROWS, BATCH_BYTES * file.metadata.num_rows // max(1, size)))
             unpacked, most = 0, max(BATCH_BYTES, UNPACKED * path.stat().st_size)
-            for batch in file.iter_batches(rows, columns=[*chosen.values()]):
+            groups = range(file.num_row_groups)  # one after the other: lists of several cannot be read
+            each = (file.iter_batches(rows, [group], columns=[*chosen.values()]) for group in groups)
+            for batch in joined(chain.from_iterable(each), rows, BATCH_BYTES):
                 for some in _unpacked(batch, chosen, number):
                     unpacked += some.location.nbytes + some.caption.nbytes
                     if unpacked > most:

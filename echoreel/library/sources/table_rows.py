@@ -74,18 +74,13 @@ class Intake:
         self._is_loaded = not len(self._ids)
         self._actions = set(store.rows("actions", columns=["action"])["action"].to_pylist())
         self._batches: list[pa.RecordBatch] = []
+        self.waiting = self._bytes = 0  # rows that were taken and not written yet, and what they take
         self._new: dict[str, Action] = {}
-
-    @property
-    def waiting(self) -> int:
-        """Rows that were taken and not written yet."""
-        return sum(map(len, self._batches))
 
     @property
     def is_full(self) -> bool:
         """Whether the rows that wait take so much memory that they are to be written."""
-        held = sum(batch.nbytes for batch in self._batches)
-        return self.waiting >= ROWS_OF_A_WRITE or held >= BYTES_OF_A_WRITE
+        return self.waiting >= ROWS_OF_A_WRITE or self._bytes >= BYTES_OF_A_WRITE
 
     def has(self, id: int) -> bool:
         """Whether a clip is in the library, was taken, or was removed from it."""
@@ -127,6 +122,7 @@ class Intake:
         self._ids, self._said = both[order], np.concatenate([self._said, said[is_new]])[order]
         rows = rows if is_new.all() else rows.filter(is_new)
         self._batches.append(rows)
+        self.waiting, self._bytes = self.waiting + len(rows), self._bytes + rows.nbytes
         self._new |= {text: action for text, action in labelled.actions.items() if text not in self._actions}
         self.added += len(rows)
         self.known += len(ids) - len(rows)
@@ -192,7 +188,7 @@ class Intake:
             self._new = {}
         if self.waiting:
             self.store.add("clips", self._batches)
-        self._batches = []
+        self._batches, self.waiting, self._bytes = [], 0, 0
 
 
 def others_of(store: Store, same: "pa.Table") -> "pa.Table":
@@ -210,7 +206,7 @@ def others_of(store: Store, same: "pa.Table") -> "pa.Table":
         if caption and caption not in (kept, users.get(id)):
             further.setdefault(int(numbers([f"{id} {caption}"])[0]), row)
     ids = [id for id in further if id not in removed]
-    rows = same.select(schemas()["clips"].names).take([further[id] for id in ids])
+    rows = same.select(schemas()["clips"].names).take(pa.array([further[id] for id in ids], pa.int64()))
     return rows.set_column(0, schemas()["clips"].field("id"), pa.array(ids, pa.int64()))
 
 

@@ -250,6 +250,16 @@ def test_equal_values_of_parquet_that_are_written_in_full_are_refused(tmp_path: 
     assert not refused.lines()
 
 
+@pytest.mark.parametrize("of", [lambda n: f"{RUN} {n}", lambda n: [f"{RUN} {n}", DANCE]])
+def test_small_parts_of_parquet_are_read_together(of: Callable[[int], Any], tmp_path: Path) -> None:
+    """Streams are written a row at a time: each part alone takes some milliseconds."""
+    table = pa.table({"path": ["a.mp4"] * 2_000, "caption": [of(n) for n in range(2_000)]})
+    pq.write_table(table, path := tmp_path / "c.parquet", row_group_size=1)
+    (batch,) = read_catalogue(path)[0]
+    said = [[text] if isinstance(text, str) else text for text in table["caption"].to_pylist()]
+    assert batch.column("caption").to_pylist() == [text for texts in said for text in texts]
+
+
 def test_parquet_of_several_captions_and_of_what_is_no_text(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"path": ["a.mp4", "x.mp4", "b.mp4"], "caption": [[RUN, DANCE], [], [DANCE]]}),
