@@ -20,7 +20,7 @@ from echoreel.training.held_blocks import blocks_of
 from echoreel.training.memory import BYTES_PER_PARAMETER, free_memory
 from echoreel.training.pair_cache import Pairs, PairSet, shards_in
 from echoreel.training.step_cost import META, step_cost, text_tokens_of
-from echoreel.training.step_pairs import TrainingPairs, adapter_batch
+from echoreel.training.step_pairs import TrainingPairs, adapter_batch, check_task
 from echoreel.training.train_adapter import AdapterRecipe
 
 SPEED = 100e12  # operations a second that a large GPU reaches in bfloat16, about a third of its peak
@@ -188,6 +188,7 @@ def _sheet(base: Base, source: str, recipe: AdapterRecipe, data: PairSet) -> str
     """A picture of the first batch; None where the autoencoder is not on this machine."""
     validation = PairSet.open(recipe.validation) if recipe.validation else None
     task: AdapterTaskSettings = recipe.task
+    check_task(task, data, validation)
     pairs = TrainingPairs(data, validation, task.held_back, task.batch, task.seed)
     first = adapter_batch(pairs, 0, task)
     decoder = _decoder(base, source)
