@@ -1,6 +1,7 @@
 """What a training needs, told before anything is downloaded, encoded or trained."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from echoreel.bases.base import Base
 from echoreel.bases.encoding import decode_video
 from echoreel.bases.loading import find_model
+from echoreel.bases.missing_tensors import variant_in
 from echoreel.bases.quantize import quantized_bytes
 from echoreel.bases.sketch import parameters, sketched
 from echoreel.media.drawing import contact_sheet
@@ -214,7 +216,11 @@ def _decoder(base: Base, source: str) -> Base | None:
         return base
     try:
         vae = type(base.pipe.vae).from_pretrained(
-            source, subfolder="vae", local_files_only=True, use_safetensors=True
+            source,
+            subfolder="vae",
+            variant=variant_in(Path(source), ["vae"]),
+            local_files_only=True,
+            use_safetensors=True,
         )
     except (OSError, ValueError):
         return None
