@@ -9,23 +9,37 @@ from echoreel.actors.actor_clips import ActorDomain
 from echoreel.common.errors import OutputError, VideoError
 from echoreel.common.files import write_atomic
 from echoreel.common.places import small_file
-from echoreel.media.video_files import read_notes, video_beside
+from echoreel.media.video_files import read_frames, read_notes, video_beside
 
 
 def write_clips(domain: ActorDomain, folder: Path, count: int, seed: int = 0) -> list[Path]:
     """Write clips `seed` to `seed + count - 1` and their captions; those of an earlier call are kept.
 
-    Raises OutputError, before it films, for another video in a clip's place, and for another caption in a
-    caption's: somebody else may have made it.
+    One that a disk damaged is made again. Raises OutputError, before it films, for another video in a clip's
+    place, and for another caption in a caption's: somebody else may have made it.
     """
     made_of = _digest(domain)
     notes = {number: json.dumps({"clip": number, "of": made_of}) for number in range(seed, seed + count)}
     paths = {number: folder / f"{number:06d}.mp4" for number in notes}
-    missing = [number for number, path in paths.items() if not _is_made(path, notes[number])]
-    for number in missing:
-        clip, path = domain.clip(number), paths[number]
-        with video_beside(path, clip.frames, domain.settings.fps, overwrite=False, notes=notes[number]):
-            write_caption(path.with_suffix(".txt"), f"{clip.caption}\n".encode())
+    made = {number for number, path in paths.items() if _is_made(path, notes[number])}
+    for number, path in paths.items():
+        is_whole = number in made and _is_whole(path, domain.settings.frames)
+        caption = path.with_suffix(".txt")
+        if is_whole and os.path.lexists(caption):
+            continue
+        clip = domain.clip(number)
+        text = f"{clip.caption}\n".encode()
+        if is_whole:
+            write_caption(caption, text)
+            continue
+        try:
+            with video_beside(
+                path, clip.frames, domain.settings.fps, overwrite=number in made, notes=notes[number]
+            ):
+                write_caption(caption, text)
+        except OutputError:
+            if number in made or not _is_made(path, notes[number]):  # else another process has just made it
+                raise
     return [*paths.values()]
 
 
@@ -54,6 +68,14 @@ def _is_made(path: Path, note: str) -> bool:
             "choose another folder"
         )
     return True
+
+
+def _is_whole(path: Path, frames: int) -> bool:
+    """Whether a clip of ours holds all that was filmed."""
+    try:
+        return len(read_frames(path).frames) == frames
+    except VideoError:
+        return False
 
 
 def _digest(domain: ActorDomain) -> str:

@@ -16,7 +16,7 @@ from echoreel.bases.finite import check_small_parts
 from echoreel.bases.known_bases import KNOWN, known_base
 from echoreel.bases.lookup import base_of
 from echoreel.bases.loras import denoiser_of_lora, lora_here
-from echoreel.bases.missing_tensors import check_complete, transformers_parts
+from echoreel.bases.missing_tensors import check_complete, transformers_parts, variant_in
 from echoreel.bases.model_index import blamed_on_index
 from echoreel.bases.noise_schedule import check_noise
 from echoreel.bases.part_sizes import (
@@ -160,7 +160,8 @@ def load_parts(
                 if file is not None and denoiser_name(config) not in without:
                     read |= denoiser_of(file, source, config, dtype, few)
                 read |= dict.fromkeys(without)
-                more = {} if few is None else {"quantization_config": for_denoisers(few, wanted)}
+                more: dict[str, Any] = {"variant": variant_in(folder, wanted)}
+                more |= {} if few is None else {"quantization_config": for_denoisers(few, wanted)}
                 pipe = kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, **read, **more)
             check_complete(pipe.components)
             if source != WEIGHTS / "base":  # which has checksums

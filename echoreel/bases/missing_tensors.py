@@ -3,7 +3,8 @@
 diffusers leaves a missing tensor without data, and transformers fills it with noise. Neither tells of NaN.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,18 @@ from torch import nn
 from echoreel.common.errors import CheckpointError
 
 STATISTICS = ("running_mean", "running_var", "latents_mean", "latents_std")  # of batch norms, of latents
+
+WEIGHTS = re.compile(r"(?:diffusion_pytorch_)?model(?:\.(\w+))?(?:-\d+-of-\d+)?\.safetensors")
+
+
+def variant_in(folder: Path, parts: Iterable[str]) -> str | None:
+    """The variant, such as "fp16", of those parts in a folder whose weights are all of one; else None."""
+    found = set[str | None]()
+    for part in parts:
+        names = (WEIGHTS.fullmatch(path.name) for path in folder.glob(f"{part}/*.safetensors"))
+        kinds = {name[1] for name in names if name}
+        found |= kinds if None not in kinds else set()
+    return found.pop() if len(found) == 1 else None
 
 
 def check_complete(modules: Mapping[str, Any]) -> None:
@@ -67,7 +80,12 @@ def transformers_parts(
         kind = getattr(transformers, str(entry[1]), None)
         if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
             loaded: Any = kind.from_pretrained(
-                str(source), subfolder=part, dtype=dtype, use_safetensors=True, output_loading_info=True
+                str(source),
+                subfolder=part,
+                dtype=dtype,
+                variant=variant_in(Path(source), [part]),
+                use_safetensors=True,
+                output_loading_info=True,
             )
             model, told = loaded
             if missing := sorted(told["missing_keys"]):

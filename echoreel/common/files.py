@@ -60,6 +60,8 @@ def write_together(files: Mapping[Path, bytes]) -> None:
 
     Raises OutputError.
     """
+    if folders := [path for path in files if os.path.isdir(path) and not os.path.islink(path)]:
+        raise OutputError(f"{folders[0]}: cannot be written: Is a directory; choose another place")
     with ExitStack() as all_or_none:
         for path, data in files.items():
             partial = all_or_none.enter_context(written_beside(path))
@@ -287,9 +289,7 @@ def _put(partial: Path, path: Path, overwrite: bool) -> None:
     try:
         os.link(partial, path)
         partial.unlink()
-    except FileExistsError:
-        raise already_there(path) from None
-    except OSError:  # a file system without hard links
+    except OSError:  # it came meanwhile, or a file system without hard links
         if os.path.lexists(path):
             raise already_there(path) from None
         partial.rename(path)

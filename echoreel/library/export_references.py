@@ -8,7 +8,7 @@ from echoreel.bases.base import BaseLike
 from echoreel.bases.encoding import encoded_for
 from echoreel.bases.loading import model_name
 from echoreel.bases.lookup import base_of
-from echoreel.common.errors import EchoReelError
+from echoreel.common.errors import EchoReelError, OutputError
 from echoreel.common.files import absent, undone
 from echoreel.common.progress import tracked
 from echoreel.library.clips import LibraryClip, check_any
@@ -44,7 +44,12 @@ def export_references(
             except (EchoReelError, OSError) as error:
                 problems.append((clip.place, str(error)))
                 continue
-            reference.save(target, overwrite=False)
+            try:
+                reference.save(target, overwrite=False)
+            except OutputError:
+                if not target.exists():  # else another process has just written it
+                    raise
+                continue
             written.append(target)
         check_any(range(len(clips) - len(problems)), "written", problems)
     return written, problems

@@ -16,10 +16,10 @@ from echoreel.training.adapter_validation import AdapterValidation
 from echoreel.training.autoencoder_probe import check_pairs
 from echoreel.training.gradient_checkpointing import recompute_in_training
 from echoreel.training.load_frozen import Loaded
-from echoreel.training.pair_cache import Pairs, PairSet, PairSetError
+from echoreel.training.pair_cache import Pairs, PairSet
 from echoreel.training.run_log import Headline
 from echoreel.training.spread_base import spread_over_processes
-from echoreel.training.step_pairs import TrainingPairs, adapter_batch
+from echoreel.training.step_pairs import TrainingPairs, adapter_batch, check_task
 
 
 class AdapterTask:
@@ -48,22 +48,13 @@ class AdapterTask:
 
         Raises AdapterMismatch, BaseUnsupported, PairSetError when the parts do not fit each other.
         """
+        check_task(settings, data, validation)
         adapter.detach()
         loaded = base if isinstance(base, Loaded) else Loaded(base_of(base))
         self.base, self._text = loaded.base, loaded.text
         self.module, self.settings = adapter, settings
         self._frozen = FrozenBase(adapter, self.base, loaded.stored)
         self._pairs = TrainingPairs(data, validation, settings.held_back, settings.batch, settings.seed)
-        if (settings.references or 1) > data.shape[0]:
-            raise PairSetError(
-                f"task.references is {settings.references}, and each pair of {data.name} has "
-                f"{data.shape[0]}; prepare pairs with --references {settings.references}, or lower it"
-            )
-        if settings.swap_roles and data.disturbed:
-            raise PairSetError(
-                f"the references of {data.name} are disturbed on purpose (actors.disturb), and "
-                "task.swap_roles would make targets of them, too; set task.swap_roles = false"
-            )
         for pairs in (data, validation) if validation else (data,):
             check_pairs(pairs, self.base, adapter.config["latent_channels"])
         for part in (v for v in self.base.pipe.components.values() if isinstance(v, torch.nn.Module)):

@@ -1,6 +1,7 @@
 """What a training needs, told before anything is downloaded, encoded or trained."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from echoreel.bases.base import Base
 from echoreel.bases.encoding import decode_video
 from echoreel.bases.loading import find_model
+from echoreel.bases.missing_tensors import variant_in
 from echoreel.bases.quantize import quantized_bytes
 from echoreel.bases.sketch import parameters, sketched
 from echoreel.media.drawing import contact_sheet
@@ -20,7 +22,7 @@ from echoreel.training.held_blocks import blocks_of
 from echoreel.training.memory import BYTES_PER_PARAMETER, free_memory
 from echoreel.training.pair_cache import Pairs, PairSet, shards_in
 from echoreel.training.step_cost import META, step_cost, text_tokens_of
-from echoreel.training.step_pairs import TrainingPairs, adapter_batch
+from echoreel.training.step_pairs import TrainingPairs, adapter_batch, check_task
 from echoreel.training.train_adapter import AdapterRecipe
 
 SPEED = 100e12  # operations a second that a large GPU reaches in bfloat16, about a third of its peak
@@ -188,6 +190,7 @@ def _sheet(base: Base, source: str, recipe: AdapterRecipe, data: PairSet) -> str
     """A picture of the first batch; None where the autoencoder is not on this machine."""
     validation = PairSet.open(recipe.validation) if recipe.validation else None
     task: AdapterTaskSettings = recipe.task
+    check_task(task, data, validation)
     pairs = TrainingPairs(data, validation, task.held_back, task.batch, task.seed)
     first = adapter_batch(pairs, 0, task)
     decoder = _decoder(base, source)
@@ -213,7 +216,11 @@ def _decoder(base: Base, source: str) -> Base | None:
         return base
     try:
         vae = type(base.pipe.vae).from_pretrained(
-            source, subfolder="vae", local_files_only=True, use_safetensors=True
+            source,
+            subfolder="vae",
+            variant=variant_in(Path(source), ["vae"]),
+            local_files_only=True,
+            use_safetensors=True,
         )
     except (OSError, ValueError):
         return None

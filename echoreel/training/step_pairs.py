@@ -27,22 +27,8 @@ class TrainingPairs:
 
         Raises PairSetError when there are too few, or more held back than trained on.
         """
-        source = validation or data
+        source, count = validation or data, held_back_count(data, validation, held_back)
         held = source.commonest
-        count = min(held_back, len(held) if validation else len(held) - 1)
-        if count < 2:
-            several = f" in the largest of {len(source.buckets)} buckets" if len(source.buckets) > 1 else ""
-            raise PairSetError(
-                f"got {len(held)} pairs{several}, need at least {2 if validation else 3}: "
-                f"two to validate with{'' if validation else ', the rest to train on'}"
-                f"{'; take fewer buckets, or other pairs for validation' if several else ''}"
-            )
-        left = len(data) - (0 if validation else count)
-        if not validation and count > max(2, left):
-            raise PairSetError(
-                f"got {len(data)} pairs, of which held_back = {held_back} leaves {left} to train on; "
-                f"set held_back in [task] to {max(2, len(data) // 5)}, or prepare more pairs"
-            )
         if count < held_back:
             LOG.warning(
                 "%s: %d of %d pairs are held back to validate with, not %d as task.held_back says; "
@@ -73,6 +59,42 @@ class TrainingPairs:
     def told(self, step: int) -> str:
         """Names the pairs of a step in a message."""
         return f"pairs {', '.join(map(str, self.numbers(step)))} of {self._data.name}"
+
+
+def held_back_count(data: PairSet, validation: PairSet | None, most: int) -> int:
+    """How many pairs, at most so many, are held back. Raises PairSetError as `TrainingPairs` does."""
+    source = validation or data
+    held = source.commonest
+    count = min(most, len(held) if validation else len(held) - 1)
+    if count < 2:
+        several = f" in the largest of {len(source.buckets)} buckets" if len(source.buckets) > 1 else ""
+        raise PairSetError(
+            f"got {len(held)} pairs{several}, need at least {2 if validation else 3}: "
+            f"two to validate with{'' if validation else ', the rest to train on'}"
+            f"{'; take fewer buckets, or other pairs for validation' if several else ''}"
+        )
+    left = len(data) - (0 if validation else count)
+    if not validation and count > max(2, left):
+        raise PairSetError(
+            f"got {len(data)} pairs, of which held_back = {most} leaves {left} to train on; "
+            f"set held_back in [task] to {max(2, len(data) // 5)}, or prepare more pairs"
+        )
+    return count
+
+
+def check_task(settings: AdapterTaskSettings, data: PairSet, validation: PairSet | None) -> None:
+    """Raises PairSetError where what is to be done with the pairs does not fit them."""
+    held_back_count(data, validation, settings.held_back)
+    if (settings.references or 1) > data.shape[0]:
+        raise PairSetError(
+            f"task.references is {settings.references}, and each pair of {data.name} has "
+            f"{data.shape[0]}; prepare pairs with --references {settings.references}, or lower it"
+        )
+    if settings.swap_roles and data.disturbed:
+        raise PairSetError(
+            f"the references of {data.name} are disturbed on purpose (actors.disturb), and "
+            "task.swap_roles would make targets of them, too; set task.swap_roles = false"
+        )
 
 
 def adapter_batch(pairs: TrainingPairs, step: int, settings: AdapterTaskSettings) -> Pairs:

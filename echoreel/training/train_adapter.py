@@ -29,6 +29,7 @@ from echoreel.training.pair_cache import PairSet
 from echoreel.training.run_facts import FACTS, TrainingFacts, facts_of
 from echoreel.training.run_folder import RunFolder, load_trained
 from echoreel.training.spread_base import launched
+from echoreel.training.step_pairs import check_task
 
 LOG = logging.getLogger(__name__)
 # Of a recipe: what names paths of this machine.
@@ -131,6 +132,7 @@ def train(recipe: AdapterRecipe | Path | str) -> Path:
                 run.bind(recipe, free=free, file="recipe.json")
         data = PairSet.open(recipe.pairs)
         validation = PairSet.open(recipe.validation) if recipe.validation else None
+        check_task(recipe.task, data, validation)  # before captions are encoded
 
         def captions() -> list[str]:
             return ["", *data.all_captions(), *(validation.all_captions() if validation else ())]

@@ -4,10 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.toy_bases import TOYS
 from helpers.toy_models import toy_pipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.testing import assert_close
 
 from echoreel.bases.loading import load_base
 from echoreel.common.errors import AdapterMismatch, BaseUnsupported, EchoReelError
@@ -80,3 +83,26 @@ def test_a_lora_that_lacks_half_of_a_pair_is_refused(base: Path, tmp_path: Path,
 def test_whole_bases_of_every_family_load(name: str, tmp_path: Path) -> None:
     TOYS[name]().save_pretrained(tmp_path)
     load_base(tmp_path)
+
+
+@pytest.mark.parametrize("toy", ["Wan 2.1", "AnimateDiff"])
+def test_a_base_that_is_saved_in_another_precision_loads(toy: str, tmp_path: Path) -> None:
+    pipe = TOYS[toy]().to(dtype=torch.float16)
+    pipe.save_pretrained(tmp_path / "base", variant="fp16", max_shard_size="100KB")
+    assert not [*(tmp_path / "base").glob("*/*model.safetensors")]
+    loaded = load_base(tmp_path / "base", dtype=torch.float32, device="cpu")
+    modules = {part: module for part, module in pipe.components.items() if isinstance(module, nn.Module)}
+    for part, module in modules.items():
+        assert_close(getattr(loaded, part).state_dict(), module.float().state_dict())
+
+
+def test_of_two_precisions_the_usual_one_is_loaded(tmp_path: Path) -> None:
+    """And where only some parts are in another one, these are."""
+    for folder in ("both", "some"):
+        pipe = toy_pipeline()
+        pipe.save_pretrained(tmp_path / folder)
+        pipe.vae.decoder.conv_in.weight.data.zero_()
+        pipe.vae.save_pretrained(tmp_path / folder / "vae", variant="fp16")
+    (tmp_path / "some" / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    zero = [not load_base(tmp_path / name).vae.decoder.conv_in.weight.any() for name in ("both", "some")]
+    assert zero == [False, True]

@@ -128,6 +128,18 @@ def test_files_that_belong_together_are_all_written_or_none(tmp_path: Path, room
     assert [path.name for path in sorted(tmp_path.rglob("*.json"))] == ["a.json", "b.json"]
 
 
+@pytest.mark.parametrize("theirs", ["a.json", "b.json"])
+def test_where_one_file_has_a_folder_in_its_place_none_is_written(tmp_path: Path, theirs: str) -> None:
+    files = {tmp_path / "a.json": b"new", tmp_path / "b.json": b"new"}
+    write_together(dict.fromkeys(files, b"old"))
+    (tmp_path / theirs).unlink()
+    (tmp_path / theirs / "mine").mkdir(parents=True)
+    with pytest.raises(OutputError, match=rf"{theirs}: cannot be written: Is a directory"):
+        write_together(files)
+    assert [path.read_bytes() for path in files if path.is_file()] == [b"old"]
+    assert len([*tmp_path.rglob("*")]) == 3
+
+
 @pytest.mark.parametrize("error", [None, OutputError("refused")])
 def test_a_lock_leaves_only_what_was_there(tmp_path: Path, error: Exception | None) -> None:
     """Of a folder that was made meanwhile, what others put there."""

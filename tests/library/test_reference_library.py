@@ -22,6 +22,7 @@ from echoreel.bases.encoding import encoded_for
 from echoreel.bases.lookup import base_of
 from echoreel.cli import app
 from echoreel.common.errors import EchoReelError, OutputError
+from echoreel.library.clips import LibraryClip
 from echoreel.library.downloads import DownloadError
 from echoreel.library.encoded_clips import encode_library, with_encoded
 from echoreel.library.export_references import export_references
@@ -328,6 +329,22 @@ def test_two_files_of_one_id_are_not_exported_as_one(library: ReferenceLibrary, 
     files, problems = export_videos(tmp_path / "out", both, library.file)
     assert len(files) == 1
     assert ["has the video id of another file" in why for _, why in problems] == [True]
+
+
+def test_a_reference_file_that_another_process_writes_meanwhile_is_left(
+    library: ReferenceLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, files = library.reference, list[Path]()
+
+    def slow(clip: LibraryClip) -> ReferenceVideo:
+        with monkeypatch.context() as patched:
+            patched.setattr(library, "reference", read)
+            files.extend(export_references(library, tmp_path / "out", [clip])[0])
+        return read(clip)
+
+    monkeypatch.setattr(library, "reference", slow)
+    assert export_references(library, tmp_path / "out", library.clips()) == ([], [])
+    assert sorted(files) == sorted((tmp_path / "out").iterdir())
 
 
 def test_exported_reference_files_make_a_library(library: ReferenceLibrary, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from echoreel.method.integration import FrameIntegrationSettings, IntegrationSet
 from echoreel.training import train_adapter
 from echoreel.training.adapter_settings import AdapterTaskSettings
 from echoreel.training.adapter_task import AdapterTask
+from echoreel.training.dry_run import dry_run
 from echoreel.training.loop import FitSettings, TrainingDiverged, fit
 from echoreel.training.memory import free_memory
 from echoreel.training.pair_cache import Pairs, PairSet, PairSetError, PairSetWriter
@@ -393,6 +394,18 @@ def test_a_refused_training_leaves_nothing(world: Path, tmp_path: Path, wrong: s
         with pytest.raises(EchoReelError, match="none"):
             train_prism(PrismRecipe.model_validate(prism | {name: value, "folder": tmp_path / folder}))
     assert [*tmp_path.rglob("*")] == [tmp_path / "here"]
+
+
+@pytest.mark.parametrize("wrong", ["task.references=9", "task.held_back=500", "task.swap_roles=true"])
+def test_a_training_that_its_pairs_refuse_leaves_no_captions(world: Path, tmp_path: Path, wrong: str) -> None:
+    clips = np.zeros((PAIRS, 2, 4, FRAMES, 8, 8), np.float16)
+    writer = PairSetWriter(tmp_path / "pairs")
+    writer.write(0, clips[:, 0], clips[:, 1:], [["a man"] * 2] * PAIRS, Origin(disturbed=True))
+    place = f"pairs={tmp_path / 'pairs'}"
+    for start in (train, dry_run):
+        with pytest.raises(PairSetError, match=wrong.split(".")[1].split("=")[0]):
+            start(recipe(world, tmp_path / "run", place, "task.swap_roles=false", wrong))
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
 
 
 @pytest.mark.parametrize("wrong", [{"RANK": "x"}, {"WORLD_SIZE": "0"}, {"RANK": "5"}, {"LOCAL_RANK": ""}])
