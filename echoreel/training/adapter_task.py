@@ -48,12 +48,12 @@ class AdapterTask:
 
         Raises AdapterMismatch, BaseUnsupported, PairSetError when the parts do not fit each other.
         """
-        check_task(settings, data, validation)
         adapter.detach()
         loaded = base if isinstance(base, Loaded) else Loaded(base_of(base))
         self.base, self._text = loaded.base, loaded.text
         self.module, self.settings = adapter, settings
         self._frozen = FrozenBase(adapter, self.base, loaded.stored)
+        check_task(settings, data, validation)
         self._pairs = TrainingPairs(data, validation, settings.held_back, settings.batch, settings.seed)
         for pairs in (data, validation) if validation else (data,):
             check_pairs(pairs, self.base, adapter.config["latent_channels"])
