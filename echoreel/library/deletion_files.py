@@ -17,7 +17,7 @@ DICTIONARIES, BATCHES = 2, 3  # fields of the footer
 HEADER, BUFFERS, PACKED = 2, 2, 3  # of a message, and of a batch
 ZSTD = 1
 RUNS, BITMAP = 12347, 8192  # how a bitmap with runs begins; bytes of 65,536 rows of it
-LARGEST, RATIO = 2**20, 20  # bytes of numbers, of a file of any size; from one byte
+LARGEST, RATIO = 2**26, 20  # bytes of numbers: of any file, as of 500 million rows in a row; from one byte
 
 
 def check_deletion_file(path: Path) -> None:

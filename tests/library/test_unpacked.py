@@ -158,11 +158,11 @@ def test_deleted_rows_that_unpack_to_gigabytes_are_told_and_others_read(tmp_path
         schema = file.schema
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.OSFile(str(kinds[".arrow"]), "wb") as out, pa.ipc.new_file(out, schema, options=options) as file:
-        file.write_batch(pa.record_batch([np.full(2**22 + 1, 3, np.uint32)], schema=schema))
-    with pytest.raises(LibraryError, match=r"has deleted rows of 167772[0-9]+ bytes, which no library"):
+        file.write_batch(pa.record_batch([np.full(2**24 + 1, 3, np.uint32)], schema=schema))
+    with pytest.raises(LibraryError, match=r"has deleted rows of 671088[0-9]+ bytes, which no library"):
         Store(store.uri)
     whole = kinds[".arrow"].read_bytes()
-    size = struct.pack("<q", 4 * 2**22 + 4)
+    size = struct.pack("<q", 4 * 2**24 + 4)
     assert whole.count(size) == 1
     kinds[".arrow"].write_bytes(whole.replace(size, struct.pack("<q", 64)))
     with pytest.raises(LibraryError, match="has deleted rows that are not of 64 bytes"):
