@@ -39,7 +39,6 @@ class OtherForm(TooLarge):
 
 
 class _Page(NamedTuple):
-    rows: int
     starts: list[int]  # of its buffers, in the file
     sizes: list[int]
     layout: int
@@ -95,8 +94,7 @@ def _page(held: bytes) -> _Page:
     if encoding is None:
         raise OtherForm("has a page that does not tell how it is stored")
     layout, told = _first(encoding)
-    rows = values.get(3, 0)
-    return _Page(rows if isinstance(rows, int) else 0, starts, sizes, layout, told)
+    return _Page(starts, sizes, layout, told)
 
 
 def _check(page: _Page, file: BinaryIO) -> int:
@@ -124,7 +122,7 @@ def _check(page: _Page, file: BinaryIO) -> int:
 
 
 def _check_unpacked(encoding: bytes) -> None:
-    """Raises TooLarge for texts that are packed, of which a byte may stand for any number."""
+    """Raises OtherForm for texts that are packed, of which a byte may stand for any number."""
     for kind, told in fields(encoding):
         inner = _bytes(told)
         if kind == PACKED and _is_text(part(inner, 3)):
