@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.make_videos import counting, film
-from helpers.toy_models import save_toys, toy_adapter, toy_pipeline
+from helpers.toy_models import toy_adapter, toy_pipeline
 from safetensors.torch import load_file, save_file
 
 from echoreel.bases import finite
@@ -28,13 +28,6 @@ from echoreel.training.train_adapter import AdapterRecipe, train
 
 SLOW = GenerationSettings(steps=4, num_frames=4, height=32, width=32)
 PAIRS = PrepareSettings(frames=4, fps=4.0, size=(32, 32))
-
-
-@pytest.fixture(scope="module")
-def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("toys")
-    save_toys(folder)
-    return folder
 
 
 @pytest.fixture
